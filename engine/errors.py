@@ -1,0 +1,20 @@
+"""The errors that a user can act on: one line each, with the exit code the process ends with."""
+
+EXIT_DONE = 0
+EXIT_USAGE = 2
+EXIT_OUT_OF_MEMORY = 3
+EXIT_DIVERGED = 4
+EXIT_CRASHED = 5
+EXIT_STOPPED = 130
+
+
+class NanosoloError(Exception):
+    """Something the user can mend. The message is one line that says what is wrong and what to do."""
+
+    exit_code = EXIT_CRASHED
+
+
+class UsageError(NanosoloError):
+    """The command or its configuration cannot be used as it is."""
+
+    exit_code = EXIT_USAGE

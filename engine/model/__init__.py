@@ -1,0 +1,1 @@
+"""The transformer, its attention, its loss and its activation checkpointing."""

@@ -1,0 +1,1 @@
+"""A run on disk: its directory, its events, the runner process and the system monitor."""

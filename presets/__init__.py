@@ -1,0 +1,1 @@
+"""The presets that ship with nanosolo, one TOML file each."""
