@@ -216,7 +216,11 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     """The nested table of a configuration, complete; values that are not set are left out, as TOML has no null."""
     table = cast(dict[str, dict[str, Any]], msgspec.to_builtins(config))
     return {
-        section: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items() if value is not None}
+        section: {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in values.items()
+            if value is not None
+        }
         for section, values in table.items()
     }
 
@@ -296,7 +300,9 @@ def _check_together(config: RunConfig) -> None:
     if config.data.source == "local" and not config.data.paths:
         raise UsageError('data.paths = []: data.source = "local" needs at least one folder, file or glob of text.')
     if len(set(config.pipeline.stages)) != len(config.pipeline.stages):
-        raise UsageError(f"pipeline.stages = {list(config.pipeline.stages)}: a stage stands there twice. Name each once.")
+        raise UsageError(
+            f"pipeline.stages = {list(config.pipeline.stages)}: a stage stands there twice. Name each once."
+        )
 
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -321,7 +327,11 @@ def _refuse_unknown(values: Mapping[str, Any]) -> None:
         if section not in sections:
             # the key may stand at the top level by mistake: `depth = 12` outside [model]
             homes = [path for path in known if path.endswith(f".{section}")]
-            what = f"[{section}]: unknown section" if isinstance(table, Mapping) else f"{section} = {_show(table)}: unknown key"
+            what = (
+                f"[{section}]: unknown section"
+                if isinstance(table, Mapping)
+                else f"{section} = {_show(table)}: unknown key"
+            )
             raise UsageError(f"{what}. {_suggest(section, homes, sorted(sections))}")
         if not isinstance(table, Mapping):
             raise UsageError(f"{section} = {_show(table)}: expected a table, [{section}].")
@@ -349,7 +359,9 @@ def _explain(message: str, values: Mapping[str, Any]) -> UsageError:
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else value
     allowed = _allowed(path)
-    expected = f"expected one of {', '.join(map(str, allowed))}" if allowed else what[:1].lower() + what[1:].replace("`", "")
+    expected = (
+        f"expected one of {', '.join(map(str, allowed))}" if allowed else what[:1].lower() + what[1:].replace("`", "")
+    )
     nearest = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5) if allowed else []
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
     return UsageError(f"{path} = {_show(value)}: {expected}.{hint}")
