@@ -245,6 +245,15 @@ def parse_override(text: str) -> dict[str, Any]:
     return {parts[0]: {parts[1]: value}}
 
 
+def with_changes(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """The configuration with the values at these dotted paths replaced, validated anew."""
+    table = to_dict(config)
+    for path, value in changes.items():
+        section, _, key = path.partition(".")
+        table.setdefault(section, {})[key] = value
+    return from_dict(table)
+
+
 def fields() -> Iterator[tuple[str, msgspec.structs.FieldInfo]]:
     """Every setting as (dotted path, its type and default), in file order."""
     for section in msgspec.structs.fields(RunConfig):
@@ -284,7 +293,8 @@ def _check_together(config: RunConfig) -> None:
     if not depth_is_valid(depth):
         below, above = depth - 1, depth + 1
         raise UsageError(
-            f"model.depth = {depth}: width {width_of(depth)} does not divide into {heads_of(depth)} heads. Use {below} or {above}."
+            f"model.depth = {depth}: width {width_of(depth)} does not divide into {heads_of(depth)} heads. "
+            f"Use {below} or {above}."
         )
     micro = config.batch.device_batch_size * config.model.max_seq_len
     if config.batch.total_batch_size < micro:

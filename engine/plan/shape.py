@@ -30,14 +30,14 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def params(self) -> Params:
-        """12 L d^2 in the blocks (4 d^2 attention, 8 d^2 MLP), V d each in embedding and head; nothing else has weights."""
+        """12 L d^2 in the blocks (4 d^2 attention, 8 d^2 MLP), V d each in embedding and head."""
         table = self.vocab_size * self.width
         matrices = 12 * self.depth * self.width**2
         return Params(total=matrices + 2 * table, embedding=table, lm_head=table, matrices=matrices)
 
     @property
     def flops_per_token(self) -> int:
-        """Training FLOPs of one token: 6 (N - N_embedding) + 12 L h q T, attention without causal discount (nanochat, PaLM)."""
+        """Training FLOPs of one token: 6 (N - N_embedding) + 12 L h q T, no causal discount (nanochat)."""
         weights = self.params.total - self.params.embedding
         return 6 * weights + 12 * self.depth * self.width * self.max_seq_len
 

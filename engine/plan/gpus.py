@@ -1,0 +1,134 @@
+"""The catalogue of GPUs: capacity, peak, bandwidth, and their names as NVML spells them."""
+
+import difflib
+import re
+
+import msgspec
+
+from engine.errors import UsageError
+
+GIB = 2**30
+MIB = 2**20
+
+
+class Gpu(msgspec.Struct, frozen=True, kw_only=True):
+    """One device to plan for. Capacities are what torch sees, not what the box says."""
+
+    id: str
+    name: str  # NVML's spelling
+    capacity: int  # bytes torch can see; the CUDA context comes out of it
+    peak_flops: float  # dense bfloat16 (float32 on a CPU), FLOP/s; 0: unknown
+    bandwidth: float  # bytes/s
+    watts: int  # board power limit
+    compute_capability: tuple[int, int] = (8, 0)
+    speed: float = 1.0  # model FLOPs utilisation relative to an A100-SXM4-80GB; source in docs/time.md
+    has_bf16: bool = True
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether this is a CUDA device rather than the host's CPU."""
+        return not self.id.startswith("cpu")
+
+
+def _gpu(
+    id: str, name: str, gib: float, tflops: float, gbs: float, watts: int, cc: tuple[int, int], speed: float = 1.0
+) -> Gpu:
+    return Gpu(
+        id=id,
+        name=name,
+        capacity=int(gib * GIB),
+        peak_flops=tflops * 1e12,
+        bandwidth=gbs * 1e9,
+        watts=watts,
+        compute_capability=cc,
+        speed=speed,
+        has_bf16=cc >= (8, 0),
+    )
+
+
+# Capacity: torch's total memory, the lowest seen by driver. `speed`: the mid of the published ratios for A100s; for
+# other chips the utilisation that nanochat's own published runs reached there, over what an A100 reaches at that depth.
+CATALOGUE: tuple[Gpu, ...] = (
+    _gpu("a100-40gb", "NVIDIA A100-SXM4-40GB", 39.39, 312, 1555, 400, (8, 0), 0.945),
+    _gpu("a100-40gb-pcie", "NVIDIA A100-PCIE-40GB", 40441 / 1024, 312, 1555, 250, (8, 0), 0.80),
+    _gpu("a100-80gb", "NVIDIA A100-SXM4-80GB", 79.15, 312, 2039, 400, (8, 0), 1.0),
+    _gpu("a100-80gb-pcie", "NVIDIA A100 80GB PCIe", 79.3, 312, 1935, 300, (8, 0), 0.89),
+    _gpu("a800-80gb", "NVIDIA A800-SXM4-80GB", 79.25, 312, 2039, 400, (8, 0), 1.0),
+    _gpu("h100-80gb", "NVIDIA H100 80GB HBM3", 79.19, 989, 3350, 700, (9, 0), 0.72),
+    _gpu("h100-80gb-pcie", "NVIDIA H100 PCIe", 79.1, 756, 2000, 350, (9, 0), 0.65),
+    _gpu("h100-nvl", "NVIDIA H100 NVL", 93.1, 835, 3900, 400, (9, 0), 0.68),
+    _gpu("h200", "NVIDIA H200", 139.81, 989, 4800, 700, (9, 0), 0.74),
+    _gpu("b200", "NVIDIA B200", 178.35, 2250, 8000, 1000, (10, 0), 0.60),
+    _gpu("l40s", "NVIDIA L40S", 44.4, 362, 864, 350, (8, 9), 0.80),
+    _gpu("l4", "NVIDIA L4", 22.0, 121, 300, 72, (8, 9), 0.75),
+    _gpu("a40", "NVIDIA A40", 44.35, 149.7, 696, 300, (8, 6), 0.95),
+    _gpu("rtx-3090", "NVIDIA GeForce RTX 3090", 23.56, 71, 936, 350, (8, 6), 1.2),
+    _gpu("rtx-4090", "NVIDIA GeForce RTX 4090", 23.5, 165.2, 1008, 450, (8, 9), 1.25),
+    _gpu("rtx-5090", "NVIDIA GeForce RTX 5090", 31.4, 209.5, 1792, 575, (12, 0), 1.3),
+    _gpu("v100-16gb", "Tesla V100-SXM2-16GB", 15.8, 125, 900, 300, (7, 0), 0.8),
+)
+
+# One core of a machine with AVX2 reaches 77-87 GFLOP/s in a float32 matmul; the second adds 0.6-0.9 of a core.
+CPU_CORE_FLOPS = 80e9
+CPU_CORE_SHARE = 0.8  # what each core after the first adds
+SMS_OF_A100 = 108
+
+
+def by_id(gpu_id: str) -> Gpu:
+    """Look a GPU up by its catalogue id. Raises UsageError with the nearest id."""
+    for gpu in CATALOGUE:
+        if gpu.id == gpu_id:
+            return gpu
+    ids = [gpu.id for gpu in CATALOGUE]
+    near = difflib.get_close_matches(gpu_id.lower(), ids, n=1, cutoff=0.4)
+    hint = f"Did you mean {near[0]}?" if near else f"Known: cpu, {', '.join(ids)}."
+    raise UsageError(f'runtime.gpu = "{gpu_id}": not in the catalogue. {hint}')
+
+
+def by_name(name: str, capacity: int, compute_capability: tuple[int, int] = (8, 0)) -> Gpu:
+    """The entry for a device as NVML names it, with the capacity it reports, in bytes.
+
+    A MIG slice gets its own memory, and its peak scaled by its multiprocessors (7g: 98 of 108, g/7 of them below).
+    A device that is not in the catalogue gets a peak of 0: memory can be planned for it, time cannot.
+    """
+    plain = name.replace("NVIDIA ", "").strip().lower()
+    if "mig" in plain:
+        return _mig_slice(name, capacity)
+    for gpu in CATALOGUE:
+        if gpu.name.replace("NVIDIA ", "").lower() == plain:
+            return gpu
+    return Gpu(
+        id=re.sub(r"[^a-z0-9]+", "-", plain).strip("-"),
+        name=name,
+        capacity=capacity,
+        peak_flops=0.0,
+        bandwidth=0.0,
+        watts=0,
+        compute_capability=compute_capability,
+        has_bf16=compute_capability >= (8, 0),
+    )
+
+
+def cpu(cores: int, capacity: int, name: str = "CPU") -> Gpu:
+    """The host's own processor as a device: float32, `capacity` bytes of memory free for the run."""
+    flops = CPU_CORE_FLOPS * (1 + CPU_CORE_SHARE * (cores - 1))
+    return Gpu(
+        id="cpu", name=name, capacity=capacity, peak_flops=flops, bandwidth=20e9, watts=0, compute_capability=(0, 0)
+    )
+
+
+def _mig_slice(name: str, capacity: int) -> Gpu:
+    whole = next((gpu for gpu in CATALOGUE if gpu.name.lower() in name.lower()), by_id("a100-80gb"))
+    found = re.search(r"(\d)g\.", name)
+    sms = int(found.group(1)) * 14 if found else 98
+    share = sms / SMS_OF_A100
+    return Gpu(
+        id=f"{whole.id}-mig",
+        name=name,
+        capacity=capacity,
+        peak_flops=whole.peak_flops * share,
+        bandwidth=whole.bandwidth * share,
+        watts=whole.watts,
+        compute_capability=whole.compute_capability,
+        speed=whole.speed,
+    )

@@ -1,0 +1,33 @@
+"""Find presets by name: those that ship with nanosolo, then the user's own."""
+
+import difflib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from engine.errors import UsageError
+from engine.plan.config import from_toml, read_toml
+
+ORDER = ("quickstart", "smoke", "conservative", "balanced", "aggressive", "maximum", "reference")
+
+
+def preset_names(own: Path | None = None) -> list[str]:
+    """The names of all presets, shipped ones first in the order of their size, then those in the folder `own`."""
+    shipped = {Path(entry.name).stem for entry in files("presets").iterdir() if entry.name.endswith(".toml")}
+    ordered = [name for name in ORDER if name in shipped] + sorted(shipped - set(ORDER))
+    return ordered + [name for name in _own_names(own) if name not in shipped]
+
+
+def load_preset(name: str, own: Path | None = None) -> dict[str, Any]:
+    """The table of a preset (not yet validated). Raises UsageError with the nearest name."""
+    if name not in preset_names(own):
+        near = difflib.get_close_matches(name, preset_names(own), n=1, cutoff=0.4)
+        hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(preset_names(own))}."
+        raise UsageError(f"--preset {name}: no such preset. {hint}")
+    if own is not None and name in _own_names(own):
+        return read_toml(own / f"{name}.toml")
+    return from_toml((files("presets") / f"{name}.toml").read_text(encoding="utf-8"), f"preset {name}")
+
+
+def _own_names(own: Path | None) -> list[str]:
+    return sorted(path.stem for path in own.glob("*.toml")) if own is not None and own.is_dir() else []
