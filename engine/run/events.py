@@ -1,0 +1,252 @@
+"""What happened, as it is written to events.jsonl: one tagged JSON object a line, append-only, read by everyone."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.errors import NanosoloError
+
+FORMAT_VERSION = 1
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=False):
+    """One thing that happened, at Unix time `t` in seconds."""
+
+    v: int = FORMAT_VERSION
+    t: float = msgspec.field(default_factory=time.time)
+
+
+class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
+    name: str
+    version: str
+    host: str
+    pid: int
+    resumed: bool = False
+
+
+class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
+    outcome: str
+    exit_code: int
+    message: str = ""
+
+
+class StageStarted(Event, frozen=True, kw_only=True, tag="stage_started"):
+    stage: str
+    pid: int
+    argv: tuple[str, ...]
+
+
+class StageEnded(Event, frozen=True, kw_only=True, tag="stage_ended"):
+    stage: str
+    outcome: str  # done, stopped, out_of_memory, out_of_host_memory, diverged, killed, crashed, refused
+    seconds: float
+    exit_code: int = 0
+    peak_memory: int | None = None  # bytes: of the GPU where there is one, else of the process
+    message: str = ""
+
+
+class Progress(Event, frozen=True, kw_only=True, tag="progress"):
+    stage: str
+    done: int
+    total: int
+    unit: str
+
+
+class Device(Event, frozen=True, kw_only=True, tag="device"):
+    """What the stage runs on, and with which versions."""
+
+    stage: str
+    device: str
+    name: str
+    torch: str
+    compiled: bool
+    grad_accum_steps: int
+    device_batch_size: int
+
+
+class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
+    """The stage goes on after `step`; steps of the same stage beyond it, written earlier, are void."""
+
+    stage: str
+    step: int
+    path: str = ""
+
+
+class Step(Event, frozen=True, kw_only=True, tag="step"):
+    stage: str
+    step: int  # steps done, from 1
+    steps: int
+    tokens: int  # trained on so far
+    loss: float | None  # mean nats per token of the whole step; null: not finite
+    learning_rate_scale: float
+    grad_norm: float | None
+    step_seconds: float
+    data_seconds: float
+    tokens_per_second: float
+    mfu: float | None
+    peak_memory: int | None
+    epoch: int = 0
+
+
+class Evaluation(Event, frozen=True, kw_only=True, tag="evaluation"):
+    stage: str
+    step: int
+    metric: str
+    value: float
+    seconds: float
+
+
+class Sample(Event, frozen=True, kw_only=True, tag="sample"):
+    stage: str
+    step: int
+    prompt: str
+    text: str
+
+
+class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint"):
+    stage: str
+    step: int
+    path: str
+    bytes: int
+    seconds: float
+
+
+class System(Event, frozen=True, kw_only=True, tag="system"):
+    """The machine, in GiB, %, degrees, watts and MHz; `gpu` is null where NVML finds none."""
+
+    gpu: dict[str, Any] | None
+    host: dict[str, Any]
+
+
+class Advice(Event, frozen=True, kw_only=True, tag="advice"):
+    code: str
+    message: str
+    change: dict[str, Any]
+    effect: str
+
+
+class OutOfMemory(Event, frozen=True, kw_only=True, tag="out_of_memory"):
+    stage: str
+    step: int
+    phase: str
+    requested: int | None
+    allocated: int | None
+    capacity: int | None
+    action: str
+
+
+class Diverged(Event, frozen=True, kw_only=True, tag="diverged"):
+    stage: str
+    step: int
+    what: str
+    action: str
+
+
+AnyEvent = (
+    RunStarted
+    | RunEnded
+    | StageStarted
+    | StageEnded
+    | Progress
+    | Device
+    | Resumed
+    | Step
+    | Evaluation
+    | Sample
+    | Checkpoint
+    | System
+    | Advice
+    | OutOfMemory
+    | Diverged
+)
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: Event) -> bytes:
+    """One line, with its newline."""
+    return _encoder.encode(event) + b"\n"
+
+
+def decode(line: bytes) -> AnyEvent | None:
+    """The event of one line; None for a line that is damaged or of a kind this version does not know."""
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+class EventLog:
+    """Appends events to a file. Several processes may hold one: each line is a single O_APPEND write."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise NanosoloError(f"cannot write {path}: {error.strerror}. Free the disk or mend its rights.") from None
+        size = os.fstat(self._fd).st_size
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            os.write(self._fd, b"\n")  # a writer died within a line: the damage stays in that line
+
+    def write(self, event: Event) -> None:
+        """Append one event. Raises NanosoloError when the disk does not take it."""
+        line = encode(event)
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            raise NanosoloError(f"cannot write events.jsonl: {error.strerror}. Free the disk, then resume.") from None
+        if written != len(line):
+            raise NanosoloError("cannot write events.jsonl: the disk is full. Free some space, then resume.")
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class EventReader:
+    """Reads a growing events.jsonl: each `read` gives the whole lines that came since the last."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damaged = 0  # lines that were not a known event
+        self.restarted = False  # whether the last read found the file shorter than before, or another file
+        self._offset = 0
+        self._inode: int | None = None
+        self._rest = b""
+
+    def read(self, limit: int = 64 * 2**20) -> list[AnyEvent]:
+        """New events, oldest first; empty while the file is missing. At most about `limit` bytes a call."""
+        self.restarted = False
+        try:
+            with self.path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_size < self._offset or self._inode not in (None, status.st_ino):
+                    self._offset, self._rest, self.restarted = 0, b"", True
+                self._inode = status.st_ino
+                file.seek(self._offset)
+                data = file.read(limit)
+        except OSError:
+            return []
+        self._offset += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        events = []
+        for line in lines:
+            if not line.strip():
+                continue
+            event = decode(line)
+            if event is None:
+                self.damaged += 1
+            else:
+                events.append(event)
+        return events
+
+
+def read_events(path: Path) -> Iterator[AnyEvent]:
+    """All whole, known events of a file, oldest first."""
+    reader = EventReader(path)
+    while batch := reader.read():
+        yield from batch

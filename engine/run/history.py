@@ -1,0 +1,218 @@
+"""The story that a run's events tell, folded into columns and facts: what console, attach, report and runs read."""
+
+import math
+import time
+from array import array
+from bisect import bisect_left
+from pathlib import Path
+from typing import NamedTuple
+
+from engine.run.directory import RunDirectory
+from engine.run.events import (
+    Advice,
+    AnyEvent,
+    Checkpoint,
+    Device,
+    Diverged,
+    Evaluation,
+    EventReader,
+    OutOfMemory,
+    Progress,
+    Resumed,
+    RunEnded,
+    RunStarted,
+    Sample,
+    StageEnded,
+    StageStarted,
+    Step,
+    System,
+)
+
+STALL_FACTOR = 20  # silent for this many usual steps, and
+STALL_SECONDS = 300.0  # for at least this long: stalled (a first compile takes up to 80 s)
+
+
+class StepColumns:
+    """The steps of one stage as columns, one entry a step, in step order. Values that were not finite are NaN."""
+
+    def __init__(self) -> None:
+        self.step = array("q")
+        self.tokens = array("q")
+        self.time = array("d")
+        self.loss = array("d")
+        self.grad_norm = array("d")
+        self.learning_rate_scale = array("d")
+        self.step_seconds = array("d")
+        self.data_seconds = array("d")
+        self.tokens_per_second = array("d")
+        self.mfu = array("d")
+        self.peak_memory = array("d")
+        self.steps = 0  # planned
+        self.rewinds = 0  # grows when earlier steps were declared void: columns that were copied are stale then
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def append(self, event: Step) -> None:
+        """Add a step. One that is not beyond the last replaces the tail: the stage went back and did it again."""
+        if self.step and event.step <= self.step[-1]:
+            self.forget_after(event.step - 1)
+        self.steps = event.steps
+        self.step.append(event.step)
+        self.tokens.append(event.tokens)
+        self.time.append(event.t)
+        self.loss.append(_number(event.loss))
+        self.grad_norm.append(_number(event.grad_norm))
+        self.learning_rate_scale.append(event.learning_rate_scale)
+        self.step_seconds.append(event.step_seconds)
+        self.data_seconds.append(event.data_seconds)
+        self.tokens_per_second.append(event.tokens_per_second)
+        self.mfu.append(_number(event.mfu))
+        self.peak_memory.append(_number(event.peak_memory))
+
+    def forget_after(self, step: int) -> None:
+        """Drop the steps beyond `step`."""
+        keep = bisect_left(self.step, step + 1)
+        if keep == len(self.step):
+            return
+        self.rewinds += 1
+        for column in vars(self).values():
+            if isinstance(column, array):
+                del column[keep:]
+
+    def recent_seconds(self, count: int = 20) -> float | None:
+        """Median seconds of the last `count` steps; None before the second step (the first one compiles)."""
+        recent = sorted(self.step_seconds[max(1, len(self) - count) :])
+        return recent[len(recent) // 2] if recent else None
+
+    def remaining_seconds(self) -> float | None:
+        """Seconds to the last planned step at the recent pace, from the run itself; None while it is not known."""
+        pace = self.recent_seconds()
+        return (self.steps - self.step[-1]) * pace if pace is not None and self.step else None
+
+
+class StageView(NamedTuple):
+    """One stage as far as it has got."""
+
+    stage: str
+    started: float
+    pid: int
+    ended: StageEnded | None
+
+
+class History:
+    """All that the events say so far. Feed it with `apply`, in order."""
+
+    def __init__(self) -> None:
+        self.started: RunStarted | None = None
+        self.first_started: float | None = None
+        self.ended: RunEnded | None = None
+        self.stages: dict[str, StageView] = {}
+        self.current: str | None = None
+        self.progress: Progress | None = None
+        self.devices: dict[str, Device] = {}
+        self.steps: dict[str, StepColumns] = {}
+        self.evaluations: list[Evaluation] = []
+        self.samples: list[Sample] = []
+        self.checkpoints: list[Checkpoint] = []
+        self.resumes: list[Resumed] = []
+        self.advice: list[Advice] = []
+        self.out_of_memory: list[OutOfMemory] = []
+        self.diverged: list[Diverged] = []
+        self.system: System | None = None
+        self.last_time: float | None = None
+
+    def apply(self, event: AnyEvent) -> None:
+        """Take in one event."""
+        self.last_time = event.t
+        match event:
+            case Step():
+                self.columns(event.stage).append(event)
+            case System():
+                self.system = event
+            case Progress():
+                self.progress = event
+            case Evaluation():
+                self.evaluations.append(event)
+            case Sample():
+                self.samples.append(event)
+            case Checkpoint():
+                self.checkpoints.append(event)
+            case Resumed():
+                self._go_back(event)
+            case RunStarted():
+                self.started, self.ended = event, None
+                self.first_started = self.first_started or event.t
+            case RunEnded():
+                self.ended, self.current = event, None
+            case StageStarted():
+                self.stages[event.stage] = StageView(event.stage, event.t, event.pid, None)
+                self.current, self.progress = event.stage, None
+            case StageEnded():
+                begun = self.stages.get(event.stage)
+                started = begun.started if begun else event.t - event.seconds
+                self.stages[event.stage] = StageView(event.stage, started, begun.pid if begun else 0, event)
+                self.current = None
+            case Device():
+                self.devices[event.stage] = event
+            case Advice():
+                self.advice.append(event)
+            case OutOfMemory():
+                self.out_of_memory.append(event)
+            case Diverged():
+                self.diverged.append(event)
+
+    def columns(self, stage: str) -> StepColumns:
+        """The steps of a stage, empty if it has none yet."""
+        return self.steps.setdefault(stage, StepColumns())
+
+    def latest(self, metric: str) -> Evaluation | None:
+        """The newest value of a metric."""
+        return next((e for e in reversed(self.evaluations) if e.metric == metric), None)
+
+    def _go_back(self, event: Resumed) -> None:
+        self.resumes.append(event)
+        self.columns(event.stage).forget_after(event.step)
+        # what was evaluated or sampled beyond that step belongs to weights that are gone
+        self.evaluations = [e for e in self.evaluations if e.stage != event.stage or e.step <= event.step]
+        self.samples = [s for s in self.samples if s.stage != event.stage or s.step <= event.step]
+
+
+def read_history(path: Path) -> History:
+    """The history of a whole events.jsonl."""
+    history = History()
+    reader = EventReader(path)
+    while events := reader.read():
+        for event in events:
+            history.apply(event)
+    return history
+
+
+def state_of(run: RunDirectory, history: History, now: float | None = None) -> str:
+    """One word: new, running, stalled, orphaned, finished, stopped, or failed.
+
+    Orphaned: a stage still works though its runner is gone.
+    """
+    if run.is_running():
+        if run.runner() is None:
+            return "orphaned"
+        return "stalled" if _is_silent(history, now or time.time()) else "running"
+    if history.ended is not None:
+        return {"done": "finished", "stopped": "stopped"}.get(history.ended.outcome, "failed")
+    return "new" if history.started is None else "failed"
+
+
+def _is_silent(history: History, now: float) -> bool:
+    """Whether a training stage has made no step for much longer than a step takes."""
+    if history.current is None or history.current not in history.steps:
+        return False
+    columns = history.steps[history.current]
+    pace = columns.recent_seconds()
+    if not columns.time or pace is None:
+        return False
+    last = max(columns.time[-1], history.stages[history.current].started)
+    return now - last > max(STALL_SECONDS, STALL_FACTOR * pace)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,102 @@
+"""One stage of a run, in a process of its own: `python -m engine.run.stage RUN_DIR STAGE`."""
+
+import importlib
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from engine.errors import EXIT_CRASHED, EXIT_OUT_OF_MEMORY, EXIT_STOPPED, EXIT_USAGE, NanosoloError
+from engine.plan.config import RunConfig
+from engine.run.directory import RunDirectory
+from engine.run.events import Event, EventLog, Progress
+
+PROGRESS_SECONDS = 0.5
+
+# Imported by name, so that a stage loads only what it needs: downloading needs no torch.
+STAGES = {
+    "data": "engine.data.stages:fetch",
+    "tokenizer": "engine.data.stages:train_the_tokenizer",
+    "tokenize": "engine.data.stages:write_tokens",
+    "pretrain": "engine.train.pretrain:pretrain",
+    "evaluate": "engine.evaluate.stage:evaluate",
+    "report": "engine.run.report:write_report",
+}
+
+
+class Stopped(NanosoloError):
+    """The user asked to stop; what needs saving has been saved."""
+
+    exit_code = EXIT_STOPPED
+
+
+class StageContext:
+    """What a stage is given: its run, its configuration, and ways to tell what happens."""
+
+    def __init__(self, run: RunDirectory, stage: str) -> None:
+        self.run = run
+        self.stage = stage
+        self.config: RunConfig = run.config()
+        self._log = EventLog(run.events_file)
+        self._last_progress = 0.0
+        self.stop_asked = False
+        self.checkpoint_asked = False
+        self.stops_at_boundary = False  # a stage that sets this looks at stop_asked itself
+
+    def emit(self, event: Event) -> None:
+        """Append an event to the run."""
+        self._log.write(event)
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Say how far the stage is, at most twice a second and always at the end."""
+        now = time.monotonic()
+        if done < total and now - self._last_progress < PROGRESS_SECONDS:
+            return
+        self._last_progress = now
+        self.emit(Progress(stage=self.stage, done=done, total=total, unit=unit))
+
+    def on_stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self.stop_asked = True
+        if not self.stops_at_boundary:
+            raise Stopped("stopped as asked")
+
+    def on_checkpoint(self, _signal: int, _frame: FrameType | None) -> None:
+        self.checkpoint_asked = True
+
+
+def main(arguments: list[str]) -> int:
+    """Run one stage. Returns its exit code; errors the user can mend are one line on standard error."""
+    folder, stage = Path(arguments[0]), arguments[1]
+    try:
+        context = StageContext(RunDirectory(folder), stage)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, context.on_stop)
+        signal.signal(signal.SIGUSR1, context.on_checkpoint)
+        module, _, name = STAGES[stage].partition(":")
+        work: Callable[[StageContext], None] = getattr(importlib.import_module(module), name)
+        work(context)
+    except NanosoloError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except MemoryError:
+        traceback.print_exc()
+        print("error: the host's memory ran out", file=sys.stderr)
+        return EXIT_OUT_OF_MEMORY
+    except Exception:
+        traceback.print_exc()
+        return EXIT_CRASHED
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[2] not in STAGES:
+        print(f"usage: python -m engine.run.stage RUN_DIR {{{','.join(STAGES)}}}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads of libraries must not hold up or change how a stage ends
