@@ -1,0 +1,92 @@
+"""What a user does to runs from outside: start, stop, ask for a checkpoint, resume. Command line and console share it."""
+
+import contextlib
+import os
+import signal
+import time
+
+import psutil
+
+from engine.errors import NanosoloError, UsageError
+from engine.plan.config import RunConfig
+from engine.plan.plan import Plan, make_plan
+from engine.run.directory import RunDirectory, create_run, free_name
+from engine.run.hardware import detect, device_for, require_device
+from engine.run.history import read_history
+from engine.run.runner import launch
+
+START_PATIENCE = 5.0  # seconds for the runner to take its lock
+
+
+def plan_here(config: RunConfig) -> Plan:
+    """The plan for the device that the configuration names, or for the one found here."""
+    return make_plan(config, device_for(config))
+
+
+def start_run(config: RunConfig, name: str | None = None) -> RunDirectory:
+    """Create a run and start its runner, detached. Raises UsageError or NanosoloError and leaves no directory then."""
+    require_device(config)
+    on_this_machine = make_plan(config, detect() if config.runtime.device != "cpu" else device_for(config))
+    run = create_run(name or free_name(config.about.preset), config, on_this_machine)
+    launch(run)
+    wait_until_running(run)
+    return run
+
+
+def resume_run(run: RunDirectory) -> None:
+    """Start a runner for what is left of a run. Raises UsageError when one is at work or nothing is left."""
+    if run.is_running():
+        raise UsageError(f"run {run.name} is running already. Watch it with: nanosolo attach {run.name}")
+    config = run.config()
+    ended = read_history(run.events_file).ended
+    if ended is not None and ended.outcome == "done":
+        raise UsageError(f"run {run.name} is finished. See it with: nanosolo report {run.name}")
+    require_device(config)
+    launch(run)
+    wait_until_running(run)
+
+
+def wait_until_running(run: RunDirectory) -> None:
+    """Return once the runner holds its lock, or has been and gone. Raises NanosoloError when it does not come up."""
+    deadline = time.monotonic() + START_PATIENCE
+    while time.monotonic() < deadline:
+        if run.runner_file.exists() and (run.is_running() or run.runner() is None):
+            return
+        time.sleep(0.05)
+    raise NanosoloError(f"the runner of {run.name} did not start. See why in {run.log_file}.")
+
+
+def stop_run(run: RunDirectory, now: bool = False) -> None:
+    """Ask the run to stop: after a checkpoint, or `now`, without one. Raises UsageError when nothing runs."""
+    _signal(run, signal.SIGQUIT if now else signal.SIGTERM)
+
+
+def ask_for_checkpoint(run: RunDirectory) -> None:
+    """Ask the run to write a checkpoint at the next step. Raises UsageError when nothing runs."""
+    _signal(run, signal.SIGUSR1)
+
+
+def _signal(run: RunDirectory, number: signal.Signals) -> None:
+    if not run.is_running():
+        raise UsageError(f"run {run.name} is not running. Its state: nanosolo runs")
+    runner = run.runner()
+    pid = runner.pid if runner is not None else _orphaned_stage(run)
+    if pid is None:
+        raise NanosoloError(f"run {run.name} is held by a process that cannot be found on this machine.")
+    if runner is None and number == signal.SIGQUIT:
+        number = signal.SIGKILL  # an orphaned stage has no runner to kill it
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _orphaned_stage(run: RunDirectory) -> int | None:
+    """The process of the stage that outlived its runner."""
+    history = read_history(run.events_file)
+    if history.current is None:
+        return None
+    pid = history.stages[history.current].pid
+    try:
+        command = psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return None
+    return pid if str(run.path) in command else None
