@@ -1,0 +1,52 @@
+"""Numbers in words for people: durations, sizes, counts. Every screen and printout uses these."""
+
+import math
+
+GIB = 2**30
+
+
+def duration(seconds: float | None) -> str:
+    """Two units at most: `7 h 12 m`, `3 m 05 s`, `4.2 s`, `85 ms`; `?` where it is not known."""
+    if seconds is None or not math.isfinite(seconds):
+        return "?"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} m"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours:02d} h"
+
+
+def size(count: float | None) -> str:
+    """Bytes with a binary unit: `31.2 GiB`, `712 MiB`, `3 KiB`; `?` where it is not known."""
+    if count is None or not math.isfinite(count):
+        return "?"
+    for unit, scale in (("TiB", 2**40), ("GiB", GIB), ("MiB", 2**20), ("KiB", 2**10)):
+        if abs(count) >= scale:
+            value = count / scale
+            return f"{value:.1f} {unit}" if value < 100 and scale >= GIB else f"{value:.0f} {unit}"
+    return f"{count:.0f} B"
+
+
+def count(number: float | None) -> str:
+    """A count with three figures: `11.2B`, `561M`, `84.1k`, `812`; `?` where it is not known."""
+    if number is None or not math.isfinite(number):
+        return "?"
+    for unit, scale in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        # the threshold is where three figures would round up to 1000 of the unit below
+        if abs(number) >= 0.9995 * scale:
+            value = number / scale
+            digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+            return f"{value:.{digits}f}{unit}"
+    return f"{number:.0f}" if float(number).is_integer() else f"{number:.3g}"
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share as `55 %`; `?` where it is not known."""
+    return "?" if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f} %"
