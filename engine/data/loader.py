@@ -1,0 +1,217 @@
+"""Batches for training and evaluation out of token files, in an order that a small state can take up again."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+
+from engine.data.corpus import Split
+from engine.data.tokens import TokenSet
+from engine.errors import NanosoloError, UsageError
+
+
+class LoaderState(msgspec.Struct, frozen=True):
+    """Where to go on: the next row is number `row` of epoch `epoch`. The size of batches does not enter."""
+
+    epoch: int = 0
+    row: int = 0
+
+
+class Batch(NamedTuple):
+    """One micro-batch."""
+
+    tokens: torch.Tensor  # (B, T) int64
+    targets: torch.Tensor  # (B, T) int64: each token's successor
+    state: LoaderState  # where to go on after this batch
+    epoch: int  # of the batch's first row
+
+
+class Loader:
+    """Endless or single pass over the rows of a split; row i is the window [i T, i T + T] of the stream.
+
+    A batch may end one epoch and begin the next, so that no row is lost and a loader of another batch size that
+    starts from the same state gives the same rows. A thread prepares `prefetch` batches ahead; for CUDA they are
+    pinned and copied without waiting. Close it, or use it as a context manager.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenSet,
+        split: Split,
+        batch_size: int,
+        seq_len: int,
+        seed: int,
+        shuffle: bool,
+        on_exhausted: Literal["epoch", "error"],
+        state: LoaderState | None = None,
+        device: str | torch.device = "cpu",
+        prefetch: int = 2,
+    ) -> None:
+        """Raises UsageError when the split has fewer rows than one batch, or `state` is not one of this split."""
+        self._tokens = tokens
+        self._split: Split = split
+        self._batch_size = batch_size
+        self._seq_len = seq_len
+        self._seed = seed
+        self._shuffle = shuffle
+        self._endless = on_exhausted == "epoch"
+        self._device = torch.device(device)
+        self.rows = rows_of(tokens, split, seq_len)
+        state = state or LoaderState()
+        if self.rows < batch_size:
+            raise UsageError(
+                f"the {split} split has {tokens.tokens(split):,} tokens, which is {self.rows:,} rows of {seq_len}: "
+                f"fewer than one batch of {batch_size}. "
+                "Give more text, or lower batch.device_batch_size or model.max_seq_len."
+            )
+        if not (0 <= state.row <= self.rows and state.epoch >= 0):
+            raise UsageError(
+                f"cannot go on at row {state.row:,} of epoch {state.epoch}: the {split} split has {self.rows:,} rows. "
+                "Its tokens are not those of the checkpoint; start a new run."
+            )
+        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=max(1, prefetch))
+        self._closed = threading.Event()
+        self._ended: BaseException | None = None
+        self._thread = threading.Thread(target=self._produce, args=(state,), daemon=True, name="loader")
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        """The next batch, on the device. Raises what went wrong in the thread, again on every further call."""
+        if self._closed.is_set():
+            raise RuntimeError("the loader is closed")
+        if self._ended is not None:
+            raise self._ended
+        item = self._ready.get()
+        if isinstance(item, BaseException):
+            self._ended = item
+            raise item
+        if self._device.type == "cpu":
+            return item
+        return item._replace(
+            tokens=item.tokens.to(self._device, non_blocking=True),
+            targets=item.targets.to(self._device, non_blocking=True),
+        )
+
+    def close(self) -> None:
+        """Stop the thread. May be called more than once."""
+        self._closed.set()
+        while True:  # a thread that waits to hand over a batch must find room
+            try:
+                self._ready.get_nowait()
+            except queue.Empty:
+                break
+        self._thread.join()
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _produce(self, state: LoaderState) -> None:
+        try:
+            for batch in self._batches(state):
+                if not self._hand_over(batch):
+                    return
+        except BaseException as error:
+            self._hand_over(error)
+
+    def _hand_over(self, item: Batch | BaseException) -> bool:
+        """Wait for room; False when the loader was closed meanwhile."""
+        while not self._closed.is_set():
+            try:
+                self._ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def _batches(self, state: LoaderState) -> Iterator[Batch]:
+        epoch, row = state.epoch, state.row
+        order = self._order(epoch)
+        while True:
+            picked: list[np.ndarray] = []
+            first_epoch = epoch if row < self.rows else epoch + 1
+            wanted = self._batch_size
+            if not self._endless and self.rows - row < wanted:
+                raise self._exhausted(row)
+            while wanted:
+                if row == self.rows:
+                    epoch, row = epoch + 1, 0
+                    order = self._order(epoch)
+                picked.append(order[row : row + wanted])
+                row += len(picked[-1])
+                wanted -= len(picked[-1])
+            tokens, targets = gather(self._tokens, self._split, np.concatenate(picked), self._seq_len)
+            if self._device.type == "cuda":
+                tokens, targets = tokens.pin_memory(), targets.pin_memory()
+            yield Batch(tokens, targets, LoaderState(epoch, row), first_epoch)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return permutation(self.rows, self._seed, epoch) if self._shuffle else np.arange(self.rows)
+
+    def _exhausted(self, row: int) -> NanosoloError:
+        have = self._tokens.tokens(self._split)
+        return NanosoloError(
+            f"out of data: the {self._split} split has {have:,} tokens ({self.rows:,} rows of {self._seq_len}, "
+            f"{row:,} used) and the run wants more. Set data.on_exhausted to epoch to go over them again, lower "
+            "budget.tokens_per_param, or give more text."
+        )
+
+
+def validation_batches(
+    tokens: TokenSet, batch_size: int, seq_len: int, max_tokens: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The first rows of the validation split, at most `max_tokens` targets but at least one row, in order, as (tokens,
+    targets), each (B, T) int64 on the CPU. The last batch may be smaller. Raises UsageError without a single row."""
+    rows = rows_of(tokens, "validation", seq_len)
+    if rows == 0:
+        raise UsageError(
+            f"the validation split has {tokens.tokens('validation'):,} tokens, fewer than one row of {seq_len} + 1. "
+            "Raise data.validation_fraction, give more text, or lower model.max_seq_len."
+        )
+    rows = min(rows, max(1, max_tokens // seq_len))
+    for start in range(0, rows, batch_size):
+        yield gather(tokens, "validation", np.arange(start, min(start + batch_size, rows)), seq_len)
+
+
+def rows_of(tokens: TokenSet, split: Split, seq_len: int) -> int:
+    """How many rows of `seq_len` tokens, each with its successor, a split has."""
+    return max(0, tokens.tokens(split) - 1) // seq_len
+
+
+def gather(tokens: TokenSet, split: Split, rows: np.ndarray, seq_len: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows by number as (tokens, targets), each (len(rows), seq_len) int64 and contiguous."""
+    windows = np.empty((len(rows), seq_len + 1), dtype=np.int64)
+    for place, row in enumerate(rows):
+        windows[place] = tokens.read(split, int(row) * seq_len, seq_len + 1)
+    whole = torch.from_numpy(windows)
+    return whole[:, :-1].contiguous(), whole[:, 1:].contiguous()
+
+
+def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    """An order of range(count) that depends on (seed, epoch) only, int64 (count,).
+
+    Sorts by splitmix64 (Steele et al. 2014) of each number. Unlike numpy's generators this is fixed for ever, so that
+    a checkpoint goes on exactly under another version of numpy.
+    """
+    key = _mix(_mix(np.array([seed & (2**64 - 1)], np.uint64)) ^ np.uint64(epoch))
+    return np.argsort(_mix(np.arange(count, dtype=np.uint64) ^ key), kind="stable")
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """splitmix64's output function, modulo 2^64."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,111 @@
+"""The data stages of a run: get the corpus, train the tokenizer, write the tokens. Each is done once and shared."""
+
+from pathlib import Path
+
+import msgspec
+
+from engine.data.corpus import Corpus, open_corpus, short_hash
+from engine.data.files import write_atomically
+from engine.data.tokenizer import Tokenizer, train_tokenizer
+from engine.data.tokens import TokenSet, open_tokens, tokenise
+from engine.errors import NanosoloError
+from engine.plan.batch import tokens_per_step
+from engine.plan.config import RunConfig
+from engine.plan.plan import shards_needed, training_steps
+from engine.plan.shape import shape_of
+from engine.run.home import data_home, require_writable, tokenizers_home
+from engine.run.stage import StageContext
+
+TOKENS_FILE = "tokens.json"
+
+
+class TokensUsed(msgspec.Struct, frozen=True):
+    """Which token files a run trains on."""
+
+    directory: str
+    corpus: str
+    tokenizer: str
+
+
+def fetch(context: StageContext) -> None:
+    """Make the corpus available here and see that there is text in it."""
+    corpus = _corpus(context.config)
+    corpus.prepare(context.progress)
+    print(f"corpus: {corpus.description()}")
+    _report_skipped(corpus)
+
+
+def train_the_tokenizer(context: StageContext) -> None:
+    """Train the tokenizer, or take the one that the same corpus and settings gave before; keep a copy in the run."""
+    corpus = _corpus(context.config)
+    key = short_hash(corpus.identity(), msgspec.to_builtins(context.config.tokenizer))
+    shared = tokenizers_home() / key
+    try:
+        tokenizer = Tokenizer.load(shared)
+        print(f"tokenizer {key}: trained before")
+    except NanosoloError:
+        require_writable(tokenizers_home())
+        tokenizer = train_tokenizer(corpus, context.config.tokenizer, context.progress)
+        tokenizer.save(shared)
+        print(f"tokenizer {key}: {tokenizer.vocab_size:,} tokens")
+        _report_skipped(corpus)
+    tokenizer.save(context.run.tokenizer)
+
+
+def write_tokens(context: StageContext) -> None:
+    """Write as many tokens as the run uses, or take those that are there."""
+    tokens = make_tokens(context)
+    for split, index in tokens.index.splits.items():
+        print(f"{split}: {index.tokens:,} tokens of {index.documents:,} documents")
+
+
+def make_tokens(context: StageContext) -> TokenSet:
+    """The token files of the run's corpus and tokenizer, written if need be, and noted in the run."""
+    config = context.config
+    corpus = _corpus(config)
+    tokenizer = Tokenizer.load(context.run.tokenizer)
+    directory = data_home() / "tokens" / f"{corpus.identity()}-{tokenizer.identity()}"
+    wanted = training_steps(config, shape_of(config)) * tokens_per_step(config)
+    tokens = tokenise(
+        corpus,
+        tokenizer,
+        directory,
+        context.progress,
+        max_train_tokens=wanted + 1,  # each row's last target is the token after it
+        max_validation_tokens=config.evaluate.tokens + 1,
+    )
+    used = TokensUsed(str(directory), corpus.identity(), tokenizer.identity())
+    write_atomically(context.run.path / TOKENS_FILE, msgspec.json.encode(used))
+    return tokens
+
+
+def tokens_of(context: StageContext) -> TokenSet:
+    """The tokens that the run trains on: those noted in it; made again where they are gone or it was moved here.
+
+    Raises NanosoloError when the corpus is no longer the one that training began with.
+    """
+    try:
+        used = msgspec.json.decode((context.run.path / TOKENS_FILE).read_bytes(), type=TokensUsed)
+    except (OSError, msgspec.DecodeError):
+        return make_tokens(context)
+    try:
+        return open_tokens(Path(used.directory))
+    except NanosoloError:
+        pass  # moved to another machine, or cleaned up
+    now = _corpus(context.config).identity()
+    if now != used.corpus:
+        raise NanosoloError(
+            f"the tokens in {used.directory} are gone and the corpus has changed since (it is {now}, it was "
+            f"{used.corpus}). Bring the old text back, or start a new run."
+        )
+    return make_tokens(context)
+
+
+def _corpus(config: RunConfig) -> Corpus:
+    tokens = training_steps(config, shape_of(config)) * tokens_per_step(config)
+    return open_corpus(config.data, data_home(), shards_needed(tokens))
+
+
+def _report_skipped(corpus: Corpus) -> None:
+    for skipped in corpus.skipped():
+        print(f"left out: {skipped.count:,} {skipped.reason} (first: {skipped.first})")

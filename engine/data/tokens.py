@@ -1,0 +1,221 @@
+"""The tokenised corpus on disk: memory-mapped uint16 files with an index, written once and whole."""
+
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from filelock import FileLock
+
+from engine.data.corpus import SPLITS, Corpus, Skipped, Split
+from engine.data.files import cannot_write, sync_directory, write_atomically
+from engine.data.progress import Progress, Reporter, silent
+from engine.data.token_writer import DTYPE, TokenFile, TokenWriter
+from engine.data.tokenizer import Tokenizer
+from engine.errors import NanosoloError
+
+INDEX_NAME = "index.json"
+TOKENS_PER_FILE = 100_000_000
+_FORMAT = 1
+_BATCH_CHARS = 2_000_000  # of text, encoded together
+
+
+class SplitIndex(msgspec.Struct, frozen=True):
+    """What a split holds."""
+
+    files: tuple[TokenFile, ...]
+    tokens: int  # beginning-of-document tokens included
+    documents: int
+    text_bytes: int  # of UTF-8
+    complete: bool  # the whole of the corpus' split, not only as much as was asked for
+    skipped: tuple[Skipped, ...]  # what was left out while this split was read
+
+
+class TokenIndex(msgspec.Struct, frozen=True):
+    """The contents of index.json."""
+
+    format: int
+    tokenizer: str  # identity
+    corpus: str  # identity
+    description: str  # of the corpus, in words
+    vocab_size: int
+    splits: dict[Split, SplitIndex]
+
+
+class TokenSet:
+    """Two streams of tokens, train and validation; each document is preceded by the beginning-of-document token."""
+
+    def __init__(self, directory: Path, index: TokenIndex) -> None:
+        self.directory = directory
+        self.index = index
+        self._maps: dict[Split, list[np.ndarray]] = {}
+
+    def tokens(self, split: Split) -> int:
+        """How many tokens a split has."""
+        return self.index.splits[split].tokens
+
+    def read(self, split: Split, start: int, count: int) -> np.ndarray:
+        """Tokens [start, start + count) of a split as uint16 (count,), across files. Raises IndexError past the end."""
+        if start < 0 or start + count > self.tokens(split):
+            raise IndexError(f"tokens {start} to {start + count} of {self.tokens(split)}")
+        parts = []
+        begin = 0
+        for file in self._open(split):
+            if begin < start + count and start < begin + len(file):
+                parts.append(file[max(0, start - begin) : start + count - begin])
+            begin += len(file)
+        if len(parts) == 1:
+            return np.asarray(parts[0])
+        return np.concatenate(parts) if parts else np.empty(0, DTYPE)
+
+    def _open(self, split: Split) -> list[np.ndarray]:
+        if split not in self._maps:
+            files = self.index.splits[split].files
+            self._maps[split] = [np.memmap(self.directory / file.name, DTYPE, mode="r") for file in files]
+        return self._maps[split]
+
+
+def open_tokens(directory: Path) -> TokenSet:
+    """Open a set that `tokenise` wrote. Raises NanosoloError when it is not there or not whole."""
+    path = directory / INDEX_NAME
+    again = "Run the tokenize stage again."
+    try:
+        index = msgspec.json.decode(path.read_bytes(), type=TokenIndex)
+    except OSError as error:
+        raise NanosoloError(f"no tokens at {path}: {error.strerror or error}. {again}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NanosoloError(f"{path} is not an index of tokens: {error}. {again}") from None
+    if index.format != _FORMAT or set(index.splits) != set(SPLITS):
+        raise NanosoloError(f"{path} has format {index.format}, this version reads {_FORMAT}. {again}")
+    for held in index.splits.values():
+        if sum(file.tokens for file in held.files) != held.tokens:
+            raise NanosoloError(f"{path} is damaged: its counts of tokens do not add up. {again}")
+        for file in held.files:
+            here = directory / file.name
+            size = here.stat().st_size if here.is_file() else 0
+            if size != file.tokens * DTYPE.itemsize:
+                wanted = file.tokens * DTYPE.itemsize
+                raise NanosoloError(f"{here} is damaged: {size:,} bytes instead of {wanted:,}. {again}")
+    return TokenSet(directory, index)
+
+
+def tokenise(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    directory: Path,
+    progress: Progress = silent,
+    max_train_tokens: int | None = None,
+    max_validation_tokens: int | None = None,
+    tokens_per_file: int = TOKENS_PER_FILE,
+) -> TokenSet:
+    """Tokenise a prepared corpus into `directory`, or open the set that is there when it already answers this request.
+
+    A split ends with the document that reaches its maximum. The set is made beside `directory` and renamed in when
+    it is complete, so that an interruption or an error leaves what was there before. Raises NanosoloError.
+    """
+    limits: dict[Split, int | None] = {"train": max_train_tokens, "validation": max_validation_tokens}
+    partial = directory.with_name(directory.name + ".partial")
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(directory.with_name(directory.name + ".lock")):
+            ready = _reusable(directory, corpus, tokenizer, limits)
+            if ready is not None:
+                return ready
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            try:
+                _write(partial, corpus, tokenizer, limits, progress, tokens_per_file)
+                _replace(directory, partial)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise cannot_write(directory, error, DTYPE.itemsize * sum(limit or 0 for limit in limits.values())) from None
+    return open_tokens(directory)
+
+
+def _reusable(
+    directory: Path, corpus: Corpus, tokenizer: Tokenizer, limits: dict[Split, int | None]
+) -> TokenSet | None:
+    try:
+        found = open_tokens(directory)
+    except NanosoloError:
+        return None
+    if (found.index.corpus, found.index.tokenizer) != (corpus.identity(), tokenizer.identity()):
+        return None
+    for split, limit in limits.items():
+        held = found.index.splits[split]
+        if not held.complete and (limit is None or held.tokens < limit):
+            return None
+    return found
+
+
+def _write(
+    directory: Path,
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    limits: dict[Split, int | None],
+    progress: Progress,
+    tokens_per_file: int,
+) -> None:
+    train, validation = limits["train"], limits["validation"]
+    total = train + validation if train is not None and validation is not None else 0
+    reporter = Reporter(progress, total, "tokens")
+    splits: dict[Split, SplitIndex] = {}
+    for split in SPLITS:
+        with TokenWriter(directory, split, tokens_per_file, limits[split]) as writer:
+            splits[split] = _write_split(writer, corpus, tokenizer, split, reporter)
+    reporter.finish()
+    index = TokenIndex(
+        format=_FORMAT,
+        tokenizer=tokenizer.identity(),
+        corpus=corpus.identity(),
+        description=corpus.description(),
+        vocab_size=tokenizer.vocab_size,
+        splits=splits,
+    )
+    write_atomically(directory / INDEX_NAME, msgspec.json.format(msgspec.json.encode(index), indent=1) + b"\n")
+
+
+def _write_split(
+    writer: TokenWriter, corpus: Corpus, tokenizer: Tokenizer, split: Split, reporter: Reporter
+) -> SplitIndex:
+    documents = text_bytes = 0
+    complete = True
+    bos = np.array([tokenizer.bos_id], DTYPE)
+    for batch in _batches(corpus.documents(split)):
+        for text, ids in zip(batch, tokenizer.encode_batch(batch), strict=True):
+            if writer.full():
+                complete = False
+                break
+            writer.write(bos)
+            writer.write(ids)
+            documents += 1
+            text_bytes += len(text.encode("utf-8"))
+            reporter.advance(len(ids) + 1)
+        if not complete:
+            break
+    return SplitIndex(writer.finish(), writer.tokens, documents, text_bytes, complete, corpus.skipped())
+
+
+def _batches(documents: Iterator[str]) -> Iterator[list[str]]:
+    """Documents in groups of some two million characters."""
+    while batch := list(islice(documents, 1)):
+        length = len(batch[0])
+        while length < _BATCH_CHARS and (more := list(islice(documents, 1))):
+            batch += more
+            length += len(more[0])
+        yield batch
+
+
+def _replace(directory: Path, new: Path) -> None:
+    """Put the folder `new` where `directory` is or was."""
+    sync_directory(new)
+    old = directory.with_name(directory.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():
+        directory.rename(old)
+    new.rename(directory)
+    sync_directory(directory.parent)
+    shutil.rmtree(old, ignore_errors=True)
