@@ -1,0 +1,189 @@
+"""The console application: screens by key, themes, settings, errors, and a way out that leaves training alone."""
+
+from collections.abc import Callable
+
+from rich.markup import escape
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.command import Provider
+from textual.dom import DOMNode
+from textual.reactive import reactive
+from textual.screen import Screen
+
+from engine.errors import NanosoloError
+from engine.plan.config import Layer
+from engine.run.directory import RunDirectory, list_runs
+from tui.ascii import AsciiFilter
+from tui.bindings import KEYS, bindings_for
+from tui.settings import config_file, load_settings
+from tui.signals import leave_on_signals
+from tui.themes import DARK, THEMES, choose_theme
+
+SCREENS: dict[str, str] = {  # mode -> "module:class", imported when first shown
+    "plan": "tui.screens.plan:PlanScreen",
+    "monitor": "tui.screens.monitor:MonitorScreen",
+    "runs": "tui.screens.runs:RunsScreen",
+    "compare": "tui.screens.compare:CompareScreen",
+    "logs": "tui.screens.logs:LogsScreen",
+}
+
+
+def _loader(target: str) -> Callable[[], Screen[None]]:
+    def load() -> Screen[None]:
+        from importlib import import_module
+
+        module, _, name = target.partition(":")
+        screen: Screen[None] = getattr(import_module(module), name)()
+        return screen
+
+    return load
+
+
+def _providers() -> type[Provider]:
+    from tui.palette import KeyProvider
+
+    return KeyProvider
+
+
+class NanosoloApp(App[None], inherit_bindings=False):
+    """The console. Screens read `watched`, the run that Monitor and Logs show, and `layers`, where planning starts."""
+
+    TITLE = "nanosolo"
+    CSS_PATH = "styles.tcss"
+    BINDINGS = bindings_for("app")
+    MODES = {name: _loader(target) for name, target in SCREENS.items()}  # noqa: RUF012
+    DEFAULT_MODE = "plan"
+    COMMANDS = {_providers}  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (160, "-very-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (36, "-tall")]  # noqa: RUF012
+    NOTIFICATION_TIMEOUT = 6
+    ESCAPE_TO_MINIMIZE = False
+
+    watched: reactive[RunDirectory | None] = reactive(None)
+
+    def __init__(
+        self, layers: tuple[Layer, ...] = (), watch: RunDirectory | None = None, ascii_only: bool = False
+    ) -> None:
+        super().__init__()
+        self.animation_level = "none"  # every frame of an animation is paid for on a slow link
+        self.layers = layers
+        self._visited: list[str] = []
+        for theme in THEMES:
+            self.register_theme(theme)
+        ids = frozenset(key.id for key in KEYS)
+        self.settings, self.faults = load_settings(config_file(), ids, frozenset(self.available_themes))
+        self.theme = choose_theme(self.settings.theme, self.console.color_system, self.no_color)
+        if ascii_only or self.settings.ascii:
+            self._filters.append(AsciiFilter())
+        self.set_keymap(self.settings.keys)
+        self.set_reactive(NanosoloApp.watched, watch)
+
+    def on_mount(self) -> None:
+        for fault in self.faults:
+            self.tell(fault, "warning")
+        if self.watched is not None:
+            self.action_go("monitor")
+
+    # ways to say something
+
+    def tell(self, message: str, severity: str = "information") -> None:
+        """Show one plain sentence. Brackets in it are text, not markup."""
+        title = {"error": "That did not work", "warning": "Note"}.get(severity, "")
+        self.notify(escape(message), title=title, severity=severity, markup=True)  # type: ignore[arg-type]
+
+    def tell_error(self, error: NanosoloError) -> None:
+        """Show what the user can mend."""
+        self.tell(str(error), "error")
+
+    # going from screen to screen
+
+    def action_go(self, mode: str) -> None:
+        """Show a screen of the top row."""
+        if mode == self.current_mode:
+            while len(self.screen_stack) > 1:
+                self.pop_screen()
+            return
+        self._visited = [name for name in self._visited if name != self.current_mode] + [self.current_mode]
+        self.switch_mode(mode)
+
+    async def action_back(self) -> None:
+        """Close what lies on top; else go back to the screen before."""
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        elif self._visited:
+            self.switch_mode(self._visited.pop())
+
+    def watch_run(self, run: RunDirectory, mode: str = "monitor") -> None:
+        """Make `run` the one that is watched, and show it."""
+        self.watched = run
+        self.action_go(mode)
+
+    def action_help(self) -> None:
+        """Explain the keys of the screen that is shown."""
+        from tui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(getattr(self.screen, "KEYS_OF", "app")))
+
+    def action_next_theme(self) -> None:
+        """Our themes, one after the other."""
+        names = [theme.name for theme in THEMES]
+        at = names.index(self.theme) if self.theme in names else names.index(DARK.name) - 1
+        self.theme = names[(at + 1) % len(names)]
+        self.tell(f'Theme {self.theme}. Keep it with theme = "{self.theme}" in {config_file()}.')
+
+    def get_system_commands(self, screen: Screen[object]) -> list[SystemCommand]:
+        """None of Textual's own: the palette is made from our table."""
+        return []
+
+    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
+        """A remapped key that had another meaning: say once which binding lost it."""
+        names = ", ".join(sorted(binding.id or binding.action for binding in clashed_bindings))
+        message = f"{config_file()}: a remapped key takes the place of {names}."
+        if message not in self.faults:
+            self.faults.append(message)
+            self.tell(message, "warning")
+
+    def action_leave(self) -> None:
+        """Leave. Nothing that trains depends on this process."""
+        self.exit()
+
+
+def run_console(layers: tuple[Layer, ...] = (), watch: str | None = None, ascii_only: bool = False) -> int:
+    """Show the console until the user leaves. Returns the exit code.
+
+    layers: where planning starts (preset, file, flags), as for `resolve`. watch: a run to open the Monitor on;
+    else the newest run that is running, if any. Raises UsageError when `watch` names no run.
+    """
+    from engine.run.directory import find_run
+
+    run = find_run(watch) if watch else _newest_running() if not layers else None
+    app = NanosoloApp(layers, run, ascii_only)
+    leave_on_signals(lambda code: _exit_soon(app, code))
+    app.run()
+    for line in farewell():
+        print(line)
+    return app.return_code or 0
+
+
+def farewell() -> list[str]:
+    """What to say when the console closes: which runs go on, and how to come back."""
+    running = [run.name for run in list_runs() if run.is_running()]
+    if not running:
+        return []
+    names = " and ".join(running) if len(running) < 3 else f"{len(running)} runs"
+    verb = "goes" if len(running) == 1 else "go"
+    return [
+        f"{names} {verb} on training without the console.",
+        f"Come back with: nanosolo   Follow as text: nanosolo attach {running[-1]}   Stop: nanosolo stop {running[-1]}",
+    ]
+
+
+def _newest_running() -> RunDirectory | None:
+    return next((run for run in reversed(list_runs()) if run.is_running()), None)
+
+
+def _exit_soon(app: NanosoloApp, code: int) -> None:
+    loop = app._loop
+    if loop is not None:
+        loop.call_soon_threadsafe(app.exit, None, code)

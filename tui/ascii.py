@@ -1,0 +1,60 @@
+"""A line filter that draws everything with ASCII characters, for terminals and fonts that have no others."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.color import Color
+from textual.filter import LineFilter
+
+_PLAIN = {
+    **dict.fromkeys("─━╌┄┈╍═▁▔▂", "-"),
+    **dict.fromkeys("│┃┆┊║▏▎▕▌▐", "|"),
+    **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╯╰╔╗╚╝┏┓┗┛╶╴╵╷", "+"),
+    **dict.fromkeys("█▓▇▆▅▄▃▀▊▋▉▍", "#"),
+    **dict.fromkeys("▒░", ":"),
+    **dict.fromkeys("•●◆■▪∎", "*"),
+    **dict.fromkeys("○◇□▫·⋅", "."),
+    **dict.fromkeys("→▶▸›❯»", ">"),
+    **dict.fromkeys("←◀◂‹❮«", "<"),
+    **dict.fromkeys("↑▲▴", "^"),
+    **dict.fromkeys("↓▼▾", "v"),
+    **dict.fromkeys("–—−", "-"),
+    **dict.fromkeys("×✗✘✕", "x"),
+    **dict.fromkeys("✓✔", "v"),
+    **dict.fromkeys("‘’", "'"),
+    **dict.fromkeys("“”", '"'),
+    "…": ".",
+    "≈": "~",
+    "≤": "<",
+    "≥": ">",
+    "⚠": "!",
+    "°": "o",
+    "±": "+",
+    "⏎": "<",
+    "\u00a0": " ",
+}
+
+
+def to_ascii(text: str) -> str:
+    """The text in ASCII, as wide in cells as before; what has no likeness becomes question marks."""
+    return text if text.isascii() else "".join(map(_plain, text))
+
+
+def _plain(character: str) -> str:
+    if character.isascii():
+        return character
+    if character in _PLAIN:
+        return _PLAIN[character]
+    if "\u2800" <= character <= "\u28ff":  # braille
+        return " " if character == "\u2800" else "*"
+    base = unicodedata.normalize("NFKD", character)[:1]
+    return base if base.isascii() and base.isprintable() and base else "?" * cell_len(character)
+
+
+class AsciiFilter(LineFilter):
+    """Replaces every character beyond ASCII on its way to the terminal."""
+
+    def apply(self, segments: Sequence[Segment], background: Color) -> list[Segment]:
+        return [Segment(to_ascii(text), style, control) for text, style, control in segments]

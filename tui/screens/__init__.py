@@ -1,0 +1,1 @@
+"""The console's screens, one a module; none is imported before it is first shown."""

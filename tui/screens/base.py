@@ -1,0 +1,109 @@
+"""What every screen of the console shares: the top row with its tabs, and a footer made from the binding table."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.cells import cell_len
+from textual.app import ComposeResult, RenderResult
+from textual.content import Content
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.widget import Widget
+
+from tui.bindings import EVERYWHERE, KEYS, keys_for, shown_keys
+
+if TYPE_CHECKING:
+    from tui.app import NanosoloApp
+
+TABS = tuple(key for key in KEYS if key.id.startswith("go."))
+
+
+class TopRow(Widget):
+    """nanosolo, the screens with their keys, and at the right what this screen is about."""
+
+    DEFAULT_CSS = """
+    TopRow { dock: top; height: 1; background: $panel; color: $quiet; padding: 0 1; }
+    TopRow > .brand { color: $primary; text-style: bold; }
+    """
+    about: reactive[str] = reactive("")
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def render(self) -> RenderResult:
+        """One line, cut at the right where the terminal is narrow."""
+        keymap = self.app._keymap
+        parts: list[Content] = [Content.styled("nanosolo", "bold $primary"), Content("  ")]
+        for key in TABS:
+            mode = key.id.removeprefix("go.")
+            number = shown_keys(key, keymap, 1)[0]
+            style = "bold $foreground on $background" if mode == self.mode else ""
+            label = Content.styled(f" {number} {key.label} ", style)
+            parts.append(label.stylize(f"@click=app.go('{mode}')"))
+        line = Content("").join(parts)
+        room = self.content_size.width - line.cell_length - 2
+        about = self.about if cell_len(self.about) <= room else ""
+        return line + Content(" " * (2 + room - cell_len(about))) + Content.styled(about, "$quiet")
+
+
+class KeyRow(Widget):
+    """The footer: the keys of this screen as far as they fit, then those that hold everywhere."""
+
+    DEFAULT_CSS = """
+    KeyRow { dock: bottom; height: 1; background: $panel; color: $quiet; padding: 0 1; }
+    """
+
+    def __init__(self, screen_keys: str) -> None:
+        super().__init__()
+        self.screen_keys = screen_keys
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
+
+    def render(self) -> RenderResult:
+        """`key label` pairs; a key of the screen that does not fit is left to the help."""
+        active = {b.binding.id: b.enabled for b in self.screen.active_bindings.values() if b.binding.id}
+        fixed = self._pairs(EVERYWHERE, active)
+        room = self.content_size.width - sum(item.cell_length + 2 for item in fixed)
+        own: list[Content] = []
+        for item in self._pairs(self.screen_keys, active):
+            if item.cell_length + 2 > room:
+                break
+            own.append(item)
+            room -= item.cell_length + 2
+        gap = Content(" " * max(0, room))
+        return Content("  ").join(own) + gap + Content("  ").join([Content(""), *fixed])
+
+    def _pairs(self, name: str, active: dict[str, bool]) -> list[Content]:
+        keymap = self.app._keymap
+        return [
+            Content.styled(shown_keys(key, keymap, 1)[0], "bold $foreground") + Content(f" {key.label.lower()}")
+            for key in keys_for(name)
+            if key.footer and active.get(key.id, False)
+        ]
+
+
+class ConsoleScreen(Screen[None]):
+    """Base of the screens. Subclasses set MODE and KEYS_OF, BINDINGS = bindings_for(KEYS_OF), and `compose_body`."""
+
+    MODE: ClassVar[str] = ""  # the tab that is lit
+    KEYS_OF: ClassVar[str] = ""  # the rows of the binding table that belong to it
+
+    @property
+    def console(self) -> "NanosoloApp":
+        """The application, with its own methods."""
+        return cast("NanosoloApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield TopRow(self.MODE)
+        yield from self.compose_body()
+        yield KeyRow(self.KEYS_OF)
+
+    def compose_body(self) -> Iterable[Widget]:
+        """What lies between the top row and the footer."""
+        raise NotImplementedError
+
+    def say_about(self, text: str) -> None:
+        """The right end of the top row."""
+        self.query_one(TopRow).about = text

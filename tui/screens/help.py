@@ -1,0 +1,48 @@
+"""The help screen: what the keys of the screen beneath do, made from the binding table."""
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui.bindings import EVERYWHERE, bindings_for, keys_for, shown_keys
+from tui.settings import config_file
+
+
+class HelpScreen(ModalScreen[None]):
+    """Two groups of rows: this screen's keys, and those that hold everywhere."""
+
+    BINDINGS = bindings_for("dialog")
+    KEYS_OF = "dialog"
+    CSS = """
+    HelpScreen > .dialog { height: auto; max-height: 90%; width: 84; }
+    HelpScreen Static { width: 100%; }
+    """
+
+    def __init__(self, screen_keys: str) -> None:
+        super().__init__()
+        self.screen_keys = screen_keys
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog") as dialog:
+            dialog.border_title = f"Keys · {self.screen_keys}"
+            dialog.border_subtitle = "Esc closes"
+            yield Static(self._table())
+
+    def _table(self) -> Content:
+        keymap = self.app._keymap
+        lines: list[Content] = []
+        for title, name in (("Here", self.screen_keys), ("Everywhere", EVERYWHERE)):
+            rows = keys_for(name)
+            if not rows or (name == EVERYWHERE and self.screen_keys == EVERYWHERE and lines):
+                continue
+            lines.append(Content.styled(title, "bold $primary"))
+            for key in rows:
+                shown = " ".join(shown_keys(key, keymap))
+                lines.append(Content.styled(f"  {shown:<10}", "bold") + Content(f" {key.help}"))
+            lines.append(Content(""))
+        lines.append(
+            Content.styled(f"Every key has an id and can be changed under [keys] in {config_file()}.", "$quiet")
+        )
+        return Content("\n").join(lines)
