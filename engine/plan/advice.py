@@ -66,7 +66,7 @@ def _judge(
 ) -> Suggestion:
     changed = with_changes(config, change)
     peak = int(scale * memory.estimate(shape_of(changed), changed.batch, gpu, compiled).total)
-    speed_before, speed_after = (_tokens_per_flop(c, gpu, compiled) for c in (config, changed))
+    speed_before, speed_after = (tokens_per_flop(c, gpu, compiled) for c in (config, changed))
     return Suggestion(
         code=code,
         message=f"{words}: {peak / GIB:.1f} of {gpu.capacity / GIB:.1f} GiB",
@@ -78,7 +78,7 @@ def _judge(
     )
 
 
-def _tokens_per_flop(config: RunConfig, gpu: Gpu, compiled: bool) -> float:
+def tokens_per_flop(config: RunConfig, gpu: Gpu, compiled: bool) -> float:
     """Proportional to tokens per second on this device."""
     shape = shape_of(config)
     micro = config.batch.device_batch_size * shape.max_seq_len

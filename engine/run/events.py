@@ -4,13 +4,15 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from engine.errors import NanosoloError
 
 FORMAT_VERSION = 1
+
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**62)]  # what a damaged line holds must not overflow a column
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=False):
@@ -72,15 +74,15 @@ class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
     """The stage goes on after `step`; steps of the same stage beyond it, written earlier, are void."""
 
     stage: str
-    step: int
+    step: Natural
     path: str = ""
 
 
 class Step(Event, frozen=True, kw_only=True, tag="step"):
     stage: str
-    step: int  # steps done, from 1
-    steps: int
-    tokens: int  # trained on so far
+    step: Natural  # steps done, from 1
+    steps: Natural
+    tokens: Natural  # trained on so far
     loss: float | None  # mean nats per token of the whole step; null: not finite
     learning_rate_scale: float
     grad_norm: float | None
@@ -89,12 +91,12 @@ class Step(Event, frozen=True, kw_only=True, tag="step"):
     tokens_per_second: float
     mfu: float | None
     peak_memory: int | None
-    epoch: int = 0
+    epoch: Natural = 0
 
 
 class Evaluation(Event, frozen=True, kw_only=True, tag="evaluation"):
     stage: str
-    step: int
+    step: Natural
     metric: str
     value: float
     seconds: float
@@ -102,14 +104,14 @@ class Evaluation(Event, frozen=True, kw_only=True, tag="evaluation"):
 
 class Sample(Event, frozen=True, kw_only=True, tag="sample"):
     stage: str
-    step: int
+    step: Natural
     prompt: str
     text: str
 
 
 class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint"):
     stage: str
-    step: int
+    step: Natural
     path: str
     bytes: int
     seconds: float
@@ -131,7 +133,7 @@ class Advice(Event, frozen=True, kw_only=True, tag="advice"):
 
 class OutOfMemory(Event, frozen=True, kw_only=True, tag="out_of_memory"):
     stage: str
-    step: int
+    step: Natural
     phase: str
     requested: int | None
     allocated: int | None
@@ -141,7 +143,7 @@ class OutOfMemory(Event, frozen=True, kw_only=True, tag="out_of_memory"):
 
 class Diverged(Event, frozen=True, kw_only=True, tag="diverged"):
     stage: str
-    step: int
+    step: Natural
     what: str
     action: str
 

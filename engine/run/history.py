@@ -1,6 +1,7 @@
 """The story that a run's events tell, folded into columns and facts: what console, attach, report and runs read."""
 
 import math
+import socket
 import time
 from array import array
 from bisect import bisect_left
@@ -27,9 +28,11 @@ from engine.run.events import (
     Step,
     System,
 )
+from engine.run.machine import MachineColumns
 
 STALL_FACTOR = 20  # silent for this many usual steps, and
 STALL_SECONDS = 300.0  # for at least this long: stalled (a first compile takes up to 80 s)
+CLOCK_TOLERANCE = 5.0  # seconds; runner and stage write to one file, so lines may be a little out of order
 
 
 class StepColumns:
@@ -47,6 +50,7 @@ class StepColumns:
         self.tokens_per_second = array("d")
         self.mfu = array("d")
         self.peak_memory = array("d")
+        self.epoch = array("q")
         self.steps = 0  # planned
         self.rewinds = 0  # grows when earlier steps were declared void: columns that were copied are stale then
 
@@ -69,6 +73,7 @@ class StepColumns:
         self.tokens_per_second.append(event.tokens_per_second)
         self.mfu.append(_number(event.mfu))
         self.peak_memory.append(_number(event.peak_memory))
+        self.epoch.append(event.epoch)
 
     def forget_after(self, step: int) -> None:
         """Drop the steps beyond `step`."""
@@ -110,6 +115,7 @@ class History:
         self.stages: dict[str, StageView] = {}
         self.current: str | None = None
         self.progress: Progress | None = None
+        self.progress_from: Progress | None = None  # the first of the same unit in this stage: rates count from there
         self.devices: dict[str, Device] = {}
         self.steps: dict[str, StepColumns] = {}
         self.evaluations: list[Evaluation] = []
@@ -120,17 +126,28 @@ class History:
         self.out_of_memory: list[OutOfMemory] = []
         self.diverged: list[Diverged] = []
         self.system: System | None = None
+        self.machine = MachineColumns()
         self.last_time: float | None = None
+        self.clock_jumps = 0  # how often the time of events went backwards
 
     def apply(self, event: AnyEvent) -> None:
         """Take in one event."""
+        if self.last_time is not None and event.t < self.last_time - CLOCK_TOLERANCE:
+            self.clock_jumps += 1
         self.last_time = event.t
         match event:
             case Step():
+                if self.current is None:  # the line that began the stage is damaged or gone
+                    self.stages.setdefault(event.stage, StageView(event.stage, event.t, 0, None))
+                    self.current = event.stage
                 self.columns(event.stage).append(event)
             case System():
                 self.system = event
+                self.machine.append(event)
             case Progress():
+                first = self.progress_from
+                if first is None or (first.stage, first.unit) != (event.stage, event.unit) or event.done < first.done:
+                    self.progress_from = event
                 self.progress = event
             case Evaluation():
                 self.evaluations.append(event)
@@ -147,7 +164,7 @@ class History:
                 self.ended, self.current = event, None
             case StageStarted():
                 self.stages[event.stage] = StageView(event.stage, event.t, event.pid, None)
-                self.current, self.progress = event.stage, None
+                self.current, self.progress, self.progress_from = event.stage, None, None
             case StageEnded():
                 begun = self.stages.get(event.stage)
                 started = begun.started if begun else event.t - event.seconds
@@ -189,10 +206,12 @@ def read_history(path: Path) -> History:
 
 
 def state_of(run: RunDirectory, history: History, now: float | None = None) -> str:
-    """One word: new, running, stalled, orphaned, finished, stopped, or failed.
+    """One word: new, running, stalled, orphaned, elsewhere, finished, stopped, or failed.
 
-    Orphaned: a stage still works though its runner is gone.
+    Orphaned: a stage still works though its runner is gone. Elsewhere: another host runs it, so nobody here can tell.
     """
+    if history.ended is None and history.started is not None and history.started.host != socket.gethostname():
+        return "elsewhere"
     if run.is_running():
         if run.runner() is None:
             return "orphaned"

@@ -1,0 +1,228 @@
+"""Live advice: each symptom is found with its number, and a healthy run gets none."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_run import Story, config_of, plan_of, story_of
+
+from engine.plan import memory
+from engine.plan.batch import tokens_per_step
+from engine.plan.config import with_changes
+from engine.plan.gpus import by_id
+from engine.plan.shape import shape_of
+from engine.run.diagnosis import diagnose
+from engine.run.events import Diverged, Step
+from engine.run.finding import Finding, gpu_of
+from engine.run.history import History, StepColumns
+from engine.run.learning_checks import last_spike
+from engine.run.machine_checks import larger_batch
+
+NOW = 1_800_000_000.0
+
+
+def healthy(**changes: object) -> Story:
+    """A run whose device batch cannot grow, so that nothing is to be said of it."""
+    changes = {"batch__device_batch_size": 16, "model__max_seq_len": 2048, "model__depth": 16} | changes
+    return story_of("red", NOW, **changes)
+
+
+def found(story: Story) -> dict[str, Finding]:
+    history = History()
+    for event in story.events:
+        history.apply(event)  # type: ignore[arg-type]
+    return {finding.code: finding for finding in diagnose(history, story.plan, story.config, story.now + 1)}
+
+
+def test_a_healthy_run_gets_no_advice() -> None:
+    assert found(healthy().steps(300)) == {}
+
+
+def test_nothing_is_said_before_the_first_step_or_without_a_plan() -> None:
+    story = healthy()
+    history = History()
+    assert diagnose(history, story.plan, story.config, NOW) == []
+    for event in story.steps(20).events:
+        history.apply(event)  # type: ignore[arg-type]
+    assert diagnose(history, None, story.config, NOW) == []
+    assert diagnose(history, story.plan, None, NOW) == []
+
+
+def test_slow_beyond_the_plans_range() -> None:
+    story = healthy()
+    planned = story.plan.time.tokens_per_second or 0.0
+    slow = found(story.steps(80, tokens_per_second=planned * 0.6))["slow"]
+    assert "60 % of the" in slow.message
+    assert slow.level == "warn"
+    hours = story.plan.time.hours or 0.0
+    assert f"{hours / 0.6:.1f} h instead of the planned {hours:.1f} h" in slow.effect
+    inside = healthy().steps(80, tokens_per_second=planned * 0.95)
+    assert "slow" not in found(inside)
+
+
+def test_waiting_for_data() -> None:
+    seconds = healthy().step_seconds
+    waits = found(healthy().steps(80, step_seconds=seconds, data_seconds=0.2 * seconds))["data_wait"]
+    assert waits.message == "20 % of each step waits for data"
+    assert waits.effect == "up to 25 % faster"
+    assert "data_wait" not in found(healthy().steps(80, step_seconds=seconds, data_seconds=0.04 * seconds))
+
+
+def test_headroom_names_a_batch_that_fits_and_keeps_the_step() -> None:
+    story = story_of("red", NOW, batch__device_batch_size=1, model__max_seq_len=1024).steps(80)
+    advice = found(story)["headroom"]
+    bigger = with_changes(story.config, advice.change)
+    assert bigger.batch.device_batch_size > 1
+    assert tokens_per_step(bigger) == tokens_per_step(story.config)
+    assert "% faster at" in advice.effect
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from((2, 4, 8, 12, 16, 20)),
+    st.sampled_from((512, 1024, 2048)),
+    st.sampled_from((1, 2, 4, 8)),
+    st.floats(0.6, 1.3),
+    st.sampled_from(("a100-40gb", "a100-80gb", "l4")),
+)
+def test_a_larger_batch_never_overflows(depth: int, length: int, batch: int, scale: float, gpu_id: str) -> None:
+    config = config_of(
+        "balanced",
+        model__depth=depth,
+        model__max_seq_len=length,
+        batch__device_batch_size=batch,
+        batch__total_batch_size=524_288,
+    )
+    gpu = by_id(gpu_id)
+    offer = larger_batch(config, gpu, True, scale)
+    if offer is None:
+        return
+    change, peak, gain = offer
+    changed = with_changes(config, change)
+    assert changed.batch.device_batch_size > batch
+    assert tokens_per_step(changed) == tokens_per_step(config)
+    assert peak == int(scale * memory.estimate(shape_of(changed), changed.batch, gpu, True).total)
+    assert peak < gpu.capacity
+    assert gain > 0
+
+
+def test_throttling_names_reason_and_clock() -> None:
+    story = healthy().steps(40)
+    for _ in range(12):
+        story.reading(gpu={"throttle": ["hardware thermal"], "clock": 1005, "temperature": 91})
+    advice = found(story)["throttled"]
+    assert "hardware thermal at 1005 of 1410 MHz, 91 °C" in advice.message
+    assert advice.level == "warn"
+    assert advice.effect == "up to 40 % faster"
+    assert "throttled" not in found(story.reading(gpu={"throttle": []}))
+
+
+def test_another_process() -> None:
+    story = healthy().steps(40).reading(gpu={"processes": 3, "used": 38.0})
+    assert found(story)["shared_gpu"].message.startswith("2 other processes are on this GPU, they hold about ")
+
+
+def test_disk_too_small_for_the_next_checkpoint() -> None:
+    story = healthy().steps(40).reading(host={"disk_free": 2.0})
+    advice = found(story)["disk"]
+    assert advice.level == "bad"
+    assert advice.change == {"checkpoint.keep_last": 1}
+
+
+def test_disk_that_something_else_fills() -> None:
+    story = healthy().steps(40)
+    for i in range(60):
+        story.now += 60
+        story.reading(host={"disk_free": 400.0 - 4 * i})
+    story.now += 5
+    story.steps(1)
+    advice = found(story)["disk"]
+    assert "GiB go every hour" in advice.message
+    assert advice.level == "warn"
+
+
+def test_divergence_until_it_was_passed() -> None:
+    story = healthy().steps(200).checkpoint().steps(5)
+    story.add(Diverged, stage="pretrain", step=206, what="loss is NaN", action="stop")
+    advice = found(story)["diverged"]
+    assert advice.effect == "updates half as large; goes on from step 200, 6 steps back"
+    assert advice.change["optim.matrix_lr"] == story.config.optim.matrix_lr / 2
+    assert "diverged" not in found(story.steps(3))
+    assert found(healthy().steps(50, loss=None))["diverged"].level == "bad"
+
+
+def test_a_spike_and_its_recovery() -> None:
+    story = healthy(optim__grad_clip=0.0).steps(700)
+    usual = story.loss_at(story.step)
+    story.steps(1, loss=usual + 3)
+    advice = found(story)["loss_spike"]
+    assert advice.level == "warn" and advice.change == {"optim.grad_clip": 1.0}
+    back = found(story.steps(20))["loss_spike"]
+    assert back.level == "hint" and "it has come back" in back.effect
+
+
+@given(st.lists(st.floats(1, 12), min_size=140, max_size=300))
+def test_spikes_are_where_the_definition_says(losses: list[float]) -> None:
+    columns = StepColumns()
+    for i, loss in enumerate(losses, 1):
+        columns.append(
+            Step(
+                stage="pretrain",
+                step=i,
+                steps=1000,
+                tokens=i,
+                loss=loss,
+                learning_rate_scale=1,
+                grad_norm=1,
+                step_seconds=1,
+                data_seconds=0,
+                tokens_per_second=1,
+                mfu=None,
+                peak_memory=None,
+            )
+        )
+    spike = last_spike(columns)
+    if spike is None:
+        return
+    index, sigmas, mean = spike
+    before = losses[index - 128 : index]
+    assert mean == pytest.approx(sum(before) / 128)
+    assert sigmas > 6
+    deviation = math.sqrt(sum((x - mean) ** 2 for x in before) / 128)
+    assert losses[index] > mean + 6 * deviation
+
+
+def test_an_outlier_within_six_sigma_is_no_spike() -> None:
+    assert "loss_spike" not in found(healthy().steps(2000))
+
+
+def test_few_tokens_names_the_setting_that_was_used() -> None:
+    for budget, key in (
+        ({"budget__steps": 500}, "budget.steps"),
+        ({"budget__tokens": 10**9}, "budget.tokens"),
+        ({"budget__tokens_per_param": 5.0}, "budget.tokens_per_param"),
+    ):
+        story = healthy(**budget).steps(20)
+        advice = found(story)["few_tokens_per_param"]
+        assert list(advice.change) == [key]
+        changed = plan_of(with_changes(story.config, advice.change))
+        assert changed.tokens_per_param == pytest.approx(20, rel=0.01)
+
+
+def test_repeated_text() -> None:
+    story = healthy().steps(100).steps(1, epoch=1)
+    assert found(story)["repeated_epochs"].level == "hint"
+    assert found(story.steps(1, epoch=7))["repeated_epochs"].level == "warn"
+
+
+def test_a_finished_run_is_not_told_about_its_machine() -> None:
+    story = healthy().steps(80, tokens_per_second=10.0).reading(gpu={"processes": 3}, host={"disk_free": 0.5})
+    codes = found(story.end_stage("pretrain").end())
+    assert not {"slow", "shared_gpu", "disk", "throttled", "data_wait"} & set(codes)
+
+
+def test_the_plans_device_is_found_again() -> None:
+    for gpu in (by_id("a100-40gb"), by_id("l4")):
+        config = config_of()
+        assert gpu_of(plan_of(config, gpu)) == gpu
