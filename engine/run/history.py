@@ -5,6 +5,8 @@ import socket
 import time
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from operator import lt
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +34,7 @@ from engine.run.machine import MachineColumns
 
 STALL_FACTOR = 20  # silent for this many usual steps, and
 STALL_SECONDS = 300.0  # for at least this long: stalled (a first compile takes up to 80 s)
+READ_BYTES = 2**20  # at a time: few events are alive at once, which spares the garbage collector
 CLOCK_TOLERANCE = 5.0  # seconds; runner and stage write to one file, so lines may be a little out of order
 
 
@@ -74,6 +77,28 @@ class StepColumns:
         self.mfu.append(_number(event.mfu))
         self.peak_memory.append(_number(event.peak_memory))
         self.epoch.append(event.epoch)
+
+    def extend(self, events: Sequence[Step]) -> None:
+        """Like `append` for each, at a fraction of the cost where they follow one another."""
+        last = self.step[-1] if self.step else -1
+        steps = [event.step for event in events]
+        if not all(map(lt, [last, *steps], steps)):
+            for event in events:
+                self.append(event)
+            return
+        self.steps = events[-1].steps
+        self.step.extend(steps)
+        self.tokens.extend([event.tokens for event in events])
+        self.time.extend([event.t for event in events])
+        self.loss.extend([math.nan if event.loss is None else event.loss for event in events])
+        self.grad_norm.extend([math.nan if event.grad_norm is None else event.grad_norm for event in events])
+        self.learning_rate_scale.extend([event.learning_rate_scale for event in events])
+        self.step_seconds.extend([event.step_seconds for event in events])
+        self.data_seconds.extend([event.data_seconds for event in events])
+        self.tokens_per_second.extend([event.tokens_per_second for event in events])
+        self.mfu.extend([math.nan if event.mfu is None else event.mfu for event in events])
+        self.peak_memory.extend([math.nan if event.peak_memory is None else event.peak_memory for event in events])
+        self.epoch.extend([event.epoch for event in events])
 
     def forget_after(self, step: int) -> None:
         """Drop the steps beyond `step`."""
@@ -179,6 +204,24 @@ class History:
             case Diverged():
                 self.diverged.append(event)
 
+    def apply_all(self, events: Iterable[AnyEvent]) -> None:
+        """Take in many events: the same as `apply` for each, several times as fast."""
+        steps: list[Step] = []
+        for event in events:
+            if type(event) is Step and self.current == event.stage:
+                if self.last_time is not None and event.t < self.last_time - CLOCK_TOLERANCE:
+                    self.clock_jumps += 1
+                self.last_time = event.t
+                steps.append(event)
+            else:
+                # what the machine did stands in columns of its own; all else may look at the steps before it
+                if steps and type(event) is not System:
+                    self.columns(steps[0].stage).extend(steps)
+                    steps = []
+                self.apply(event)
+        if steps:
+            self.columns(steps[0].stage).extend(steps)
+
     def columns(self, stage: str) -> StepColumns:
         """The steps of a stage, empty if it has none yet."""
         return self.steps.setdefault(stage, StepColumns())
@@ -199,9 +242,8 @@ def read_history(path: Path) -> History:
     """The history of a whole events.jsonl."""
     history = History()
     reader = EventReader(path)
-    while events := reader.read():
-        for event in events:
-            history.apply(event)
+    while events := reader.read(READ_BYTES):
+        history.apply_all(events)
     return history
 
 

@@ -2,7 +2,6 @@
 
 import math
 from array import array
-from collections.abc import Mapping
 from typing import Any
 
 from engine.run.events import System
@@ -19,6 +18,8 @@ READINGS = {
     "ram_used": ("host", "ram_used"),  # GiB
     "disk_free": ("host", "disk_free"),  # GiB
 }
+NUMBERS = (float, int)
+LARGEST = 1e15  # beyond any reading; a damaged line may hold anything
 
 
 class MachineColumns:
@@ -28,6 +29,7 @@ class MachineColumns:
         self.time = array("d")
         self.throttled = array("b")  # whether the GPU was held below its clock
         self.readings = {name: array("d") for name in READINGS}
+        self._sources = [(self.readings[name], *READINGS[name]) for name in READINGS]
         self.gpu_total = math.nan  # GiB
         self.ram_total = math.nan
         self.throttle: tuple[str, ...] = ()  # the reasons in the newest event
@@ -47,22 +49,23 @@ class MachineColumns:
 
     def append(self, event: System) -> None:
         """Add one event. Parts of another shape than ours writes count as not said."""
-        parts = {"gpu": event.gpu or {}, "host": event.host}
+        parts: dict[str, dict[str, Any]] = {"gpu": event.gpu or {}, "host": event.host}
+        gpu, host = parts["gpu"], parts["host"]
         self.time.append(event.t)
-        for name, (part, key) in READINGS.items():
-            self.readings[name].append(_number(parts[part], key))
-        reasons = parts["gpu"].get("throttle")
+        for column, part, key in self._sources:
+            value = parts[part].get(key)
+            column.append(value if type(value) in NUMBERS and -LARGEST < value < LARGEST else math.nan)
+        reasons = gpu.get("throttle")
         self.throttle = tuple(str(reason) for reason in reasons) if isinstance(reasons, list) else ()
         self.throttled.append(bool(self.throttle))
-        if event.gpu:
-            self.gpu_total = _number(event.gpu, "total")
-        self.ram_total = _number(event.host, "ram_total")
+        if gpu:
+            self.gpu_total = _number(gpu.get("total"))
+        self.ram_total = _number(host.get("ram_total"))
 
     def recent(self, name: str, count: int) -> list[float]:
         """The last `count` readings of a column, those that were not said left out."""
         return [value for value in self.readings[name][-count:] if not math.isnan(value)]
 
 
-def _number(part: Mapping[str, Any], key: str) -> float:
-    value = part.get(key)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and -LARGEST < value < LARGEST else math.nan
