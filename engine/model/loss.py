@@ -23,7 +23,8 @@ def summed_loss(hidden: Tensor, head_weight: Tensor, targets: Tensor, kind: Loss
     """The sum of nats (float32 scalar) of targets (N,) given hidden states (N, d) and the head (V, d).
 
     Targets of -1 count nothing. `full` computes all logits at once, 28 N V bytes. `chunked` computes the gradient along
-    with the loss, `chunk_tokens` C at a time, in at most 12 C V + 8 V d bytes, and allows one backward pass.
+    with the loss, `chunk_tokens` C at a time, in at most max(10 C V + 6 V d, 2 C V + 8 V d) bytes and the gradient of
+    the hidden states, and allows one backward pass.
     Call it outside a compiled graph: inside, the chunks would be computed all at once.
     """
     if kind == "full":

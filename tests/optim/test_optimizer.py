@@ -31,6 +31,7 @@ def train(model: GPT, optimizer: Optimizer, steps: range) -> list[float]:
         hidden = model.trunk(tokens[:, :-1]).flatten(0, 1)
         loss = summed_loss(hidden, model.head.weight, tokens[:, 1:].flatten(), "chunked", 16) / 32
         loss.backward()
+        clip_gradients(model, 1.0)
         optimizer.step(1.0 - step / 100, 0.85 + step / 100)
         optimizer.zero_grad()
         losses.append(float(loss.detach()))
