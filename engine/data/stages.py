@@ -53,7 +53,7 @@ def train_the_tokenizer(context: StageContext) -> None:
 
 
 def write_tokens(context: StageContext) -> None:
-    """Write as many tokens as the run uses, or take those that are there."""
+    """Write the corpus as tokens, or take those that are there."""
     tokens = make_tokens(context)
     for split, index in tokens.index.splits.items():
         print(f"{split}: {index.tokens:,} tokens of {index.documents:,} documents")
@@ -65,15 +65,8 @@ def make_tokens(context: StageContext) -> TokenSet:
     corpus = _corpus(config)
     tokenizer = Tokenizer.load(context.run.tokenizer)
     directory = data_home() / "tokens" / f"{corpus.identity()}-{tokenizer.identity()}"
-    wanted = training_steps(config, shape_of(config)) * tokens_per_step(config)
-    tokens = tokenise(
-        corpus,
-        tokenizer,
-        directory,
-        context.progress,
-        max_train_tokens=wanted + 1,  # each row's last target is the token after it
-        max_validation_tokens=config.evaluate.tokens + 1,
-    )
+    # the whole corpus: a part of it would be its first files, and no other run could share it
+    tokens = tokenise(corpus, tokenizer, directory, context.progress)
     used = TokensUsed(str(directory), corpus.identity(), tokenizer.identity())
     write_atomically(context.run.path / TOKENS_FILE, msgspec.json.encode(used))
     return tokens

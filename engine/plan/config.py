@@ -129,6 +129,7 @@ class RuntimeConfig(Section, frozen=True, kw_only=True):
     gpu: str = "auto"  # an id of the catalogue; `auto`: the one found here
     device: Literal["auto", "cuda", "cpu"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"  # auto: on for CUDA, off for the CPU
+    on_oom: Literal["adapt", "stop"] = "adapt"  # adapt: halve the micro-batch and replay it
     threads: Count | None = None  # CPU threads of torch; none: its own choice
     seed: Whole = 42
     price_per_hour: Rate | None = None  # what the machine costs, in any currency

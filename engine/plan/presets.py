@@ -3,12 +3,32 @@
 import difflib
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.errors import UsageError
 from engine.plan.config import from_toml, read_toml
+from engine.plan.gpus import GIB, Gpu
 
 ORDER = ("quickstart", "smoke", "conservative", "balanced", "aggressive", "maximum", "reference")
+
+
+class Choice(NamedTuple):
+    """A preset and why it was chosen."""
+
+    name: str
+    why: str
+
+
+def preset_for(gpu: Gpu | None) -> Choice:
+    """The preset for a machine whose user named none: by the GPU found, None where there is none."""
+    if gpu is None:
+        return Choice("quickstart", "no NVIDIA GPU was found, so the small model for a CPU")
+    gib = gpu.capacity / GIB
+    if gib >= 70:
+        return Choice("maximum", f"{gpu.name} has {gib:.0f} GiB")
+    if gib >= 30:
+        return Choice("balanced", f"{gpu.name} has {gib:.0f} GiB")
+    return Choice("conservative", f"{gpu.name} has only {gib:.0f} GiB")
 
 
 def preset_names(own: Path | None = None) -> list[str]:

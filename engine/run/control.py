@@ -1,4 +1,4 @@
-"""What a user does to runs from outside: start, stop, ask for a checkpoint, resume. Command line and console share it."""
+"""What a user does to runs from outside, by command line or console: start, stop, checkpoint now, resume."""
 
 import contextlib
 import os
@@ -42,6 +42,7 @@ def resume_run(run: RunDirectory) -> None:
     if ended is not None and ended.outcome == "done":
         raise UsageError(f"run {run.name} is finished. See it with: nanosolo report {run.name}")
     require_device(config)
+    run.runner_file.unlink(missing_ok=True)  # it names the last runner; the new one writes its own
     launch(run)
     wait_until_running(run)
 

@@ -244,6 +244,13 @@ class EventReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._decode_each(whole)
 
+    def unread(self) -> int:
+        """Bytes that the file holds beyond what was read; 0 while it is missing."""
+        try:
+            return max(0, self.path.stat().st_size - self._offset)
+        except OSError:
+            return 0
+
     def _decode_each(self, data: bytes) -> list[AnyEvent]:
         events = []
         for line in data.split(b"\n"):

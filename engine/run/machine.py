@@ -53,7 +53,7 @@ class MachineColumns:
         gpu, host = parts["gpu"], parts["host"]
         self.time.append(event.t)
         for column, part, key in self._sources:
-            value = parts[part].get(key)
+            value: Any = parts[part].get(key)
             column.append(value if type(value) in NUMBERS and -LARGEST < value < LARGEST else math.nan)
         reasons = gpu.get("throttle")
         self.throttle = tuple(str(reason) for reason in reasons) if isinstance(reasons, list) else ()

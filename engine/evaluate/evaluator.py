@@ -1,0 +1,106 @@
+"""Evaluations and samples of a run: bits per byte on held-out text, continuations of its prompts, each as an event."""
+
+import time
+
+import torch
+from torch import Tensor
+
+from engine.data.corpus import Split
+from engine.data.loader import evaluation_batches
+from engine.data.tokenizer import Tokenizer
+from engine.data.tokens import TokenSet
+from engine.evaluate.bits_per_byte import Trunk, bits_per_byte
+from engine.model.generate import generate
+from engine.model.gpt import GPT
+from engine.plan.config import RunConfig
+from engine.run import events
+from engine.run.stage import StageContext
+from engine.train.device import capacity, is_out_of_memory, peak_memory, release_memory
+
+
+class Evaluator:
+    """Judges one model of one run. Memory that runs out here costs batch size, then the evaluation, never the run."""
+
+    def __init__(self, context: StageContext, model: GPT, trunk: Trunk, tokenizer: Tokenizer, tokens: TokenSet) -> None:
+        """`trunk`: model.trunk or its compiled form."""
+        self._context = context
+        self._config: RunConfig = context.config
+        self._model = model
+        self._trunk = trunk
+        self._tokenizer = tokenizer
+        self._tokens = tokens
+        self._token_bytes = torch.from_numpy(tokenizer.token_bytes())
+        self._rows = self._config.batch.device_batch_size
+
+    def validation(self, step: int) -> float | None:
+        """Bits per byte on the validation split; None when it could not be evaluated."""
+        return self._evaluate("val_bpb", "validation", step)
+
+    def training(self, step: int) -> float | None:
+        """Bits per byte on as much of the training split."""
+        return self._evaluate("train_bpb", "train", step)
+
+    def sample(self, step: int) -> None:
+        """Continue each prompt. The draw depends on seed, step and prompt only, so resuming changes no sample."""
+        config = self._config.evaluate
+        for number, prompt in enumerate(config.prompts):
+            generator = torch.Generator().manual_seed((self._config.runtime.seed * 1_000_003 + step) * 101 + number)
+            ids = [self._tokenizer.bos_id, *self._tokenizer.encode(prompt)]
+            drawn = generate(
+                self._model,
+                ids,
+                config.sample_tokens,
+                config.temperature,
+                generator=generator,
+                stop_ids=(self._tokenizer.bos_id,),
+            )
+            text = self._tokenizer.decode(list(drawn))
+            self._context.emit(events.Sample(stage=self._context.stage, step=step, prompt=prompt, text=text))
+
+    def _evaluate(self, metric: str, split: Split, step: int) -> float | None:
+        began = time.perf_counter()
+        while True:
+            try:
+                value = self._measure(split)
+                break
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            if not self._shrink(step):
+                return None
+        seconds = time.perf_counter() - began
+        self._context.emit(
+            events.Evaluation(stage=self._context.stage, step=step, metric=metric, value=value, seconds=seconds)
+        )
+        return value
+
+    def _measure(self, split: Split) -> float:
+        config = self._config
+        rows = self._rows
+
+        def trunk(tokens: Tensor) -> Tensor:
+            # a last, smaller batch is not worth the minute that another compilation takes
+            return self._trunk(tokens) if len(tokens) == rows else self._model.trunk(tokens)
+
+        pairs = evaluation_batches(self._tokens, split, rows, config.model.max_seq_len, config.evaluate.tokens)
+        return bits_per_byte(self._model, trunk, pairs, self._token_bytes, config.batch.loss_chunk_tokens)
+
+    def _shrink(self, step: int) -> bool:
+        """Halve the evaluation's own batch; False when it is 1 already."""
+        device = self._model.device.type
+        release_memory(device)
+        smaller = self._rows // 2
+        action = f"evaluating {smaller} sequences at a time" if smaller else "this evaluation is left out"
+        self._context.emit(
+            events.OutOfMemory(
+                stage=self._context.stage,
+                step=step,
+                phase="evaluation",
+                requested=None,
+                allocated=peak_memory(device),
+                capacity=capacity(device),
+                action=action,
+            )
+        )
+        self._rows = max(1, smaller)
+        return smaller > 0

@@ -1,0 +1,24 @@
+"""The evaluation stage: the final checkpoint on held-out and on training text, and what it writes."""
+
+from engine.data.stages import tokens_of
+from engine.data.tokenizer import Tokenizer
+from engine.errors import NanosoloError
+from engine.evaluate.evaluator import Evaluator
+from engine.run.stage import StageContext
+from engine.train.checkpoint import latest_checkpoint, load_model, read_state
+from engine.train.device import prepare_device
+
+
+def evaluate(context: StageContext) -> None:
+    """Emit validation and training bits per byte and a sample for each prompt, of the newest checkpoint."""
+    device = prepare_device(context.config)
+    newest = latest_checkpoint(context.run.checkpoints("pretrain"))
+    if newest is None:
+        raise NanosoloError(f"run {context.run.name} has no checkpoint to evaluate. Add pretrain to pipeline.stages.")
+    step = read_state(newest).step
+    model = load_model(newest, device)
+    tokenizer = Tokenizer.load(context.run.tokenizer)
+    evaluator = Evaluator(context, model, model.trunk, tokenizer, tokens_of(context))
+    evaluator.validation(step)
+    evaluator.training(step)
+    evaluator.sample(step)

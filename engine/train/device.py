@@ -1,0 +1,56 @@
+"""The torch side of the machine: which device, its memory, and telling out-of-memory from other errors."""
+
+import resource
+
+import torch
+
+from engine.plan.config import RunConfig
+from engine.run.hardware import memory_limit, usable_cores
+
+
+def choose_device(config: RunConfig) -> str:
+    """`cuda` or `cpu`, as configured; `auto` takes CUDA where torch sees it and the plan is not for the CPU."""
+    if config.runtime.device != "auto":
+        return config.runtime.device
+    return "cuda" if torch.cuda.is_available() and config.runtime.gpu != "cpu" else "cpu"
+
+
+def prepare_device(config: RunConfig) -> str:
+    """Set torch up for the chosen device and return its name."""
+    device = choose_device(config)
+    if device == "cpu":
+        torch.set_num_threads(config.runtime.threads or usable_cores())
+    else:
+        torch.set_float32_matmul_precision("high")
+        torch.cuda.set_device(0)
+    return device
+
+
+def device_name(device: str) -> str:
+    """What the device calls itself."""
+    return torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+
+
+def peak_memory(device: str) -> int:
+    """Largest memory so far in bytes: allocated by torch on CUDA (since the last reset), resident on a CPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def capacity(device: str) -> int:
+    """Bytes that this process may use on the device."""
+    return torch.cuda.mem_get_info()[1] if device == "cuda" else memory_limit()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: on the GPU by class, on the CPU by torch's allocator's words."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def release_memory(device: str) -> None:
+    """Give cached blocks back, so that other sizes can be allocated."""
+    if device == "cuda":
+        torch.cuda.empty_cache()

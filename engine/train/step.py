@@ -1,0 +1,194 @@
+"""One optimizer step: accumulate over micro-batches, check, update; when memory runs out, replay in smaller pieces."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from engine.data.loader import Batch, LoaderState
+from engine.errors import EXIT_OUT_OF_MEMORY, NanosoloError
+from engine.model.gpt import GPT
+from engine.model.loss import summed_loss
+from engine.optim.optimizer import Optimizer, clip_gradients
+from engine.plan.batch import grad_accum_steps, tokens_per_step
+from engine.plan.config import RunConfig
+from engine.run import events
+from engine.train.device import capacity, is_out_of_memory, peak_memory, release_memory
+
+Trunk = Callable[[Tensor], Tensor]
+
+
+class OutOfMemory(NanosoloError):
+    """Memory ran out and nothing smaller is left to try here."""
+
+    exit_code = EXIT_OUT_OF_MEMORY
+
+
+class NotFinite(Exception):
+    """Loss or gradient norm is not a number; the weights are as they were before the step."""
+
+    def __init__(self, what: str, loader: LoaderState) -> None:
+        super().__init__(what)
+        self.loader = loader  # where the step's data ends
+
+
+class StepResult(NamedTuple):
+    """What a step was like."""
+
+    loss: float  # mean nats per token over the whole accumulated batch
+    grad_norm: float  # before clipping
+    tokens: int
+    loader: LoaderState  # where the next step's data begins
+    data_seconds: float  # spent waiting for data
+
+
+class StepRunner:
+    """Runs optimizer steps of one stage."""
+
+    def __init__(
+        self,
+        model: GPT,
+        trunk: Trunk,
+        optimizer: Optimizer,
+        config: RunConfig,
+        stage: str,
+        emit: Callable[[events.Event], None],
+        splits: int,
+    ) -> None:
+        """`trunk`: model.trunk or its compiled form. `splits`: into how many parts each batch is cut."""
+        self.splits = splits
+        self._model = model
+        self._trunk = trunk
+        self._optimizer = optimizer
+        self._config = config
+        self._stage = stage
+        self._emit = emit
+        self._device = model.device.type
+        self._accumulation = grad_accum_steps(config)
+        self._tokens = tokens_per_step(config)
+
+    def run(self, loader: Iterator[Batch], step: int, learning_rate_scale: float, momentum: float) -> StepResult:
+        """Do step number `step` (from 1) on the next batches.
+
+        Raises NotFinite before the weights are touched, OutOfMemory when the batch cannot be cut further.
+        """
+        batches = _Replayable(loader)
+        while True:
+            problem: BaseException | None = None
+            try:
+                total, norm = self._accumulate(batches)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                problem = error
+            if problem is None:
+                break
+            # outside the except clause: the traceback's frames, which hold activations, are gone
+            message = str(problem)
+            del problem
+            self._shrink(step, message)
+            batches.rewind()
+        # the one synchronisation of the step; nothing is updated before both are known to be numbers
+        loss_sum, grad_norm = torch.stack([total, norm.float()]).tolist()
+        loss = loss_sum / self._tokens
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            self._optimizer.zero_grad()
+            raise NotFinite(f"loss {loss:g}, gradient norm {grad_norm:g}", batches.state)
+        self._update(step, learning_rate_scale, momentum)
+        return StepResult(loss, grad_norm, self._tokens, batches.state, batches.seconds)
+
+    def _accumulate(self, batches: "_Replayable") -> tuple[Tensor, Tensor]:
+        """(sum of nats, gradient norm) of all micro-batches, on the device; gradients of the mean are left in place."""
+        total = torch.zeros((), device=self._model.device)
+        batch_config = self._config.batch
+        for _ in range(self._accumulation):
+            batch = batches.take()
+            for tokens, targets in zip(batch.tokens.chunk(self.splits), batch.targets.chunk(self.splits), strict=True):
+                nats = summed_loss(
+                    self._trunk(tokens).flatten(0, 1),
+                    self._model.head.weight,
+                    targets.flatten(),
+                    batch_config.loss,
+                    batch_config.loss_chunk_tokens,
+                )
+                # sum of losses over tokens of the whole step: no mean of means, however the batch is cut
+                (nats / self._tokens).backward()
+                total += nats.detach()
+        return total, clip_gradients(self._model, self._config.optim.grad_clip)
+
+    def _update(self, step: int, learning_rate_scale: float, momentum: float) -> None:
+        try:
+            self._optimizer.step(learning_rate_scale, momentum)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            # some weights are updated already, so this step cannot be replayed: the checkpoint is the way back
+            self._tell(step, "optimizer", "stopped; resume goes on from the last checkpoint")
+            raise OutOfMemory(
+                f"out of memory in the optimizer step {step}: close other programs on the device, then resume."
+            ) from None
+        self._optimizer.zero_grad()
+
+    def _shrink(self, step: int, message: str) -> None:
+        """Cut every batch in half from now on, or give up with advice."""
+        self._optimizer.zero_grad()
+        release_memory(self._device)
+        rows = self._config.batch.device_batch_size
+        if self._config.runtime.on_oom == "stop" or rows // self.splits <= 1:
+            self._tell(step, "forward and backward", "stopped")
+            raise OutOfMemory(
+                f"out of memory at step {step} with {max(1, rows // self.splits)} sequences at a time "
+                f"({message.splitlines()[0]}). Set batch.activation_checkpointing = block, "
+                "or a smaller model.max_seq_len or model.depth."
+            )
+        self.splits *= 2
+        self._tell(
+            step,
+            "forward and backward",
+            f"replaying the same batch with {max(1, rows // self.splits)} sequences at a time, "
+            f"{self._accumulation * self.splits} micro-steps",
+        )
+
+    def _tell(self, step: int, phase: str, action: str) -> None:
+        self._emit(
+            events.OutOfMemory(
+                stage=self._stage,
+                step=step,
+                phase=phase,
+                requested=None,
+                allocated=peak_memory(self._device),
+                capacity=capacity(self._device),
+                action=action,
+            )
+        )
+
+
+class _Replayable:
+    """The batches of one step, kept so that the step can be done over with the same data."""
+
+    def __init__(self, loader: Iterator[Batch]) -> None:
+        self.seconds = 0.0
+        self._loader = loader
+        self._taken: list[Batch] = []
+        self._next = 0
+
+    @property
+    def state(self) -> LoaderState:
+        """Where to go on after the batches taken so far."""
+        return self._taken[-1].state
+
+    def take(self) -> Batch:
+        """The next batch of the step, from memory after `rewind`."""
+        if self._next == len(self._taken):
+            began = time.perf_counter()
+            self._taken.append(next(self._loader))
+            self.seconds += time.perf_counter() - began
+        self._next += 1
+        return self._taken[self._next - 1]
+
+    def rewind(self) -> None:
+        """Begin the step again."""
+        self._next = 0

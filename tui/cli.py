@@ -1,0 +1,171 @@
+"""The command line: what can be asked, and which module answers. Imports neither torch nor textual by itself."""
+
+import argparse
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+from engine import __version__
+from engine.errors import EXIT_STOPPED, EXIT_USAGE, NanosoloError
+
+COMMANDS = {
+    "train": "tui.commands.train:train",
+    "export": "tui.commands.plan:export",
+    "plan": "tui.commands.plan:show_plan",
+    "runs": "tui.commands.runs:runs",
+    "attach": "tui.commands.train:attach",
+    "stop": "tui.commands.train:stop",
+    "resume": "tui.commands.train:resume",
+    "logs": "tui.commands.runs:logs",
+    "report": "tui.commands.runs:report",
+    "doctor": "tui.commands.doctor:doctor",
+}
+
+EPILOG = """\
+Without arguments the console opens. With a preset or a configuration the run starts at once and is followed as text;
+it goes on when this terminal closes.
+
+  nanosolo --preset quickstart                        train a small model here, on the CPU
+  nanosolo plan --preset balanced --gpu a100-40gb     what would this take?
+  nanosolo --preset maximum --export my.toml          the complete configuration, to edit
+  nanosolo --config my.toml --set batch.device_batch_size=16
+
+Exit codes: 0 done, 2 bad usage or configuration, 3 out of memory, 4 diverged, 5 a stage crashed or was killed,
+130 stopped by you, after a checkpoint.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"error: {message}. See: {self.prog} --help\n")
+
+
+def entry() -> NoReturn:
+    """The `nanosolo` script."""
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has seen enough
+    sys.exit(code)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    options = parse(arguments)
+    try:
+        module, _, name = COMMANDS[options.command].partition(":")
+        return int(getattr(importlib.import_module(module), name)(options))
+    except NanosoloError as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_STOPPED
+    except BrokenPipeError:
+        return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options of a command line; `command` is `train` or `export` for one that begins with options."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        if options.export is not None:
+            options.command = "export"
+        elif options.preset or options.config or options.set:
+            options.command = "train"
+        else:
+            parser.error("nothing to do: name a preset, for example --preset quickstart")
+    return options
+
+
+def build_parser() -> Parser:
+    """The whole surface of the command line."""
+    parser = Parser(
+        prog="nanosolo",
+        description="Train a nanochat-style GPT on one A100: plan it, launch it, watch it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nanosolo {__version__}")
+    _add_debug(parser, False)
+    _add_configuration(parser)
+    parser.add_argument(
+        "--export", metavar="FILE", help="write the complete configuration as TOML ('-': print it) and stop"
+    )
+    parser.add_argument("--name", help="name of the run (default: preset, date and time)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run of that --name if there is one")
+    _add_following(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    plan = commands.add_parser("plan", help="what a configuration means: memory, time, steps, disk")
+    _add_configuration(plan)
+    _add_json(plan)
+
+    runs = commands.add_parser("runs", help="all runs and how they are doing")
+    _add_json(runs)
+
+    attach = commands.add_parser("attach", help="follow a run as text")
+    _add_run(attach)
+    _add_following(attach)
+    _add_json(attach, "print the events as they come, one JSON object a line")
+
+    stop = commands.add_parser("stop", help="stop a run after writing a checkpoint")
+    _add_run(stop)
+    stop.add_argument("--now", action="store_true", help="do not wait for a checkpoint")
+
+    resume = commands.add_parser("resume", help="go on with a run from its last checkpoint")
+    _add_run(resume)
+    _add_following(resume)
+
+    logs = commands.add_parser("logs", help="what the stages of a run printed")
+    _add_run(logs)
+    logs.add_argument("-n", "--lines", type=int, default=40, help="how many of the last lines (default: 40; 0: all)")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on printing as lines come")
+    _add_json(logs)
+
+    report = commands.add_parser("report", help="write and print the report of a run")
+    _add_run(report)
+    _add_json(report)
+
+    doctor = commands.add_parser("doctor", help="check this machine: driver, memory, disk, limits")
+    _add_json(doctor)
+    for command in commands.choices.values():
+        _add_debug(command, argparse.SUPPRESS)
+    return parser
+
+
+def _add_configuration(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("configuration, later ones over earlier ones")
+    group.add_argument("--preset", metavar="NAME", help="a preset; `auto` chooses one for the GPU found here")
+    group.add_argument("--config", metavar="FILE", help="a TOML file")
+    group.add_argument("--gpu", metavar="ID", help="plan for this GPU, for example a100-40gb, or cpu")
+    group.add_argument("--price", metavar="N", help="price of the machine per hour")
+    group.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="override one value: model.depth=12"
+    )
+
+
+def _add_following(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--every", metavar="N", type=int, default=10, help="when piped, print every Nth step (default: 10)"
+    )
+    if parser.prog == "nanosolo" or parser.prog.endswith("resume"):
+        parser.add_argument("--detach", action="store_true", help="start the run and return at once")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", default="last", help="name or path of a run (default: the newest)")
+
+
+def _add_json(parser: argparse.ArgumentParser, text: str = "print JSON") -> None:
+    parser.add_argument("--json", action="store_true", help=text)
+
+
+def _add_debug(parser: argparse.ArgumentParser, default: object) -> None:
+    parser.add_argument("--debug", action="store_true", default=default, help="show the traceback of an error")

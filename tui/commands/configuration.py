@@ -1,0 +1,45 @@
+"""From the options --preset, --config, --gpu, --price and --set to a configuration."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from engine.errors import UsageError
+from engine.plan.config import Layer, Resolved, parse_override, read_toml, resolve
+from engine.plan.presets import load_preset, preset_for
+from engine.run.home import presets_home
+
+
+def configuration(options: argparse.Namespace) -> Resolved:
+    """The configuration asked for. Raises UsageError when none was, or it is not valid."""
+    layers = []
+    if options.preset:
+        layers.append(Layer("preset", load_preset(_preset_name(options.preset), presets_home())))
+    if options.config:
+        layers.append(Layer("file", read_toml(Path(options.config))))
+    if not layers and not options.set:
+        raise UsageError("no configuration: name one with --preset or --config, for example --preset balanced.")
+    layers.append(Layer("flag", _flags(options)))
+    layers += [Layer("flag", parse_override(text)) for text in options.set]
+    return resolve(*layers)
+
+
+def _preset_name(name: str) -> str:
+    if name != "auto":
+        return name
+    from engine.run.hardware import detect_gpu
+
+    return preset_for(detect_gpu()).name
+
+
+def _flags(options: argparse.Namespace) -> dict[str, Any]:
+    runtime: dict[str, Any] = {}
+    if options.gpu:
+        runtime["gpu"] = options.gpu
+        runtime["device"] = "cpu" if options.gpu == "cpu" else "auto"
+    if options.price is not None:
+        try:
+            runtime["price_per_hour"] = float(options.price)
+        except ValueError:
+            raise UsageError(f"--price {options.price}: expected a number, for example --price 1.29") from None
+    return {"runtime": runtime} if runtime else {}

@@ -1,0 +1,106 @@
+"""`nanosolo plan` and `--export`: what a configuration means, and the configuration itself."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+
+from engine.plan.config import to_toml
+from engine.plan.plan import Plan, make_plan
+from engine.run import words
+from engine.run.directory import write_whole
+from engine.run.hardware import device_for
+from tui.commands.configuration import configuration
+
+BAR = 40  # characters
+
+
+def show_plan(options: argparse.Namespace) -> int:
+    """Print the plan, for people or as JSON."""
+    config = configuration(options).config
+    plan = make_plan(config, device_for(config))
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode(plan), indent=2).decode())
+    else:
+        print("\n".join(plan_lines(plan)))
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write the complete configuration as TOML."""
+    text = to_toml(configuration(options).config)
+    if options.export == "-":
+        sys.stdout.write(text)
+    else:
+        write_whole(Path(options.export), text.encode())
+        print(f"wrote {options.export}. Run it with: nanosolo --config {options.export}", file=sys.stderr)
+    return 0
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """The plan as lines of text."""
+    time, memory = plan.time, plan.memory
+    lines = [
+        f"{plan.preset} on {plan.gpu_name} ({plan.gpu})",
+        "",
+        _row("model", f"depth {plan.depth}, width {plan.width}, {plan.heads} heads, vocabulary {plan.vocab_size:,}"),
+        _row(
+            "parameters", f"{plan.params.total:,}: {plan.params.matrices:,} in matrices, 2 x {plan.params.embedding:,}"
+        ),
+        _row(
+            "step",
+            f"{plan.device_batch_size} x {plan.max_seq_len} x {plan.grad_accum_steps} micro-batches "
+            f"= {plan.total_batch_size:,} tokens",
+        ),
+        _row("training", f"{plan.steps:,} steps, {plan.tokens:,} tokens, {plan.tokens_per_param:.3g} per parameter"),
+        _row("data", _data_words(plan)),
+        _row("compute", f"{plan.flops_per_token:.3e} FLOPs per token, {plan.total_flops:.3e} in all"),
+        "",
+        *_time_lines(plan),
+        "",
+        _row("memory", f"{words.size(memory.total)} of {words.size(memory.capacity)} at the peak: {memory.peak_phase}"),
+    ]
+    for name in ("weights", "gradients", "optimizer", "activations", "loss", "overhead"):
+        value = getattr(memory, name)
+        filled = round(BAR * value / max(memory.capacity, memory.total))
+        lines.append(f"  {name:<12} {words.size(value):>9}  {'█' * filled}")
+    left = max(0, memory.capacity - memory.total)
+    lines.append(f"  {'free':<12} {words.size(left):>9}  {'░' * round(BAR * left / memory.capacity)}")
+    lines.append(_row("basis", memory.basis))
+    if time.basis:
+        lines.append(_row("", time.basis))
+    for warning in plan.warnings:
+        lines += ["", f"! {warning.message}", f"  {warning.fix}"]
+    return lines
+
+
+def _row(label: str, text: str) -> str:
+    return f"{label:<12} {text}"
+
+
+def _data_words(plan: Plan) -> str:
+    shards = f"{plan.data_shards} shards, " if plan.data_shards else ""
+    parts = f"shards {words.size(plan.disk.shards)}, " if plan.data_shards else ""
+    return (
+        f"{shards}{words.size(plan.disk_bytes)} on disk ({parts}tokens {words.size(plan.disk.tokens)}, "
+        f"checkpoints {words.size(plan.disk.checkpoints)})"
+    )
+
+
+def _time_lines(plan: Plan) -> list[str]:
+    time = plan.time
+    if time.hours is None or time.low_hours is None or time.high_hours is None:
+        return [_row("time", "not predicted")]
+    low, mid, high = (words.duration(hours * 3600) for hours in (time.low_hours, time.hours, time.high_hours))
+    lines = [
+        _row("time", f"{mid} (from {low} to {high})"),
+        _row("speed", f"{words.count(time.tokens_per_second)} tokens/s, MFU {words.percent(time.mfu)}"),
+    ]
+    if plan.expected_hours:
+        lines.append(_row("", f"the preset's source expects {plan.expected_hours[0]:g}-{plan.expected_hours[1]:g} h"))
+    if time.cost is not None:
+        lines.append(_row("cost", f"{time.cost:,.2f}"))
+    if time.energy_kwh is not None:
+        lines.append(_row("energy", f"at most {time.energy_kwh:.1f} kWh"))
+    return lines

@@ -1,0 +1,112 @@
+"""`nanosolo --preset`, `resume`, `attach` and `stop`: start runs, follow them as text, end them."""
+
+import argparse
+import signal
+import sys
+from types import FrameType
+
+from engine.errors import EXIT_DONE, UsageError
+from engine.plan.config import RunConfig
+from engine.plan.plan import make_plan
+from engine.run import words
+from engine.run.control import resume_run, start_run, stop_run
+from engine.run.directory import RunDirectory, find_run
+from engine.run.events import read_events
+from engine.run.hardware import device_for
+from engine.run.history import read_history
+from engine.run.home import runs_home
+from tui.commands.configuration import configuration
+from tui.follow import follow
+
+
+def train(options: argparse.Namespace) -> int:
+    """Start a run and follow it to its end; its exit code is ours."""
+    config = configuration(options).config
+    existing = _existing(options.name) if options.resume else None
+    if existing is not None:
+        return _go_on(existing, options)
+    _announce(config)
+    run = start_run(config, options.name)
+    print(f"run {run.name} in {run.path}")
+    return _follow_unless_detached(run, options)
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Go on with a run, and follow it."""
+    return _resume(find_run(options.run), options)
+
+
+def attach(options: argparse.Namespace) -> int:
+    """Follow a run from its beginning. Leaving does not touch it."""
+    run = find_run(options.run)
+    code = follow(run, every=options.every, as_json=options.json)
+    if code is None:
+        print(f"left {run.name}, which goes on. Come back with: nanosolo attach {run.name}", file=sys.stderr)
+    return EXIT_DONE if code is None else code
+
+
+def stop(options: argparse.Namespace) -> int:
+    """Ask a run to stop."""
+    run = find_run(options.run)
+    stop_run(run, now=options.now)
+    how = "now" if options.now else "after writing a checkpoint"
+    print(f"run {run.name} was asked to stop {how}. Go on later with: nanosolo resume {run.name}")
+    return EXIT_DONE
+
+
+def _existing(name: str | None) -> RunDirectory | None:
+    if name is None:
+        raise UsageError("--resume needs the --name of the run to go on with.")
+    run = RunDirectory(runs_home() / name)
+    return run if run.config_file.exists() else None
+
+
+def _go_on(run: RunDirectory, options: argparse.Namespace) -> int:
+    ended = read_history(run.events_file).ended
+    if run.is_running():
+        print(f"run {run.name} is running already")
+        return _follow_unless_detached(run, options)
+    if ended is not None and ended.outcome == "done":
+        print(f"run {run.name} is finished already. Its report: {run.report_file}")
+        return EXIT_DONE
+    return _resume(run, options)
+
+
+def _resume(run: RunDirectory, options: argparse.Namespace) -> int:
+    seen = sum(1 for _ in read_events(run.events_file))
+    resume_run(run)
+    print(f"run {run.name} goes on")
+    return _follow_unless_detached(run, options, skip=seen)
+
+
+def _follow_unless_detached(run: RunDirectory, options: argparse.Namespace, skip: int = 0) -> int:
+    """Follow the run; Ctrl-C or SIGTERM asks it to stop after a checkpoint, a lost terminal leaves it alone."""
+    if options.detach:
+        print(f"It goes on by itself. Watch it with: nanosolo attach {run.name}")
+        return EXIT_DONE
+    asked = False
+
+    def on_stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        print("stopping after a checkpoint; once more to leave without waiting", file=sys.stderr)
+        stop_run(run)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_stop)
+    code = follow(run, every=options.every, skip=skip)
+    return EXIT_DONE if code is None else code
+
+
+def _announce(config: RunConfig) -> None:
+    """Say in two lines what is about to happen, and every warning of the plan."""
+    plan = make_plan(config, device_for(config))
+    hours = f", about {words.duration(plan.time.hours * 3600)}" if plan.time.hours is not None else ""
+    print(
+        f"{plan.preset}: depth {plan.depth}, {words.count(plan.params.total)} parameters, {plan.steps:,} steps of "
+        f"{plan.total_batch_size:,} tokens{hours} on {plan.gpu_name}"
+    )
+    for warning in plan.warnings:
+        print(f"! {warning.message} {warning.fix[:1].upper()}{warning.fix[1:]}.")

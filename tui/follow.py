@@ -1,0 +1,190 @@
+"""Follows a run as text: one line per thing that happened, and on a terminal one line that moves."""
+
+import sys
+import time
+from datetime import datetime
+from typing import Protocol
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from engine.errors import EXIT_CRASHED
+from engine.run import events, words
+from engine.run.directory import RunDirectory
+from engine.run.events import AnyEvent, EventReader
+from engine.run.history import History
+from engine.run.verdict import progress_words, remaining_seconds
+
+POLL_SECONDS = 0.25
+GRACE_SECONDS = 2.0  # a runner that is gone may have written its last events a moment ago
+PROGRESS_SHARES = 10  # lines of progress that a stage gets where output is no terminal
+
+
+class Printer(Protocol):
+    """Shows events as they come."""
+
+    def show(self, event: AnyEvent) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def follow(run: RunDirectory, *, every: int = 10, as_json: bool = False, skip: int = 0) -> int | None:
+    """Print what happens in the run until it ends. Returns its exit code, or None when the user left.
+
+    `every`: print each Nth step where output is no terminal. `skip`: how many events were seen before.
+    """
+    history = History()
+    printer = _printer(history, every, as_json)
+    reader = EventReader(run.events_file)
+    seen, gone_since = 0, None
+    try:
+        while True:
+            running = run.is_running()  # asked before reading, so that nothing written before the end is missed
+            for event in reader.read():
+                history.apply(event)
+                seen += 1
+                if seen > skip:
+                    printer.show(event)
+            if not running and seen > skip:
+                if history.ended is not None:
+                    return history.ended.exit_code
+                gone_since = gone_since or time.monotonic()
+                if time.monotonic() - gone_since > GRACE_SECONDS:
+                    break
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        return None
+    finally:
+        printer.close()
+    print(f"the runner of {run.name} is gone without a word. Go on with: nanosolo resume {run.name}", file=sys.stderr)
+    return EXIT_CRASHED
+
+
+def _printer(history: History, every: int, as_json: bool) -> Printer:
+    if as_json:
+        return JsonPrinter()
+    return LivePrinter(history) if sys.stdout.isatty() else LinePrinter(history, every)
+
+
+class JsonPrinter:
+    """Each event as it stands in the file."""
+
+    def show(self, event: AnyEvent) -> None:
+        sys.stdout.write(events.encode(event).decode())
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        pass
+
+
+class LinePrinter:
+    """Lines for a file or a pipe: every Nth step, ten lines of progress a stage, and all that matters."""
+
+    def __init__(self, history: History, every: int) -> None:
+        self._history = history
+        self._every = max(1, every)
+        self._share = -1
+
+    def show(self, event: AnyEvent) -> None:
+        match event:
+            case events.Step():
+                if event.step % self._every == 0 or event.step in (1, event.steps):
+                    self._print(event, f"step {event.step}/{event.steps}  {step_figures(event, self._history)}")
+            case events.Progress():
+                share = PROGRESS_SHARES * event.done // event.total if event.total else self._share
+                if share != self._share:
+                    self._share = share
+                    self._print(event, progress_words(self._history, event))
+            case _:
+                if isinstance(event, events.StageStarted):
+                    self._share = -1
+                for line in event_lines(event):
+                    self._print(event, line)
+
+    def close(self) -> None:
+        pass
+
+    def _print(self, event: AnyEvent, line: str) -> None:
+        print(f"{datetime.fromtimestamp(event.t):%H:%M:%S}  {line}", flush=True)
+
+
+class LivePrinter:
+    """A line that moves at the foot of a terminal, and lines above it."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[figures]}"),
+            refresh_per_second=4,
+        )
+        self._task: TaskID | None = None
+        self._progress.start()
+
+    def show(self, event: AnyEvent) -> None:
+        match event:
+            case events.Step():
+                figures = f"{event.step}/{event.steps}  {step_figures(event, self._history)}"
+                self._move(event.stage, event.step, event.steps, figures)
+            case events.Progress():
+                self._move(event.stage, event.done, event.total, progress_words(self._history, event))
+            case events.StageStarted():
+                self._move(event.stage, 0, 0, "")
+            case _:
+                for line in event_lines(event):
+                    self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+    def _move(self, stage: str, done: int, total: int, figures: str) -> None:
+        if self._task is None:
+            self._task = self._progress.add_task(stage, figures=figures)
+        self._progress.update(self._task, description=stage, completed=done, total=total or None, figures=figures)
+
+
+def step_figures(event: events.Step, history: History) -> str:
+    """Loss, speed, MFU, memory and the time left, as one line."""
+    parts = [
+        f"loss {'nan' if event.loss is None else f'{event.loss:.4f}'}",
+        f"{words.count(event.tokens_per_second)} tok/s",
+    ]
+    if event.mfu is not None:
+        parts.append(f"MFU {words.percent(event.mfu)}")
+    if event.peak_memory is not None:
+        parts.append(words.size(event.peak_memory))
+    left = remaining_seconds(history)
+    if left is not None:
+        parts.append(f"{words.duration(left)} left")
+    return "  ".join(parts)
+
+
+def event_lines(event: AnyEvent) -> list[str]:
+    """What is worth a line of its own; none for what happens every few seconds."""
+    match event:
+        case events.StageStarted():
+            return [f"{event.stage}: started"]
+        case events.StageEnded():
+            tail = f": {event.message}" if event.message else ""
+            return [f"{event.stage}: {event.outcome.replace('_', ' ')} after {words.duration(event.seconds)}{tail}"]
+        case events.Device():
+            how = "compiled" if event.compiled else "not compiled"
+            return [f"{event.stage}: on {event.name}, torch {event.torch}, {how}"]
+        case events.Resumed():
+            return [f"{event.stage}: goes on after step {event.step}"]
+        case events.Evaluation():
+            return [f"step {event.step}  {event.metric} {event.value:.4f}  ({words.duration(event.seconds)})"]
+        case events.Sample():
+            return [f"step {event.step}  sample: {event.prompt}|{' '.join(event.text.split())}"]
+        case events.Checkpoint():
+            took = f"{words.size(event.bytes)} in {words.duration(event.seconds)}"
+            return [f"step {event.step}  checkpoint {event.path} ({took})"]
+        case events.OutOfMemory():
+            return [f"step {event.step}  out of memory in {event.phase}: {event.action}"]
+        case events.Diverged():
+            return [f"step {event.step}  diverged: {event.what}; {event.action}"]
+        case events.Advice():
+            return [f"advice: {event.message}"]
+        case events.RunEnded():
+            return [f"run {event.outcome.replace('_', ' ')}" + (f": {event.message}" if event.message else "")]
+    return []
