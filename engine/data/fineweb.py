@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from engine.data.corpus import Corpus, Skipped, Split, Tally, short_hash
 from engine.data.files import cannot_write
+from engine.data.lock import exclusive
 from engine.data.progress import Progress, silent
 from engine.data.readers import UnusableFile, read_parquet
 from engine.data.shards import Hub, ShardFacts, ShardStore, patiently
@@ -74,20 +73,10 @@ class FineWebCorpus(Corpus):
     def prepare(self, progress: Progress = silent) -> None:
         """Download what is missing or damaged, several shards at once. Needs no network when all are here."""
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._directory / ".lock")
-            while True:
-                try:
-                    lock.acquire(timeout=1)
-                    break
-                except Timeout:
-                    progress(0, 0, "bytes (waiting for another download into the same folder)")
+            with exclusive(self._directory / ".lock", progress, "bytes"):
+                self._fetch_missing(progress)
         except OSError as error:
             raise cannot_write(self._directory, error, 0) from None
-        try:
-            self._fetch_missing(progress)
-        finally:
-            lock.release()
 
     def _names(self, split: Split) -> list[str]:
         numbers = [VALIDATION_SHARD] if split == "validation" else range(self._shards)
@@ -102,6 +91,8 @@ class FineWebCorpus(Corpus):
         store.remove_leftovers()
         hub = Hub(REPO, self._endpoint)
         facts = patiently(f"the list of {REPO}", lambda: hub.facts(missing), self._backoff)
+        total = sum(shard.size for shard in facts.values())
+        store.require_room(facts.values())
         todo: queue.SimpleQueue[ShardFacts] = queue.SimpleQueue()
         for name in missing:
             todo.put(facts[name])
@@ -122,7 +113,6 @@ class FineWebCorpus(Corpus):
         # daemon threads: a stopped run must not wait for hundreds of megabytes to arrive
         for _ in range(min(_AT_ONCE, len(missing))):
             threading.Thread(target=work, daemon=True, name="download").start()
-        total = sum(shard.size for shard in facts.values())
         done = finished = shown = 0
         try:
             while finished < len(missing):

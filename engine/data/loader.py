@@ -1,5 +1,6 @@
 """Batches for training and evaluation out of token files, in an order that a small state can take up again."""
 
+import atexit
 import queue
 import threading
 from collections.abc import Iterator
@@ -79,6 +80,8 @@ class Loader:
         self._ended: BaseException | None = None
         self._thread = threading.Thread(target=self._produce, args=(state,), daemon=True, name="loader")
         self._thread.start()
+        # a thread that is still at work while the interpreter goes down can take the process with it (SIGABRT)
+        atexit.register(self.close)
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -102,6 +105,7 @@ class Loader:
 
     def close(self) -> None:
         """Stop the thread. May be called more than once."""
+        atexit.unregister(self.close)
         self._closed.set()
         while True:  # a thread that waits to hand over a batch must find room
             try:
@@ -169,20 +173,20 @@ class Loader:
         )
 
 
-def validation_batches(
-    tokens: TokenSet, batch_size: int, seq_len: int, max_tokens: int
+def evaluation_batches(
+    tokens: TokenSet, split: Split, batch_size: int, seq_len: int, max_tokens: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The first rows of the validation split, at most `max_tokens` targets but at least one row, in order, as (tokens,
-    targets), each (B, T) int64 on the CPU. The last batch may be smaller. Raises UsageError without a single row."""
-    rows = rows_of(tokens, "validation", seq_len)
+    """The first rows of a split, at most `max_tokens` targets but at least one row, in order, as (tokens, targets),
+    each (B, T) int64 on the CPU. The last batch may be smaller. Raises UsageError without a single row."""
+    rows = rows_of(tokens, split, seq_len)
     if rows == 0:
         raise UsageError(
-            f"the validation split has {tokens.tokens('validation'):,} tokens, fewer than one row of {seq_len} + 1. "
-            "Raise data.validation_fraction, give more text, or lower model.max_seq_len."
+            f"the {split} split has {tokens.tokens(split):,} tokens, fewer than one row of {seq_len} + 1. "
+            "Give more text, change data.validation_fraction, or lower model.max_seq_len."
         )
     rows = min(rows, max(1, max_tokens // seq_len))
     for start in range(0, rows, batch_size):
-        yield gather(tokens, "validation", np.arange(start, min(start + batch_size, rows)), seq_len)
+        yield gather(tokens, split, np.arange(start, min(start + batch_size, rows)), seq_len)
 
 
 def rows_of(tokens: TokenSet, split: Split, seq_len: int) -> int:

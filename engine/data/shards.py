@@ -1,9 +1,11 @@
 """Parquet shards of a dataset on the Hugging Face hub, and their whole, checked copies in a folder here."""
 
+import errno
 import hashlib
+import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +20,7 @@ Result = TypeVar("Result")
 MANIFEST_NAME = "shards.json"
 ATTEMPTS = 4
 _PATHS_AT_ONCE = 500
+_NOT_THE_NETWORK = {*FULL_DISK, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
 _UNDER_WAY = ".cache/huggingface/download"  # where huggingface_hub keeps unfinished files of a folder
 
 
@@ -104,10 +107,25 @@ class ShardStore:
             self._mended.skip("damaged shards, fetched anew", str(path))
             path.unlink()
         if not path.is_file():
-            hub.download(shard.name, self._directory)
+            try:
+                hub.download(shard.name, self._directory)
+            except OSError as error:
+                if error.errno in _NOT_THE_NETWORK:
+                    raise cannot_write(path, error, shard.size) from None
+                raise
             if not self._check(path, shard):
                 path.unlink(missing_ok=True)
                 raise _Damaged(f"{path} arrived with other contents than the hub announced")
+
+    def require_room(self, shards: Iterable[ShardFacts]) -> None:
+        """Raise NanosoloError when the disk cannot hold those of the shards that are not here."""
+        needed = sum(shard.size for shard in shards if not (self._directory / shard.name).is_file())
+        free = shutil.disk_usage(self._directory).free
+        if free < needed:
+            raise NanosoloError(
+                f"too little room: {self._directory} needs {needed:,} bytes and its disk has {free:,} free. "
+                "Free some space, set NANOSOLO_HOME to a folder on a larger disk, or train on fewer tokens."
+            )
 
     def bytes_under_way(self) -> int:
         """How much of the unfinished files has arrived."""
@@ -151,8 +169,6 @@ def patiently(what: str, action: Callable[[], Result], backoff_seconds: float) -
         except NanosoloError:
             raise
         except Exception as error:  # the HTTP library's errors differ between versions of huggingface_hub
-            if isinstance(error, OSError) and error.errno in FULL_DISK:
-                raise cannot_write(Path(what), error, 0) from None
             if attempt == ATTEMPTS - 1 or _is_final(error):
                 raise NanosoloError(_explain(what, error)) from None
         time.sleep(backoff_seconds * 2**attempt)

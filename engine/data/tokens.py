@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from filelock import FileLock
 
 from engine.data.corpus import SPLITS, Corpus, Skipped, Split
 from engine.data.files import cannot_write, sync_directory, write_atomically
+from engine.data.lock import exclusive
 from engine.data.progress import Progress, Reporter, silent
 from engine.data.token_writer import DTYPE, TokenFile, TokenWriter
 from engine.data.tokenizer import Tokenizer
@@ -118,8 +118,7 @@ def tokenise(
     limits: dict[Split, int | None] = {"train": max_train_tokens, "validation": max_validation_tokens}
     partial = directory.with_name(directory.name + ".partial")
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory.with_name(directory.name + ".lock")):
+        with exclusive(directory.with_name(directory.name + ".lock"), progress, "tokens"):
             ready = _reusable(directory, corpus, tokenizer, limits)
             if ready is not None:
                 return ready

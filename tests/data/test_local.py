@@ -143,7 +143,7 @@ def test_cutting_never_breaks_a_character(tmp_path_factory: pytest.TempPathFacto
 def test_paths_that_name_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], says: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
-    with pytest.raises(UsageError, match="data.paths") as caught:
+    with pytest.raises(UsageError, match=r"data\.paths") as caught:
         LocalCorpus(paths, "text", 0.1)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -169,7 +169,7 @@ def test_an_empty_split_says_what_to_set(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("only one")
     corpus = LocalCorpus([str(tmp_path)], "text", 0.001)
     corpus.prepare()
-    with pytest.raises(UsageError, match="validation split is empty.*data.validation_fraction"):
+    with pytest.raises(UsageError, match=r"validation split is empty.*data.validation_fraction"):
         list(corpus.documents("validation"))
 
 

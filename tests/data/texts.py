@@ -9,13 +9,13 @@ from engine.data.local import LocalCorpus
 WORDS = (
     "the model reads a token and guesses the next one while every layer adds what it has learned from text that people "
     "wrote about rivers, mountains, numbers and old machines; sometimes it is right, often it is not yet"
-).split()
+)
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
     """Different documents of 5 to 60 words."""
     source = random.Random(seed)
-    return [f"{i}: " + " ".join(source.choices(WORDS, k=source.randint(5, 60))) + "." for i in range(count)]
+    return [f"{i}: " + " ".join(source.choices(WORDS.split(), k=source.randint(5, 60))) + "." for i in range(count)]
 
 
 def corpus_of(folder: Path, texts: list[str], validation_fraction: float = 0.1) -> LocalCorpus:
