@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine.data.builtin import BuiltinCorpus, sources
 from engine.data.corpus import open_corpus, split_of
 from engine.data.harvest import code_of, prose_of
+from engine.data.progress import Reporter
 from engine.plan.config import DataConfig
 
 
@@ -89,3 +90,24 @@ def test_identity_changes_with_the_split_only_where_it_matters(tmp_path: Path) -
 
     assert identity() == identity(shuffle=False)
     assert identity() != identity(validation_fraction=0.03)
+
+
+def test_only_the_loader_imports_torch_and_nothing_heavy_comes_unasked() -> None:
+    program = (
+        "import sys; import engine.data.builtin, engine.data.local, engine.data.fineweb, engine.data.tokens;"
+        "print(sorted({'torch', 'textual', 'pyarrow', 'huggingface_hub', 'tiktoken', 'rustbpe'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@given(steps=st.lists(st.integers(0, 50), max_size=20), total=st.integers(0, 300))
+def test_progress_never_passes_its_total_and_ends_at_what_was_done(steps: list[int], total: int) -> None:
+    seen: list[tuple[int, int, str]] = []
+    reporter = Reporter(lambda *report: seen.append(report), total, "things")
+    for step in steps:
+        reporter.advance(step)
+    reporter.finish()
+    assert seen[-1] == (sum(steps), sum(steps), "things")
+    assert all(done <= most or most == 0 for done, most, _ in seen)
+    assert len(seen) <= 2 + len(steps)
