@@ -10,6 +10,7 @@ from engine import __version__
 from engine.errors import EXIT_STOPPED, EXIT_USAGE, NanosoloError
 
 COMMANDS = {
+    "console": "tui.commands.console:console",
     "train": "tui.commands.train:train",
     "export": "tui.commands.plan:export",
     "plan": "tui.commands.plan:show_plan",
@@ -71,7 +72,7 @@ def main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options of a command line; `command` is `train` or `export` for one that begins with options."""
+    """The options of a command line; `command` is `console`, `train` or `export` where none is named."""
     parser = build_parser()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -79,8 +80,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             options.command = "export"
         elif options.preset or options.config or options.set:
             options.command = "train"
+        elif sys.stdout.isatty():
+            options.command = "console"
         else:
-            parser.error("nothing to do: name a preset, for example --preset quickstart")
+            parser.error("the console needs a terminal; to run without one, name a preset: --preset quickstart")
     return options
 
 
@@ -100,6 +103,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--name", help="name of the run (default: preset, date and time)")
     parser.add_argument("--resume", action="store_true", help="go on with the run of that --name if there is one")
+    parser.add_argument("--ascii", action="store_true", help="draw the console with plain characters")
     _add_following(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 

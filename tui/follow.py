@@ -186,5 +186,5 @@ def event_lines(event: AnyEvent) -> list[str]:
         case events.Advice():
             return [f"advice: {event.message}"]
         case events.RunEnded():
-            return [f"run {event.outcome.replace('_', ' ')}" + (f": {event.message}" if event.message else "")]
+            return [f"run {event.outcome.replace('_', ' ')}"]
     return []

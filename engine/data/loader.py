@@ -176,17 +176,19 @@ class Loader:
 def evaluation_batches(
     tokens: TokenSet, split: Split, batch_size: int, seq_len: int, max_tokens: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The first rows of a split, at most `max_tokens` targets but at least one row, in order, as (tokens, targets),
-    each (B, T) int64 on the CPU. The last batch may be smaller. Raises UsageError without a single row."""
-    rows = rows_of(tokens, split, seq_len)
-    if rows == 0:
+    """Rows evenly spaced over a split, so that a part of it speaks for all: at most `max_tokens` targets, at least one
+    row, in order, as (tokens, targets), each (B, T) int64 on the CPU. The last batch may be smaller. Raises UsageError
+    without a single row."""
+    there = rows_of(tokens, split, seq_len)
+    if there == 0:
         raise UsageError(
             f"the {split} split has {tokens.tokens(split):,} tokens, fewer than one row of {seq_len} + 1. "
             "Give more text, change data.validation_fraction, or lower model.max_seq_len."
         )
-    rows = min(rows, max(1, max_tokens // seq_len))
+    rows = min(there, max(1, max_tokens // seq_len))
+    chosen = np.arange(rows) * there // rows
     for start in range(0, rows, batch_size):
-        yield gather(tokens, split, np.arange(start, min(start + batch_size, rows)), seq_len)
+        yield gather(tokens, split, chosen[start : start + batch_size], seq_len)
 
 
 def rows_of(tokens: TokenSet, split: Split, seq_len: int) -> int:
@@ -210,7 +212,7 @@ def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     a checkpoint goes on exactly under another version of numpy.
     """
     key = _mix(_mix(np.array([seed & (2**64 - 1)], np.uint64)) ^ np.uint64(epoch))
-    return np.argsort(_mix(np.arange(count, dtype=np.uint64) ^ key), kind="stable")
+    return np.argsort(_mix(np.arange(count, dtype=np.uint64) ^ key))  # one to one, so there are no ties
 
 
 def _mix(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """From the options --preset, --config, --gpu, --price and --set to a configuration."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def configuration(options: argparse.Namespace) -> Resolved:
         layers.append(Layer("file", read_toml(Path(options.config))))
     if not layers and not options.set:
         raise UsageError("no configuration: name one with --preset or --config, for example --preset balanced.")
-    layers.append(Layer("flag", _flags(options)))
+    layers.append(Layer("flag", flags(options)))
     layers += [Layer("flag", parse_override(text)) for text in options.set]
     return resolve(*layers)
 
@@ -29,10 +30,13 @@ def _preset_name(name: str) -> str:
         return name
     from engine.run.hardware import detect_gpu
 
-    return preset_for(detect_gpu()).name
+    choice = preset_for(detect_gpu())
+    print(f"preset {choice.name}: {choice.why}", file=sys.stderr)
+    return choice.name
 
 
-def _flags(options: argparse.Namespace) -> dict[str, Any]:
+def flags(options: argparse.Namespace) -> dict[str, Any]:
+    """The table that --gpu and --price stand for. Raises UsageError for a price that is no number."""
     runtime: dict[str, Any] = {}
     if options.gpu:
         runtime["gpu"] = options.gpu

@@ -5,14 +5,14 @@ import signal
 import sys
 from types import FrameType
 
-from engine.errors import EXIT_DONE, UsageError
-from engine.plan.config import RunConfig
+from engine.errors import EXIT_DONE, EXIT_STOPPED, UsageError
+from engine.plan.config import RunConfig, fields, get
 from engine.plan.plan import make_plan
 from engine.run import words
 from engine.run.control import resume_run, start_run, stop_run
 from engine.run.directory import RunDirectory, find_run
 from engine.run.events import read_events
-from engine.run.hardware import device_for
+from engine.run.hardware import device_for, require_device
 from engine.run.history import read_history
 from engine.run.home import runs_home
 from tui.commands.configuration import configuration
@@ -24,7 +24,9 @@ def train(options: argparse.Namespace) -> int:
     config = configuration(options).config
     existing = _existing(options.name) if options.resume else None
     if existing is not None:
+        _require_same(existing, config)
         return _go_on(existing, options)
+    require_device(config)
     _announce(config)
     run = start_run(config, options.name)
     print(f"run {run.name} in {run.path}")
@@ -59,6 +61,18 @@ def _existing(name: str | None) -> RunDirectory | None:
         raise UsageError("--resume needs the --name of the run to go on with.")
     run = RunDirectory(runs_home() / name)
     return run if run.config_file.exists() else None
+
+
+def _require_same(run: RunDirectory, config: RunConfig) -> None:
+    """Refuse to go on with a run that was started with other settings. Raises UsageError naming the first."""
+    before = run.config()
+    for path, _ in fields():
+        asked, had = get(config, path), get(before, path)
+        if asked != had and not path.startswith("about."):
+            raise UsageError(
+                f"run {run.name} was started with {path} = {had}, now {asked} is asked for. "
+                f"Choose another --name, or go on with it as it is: nanosolo resume {run.name}"
+            )
 
 
 def _go_on(run: RunDirectory, options: argparse.Namespace) -> int:
@@ -97,7 +111,14 @@ def _follow_unless_detached(run: RunDirectory, options: argparse.Namespace, skip
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_stop)
     code = follow(run, every=options.every, skip=skip)
-    return EXIT_DONE if code is None else code
+    if code is None:
+        return EXIT_STOPPED
+    if code == EXIT_DONE:
+        print(f"report: {run.report_file}")
+    elif code != EXIT_STOPPED:
+        ended = read_history(run.events_file).ended
+        print(f"error: run {run.name}: {ended.message if ended else 'see nanosolo logs'}", file=sys.stderr)
+    return code
 
 
 def _announce(config: RunConfig) -> None:
