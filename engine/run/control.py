@@ -4,11 +4,12 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import psutil
 
 from engine.errors import NanosoloError, UsageError
-from engine.plan.config import RunConfig
+from engine.plan.config import RunConfig, with_changes
 from engine.plan.plan import Plan, make_plan
 from engine.run.directory import RunDirectory, create_run, free_name
 from engine.run.hardware import detect, device_for, require_device
@@ -23,8 +24,15 @@ def plan_here(config: RunConfig) -> Plan:
     return make_plan(config, device_for(config))
 
 
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The configuration with data.paths made absolute: the runner, and a resume, work in another directory."""
+    paths = [str(Path(path).expanduser().absolute()) for path in config.data.paths]
+    return with_changes(config, {"data.paths": paths})
+
+
 def start_run(config: RunConfig, name: str | None = None) -> RunDirectory:
     """Create a run and start its runner, detached. Raises UsageError or NanosoloError and leaves no directory then."""
+    config = with_absolute_paths(config)
     require_device(config)
     on_this_machine = make_plan(config, detect() if config.runtime.device != "cpu" else device_for(config))
     run = create_run(name or free_name(config.about.preset), config, on_this_machine)

@@ -9,7 +9,7 @@ from engine.errors import EXIT_DONE, EXIT_STOPPED, UsageError
 from engine.plan.config import RunConfig, fields, get
 from engine.plan.plan import make_plan
 from engine.run import words
-from engine.run.control import resume_run, start_run, stop_run
+from engine.run.control import resume_run, start_run, stop_run, with_absolute_paths
 from engine.run.directory import RunDirectory, find_run
 from engine.run.events import read_events
 from engine.run.hardware import device_for, require_device
@@ -21,7 +21,7 @@ from tui.follow import follow
 
 def train(options: argparse.Namespace) -> int:
     """Start a run and follow it to its end; its exit code is ours."""
-    config = configuration(options).config
+    config = with_absolute_paths(configuration(options).config)
     existing = _existing(options.name) if options.resume else None
     if existing is not None:
         _require_same(existing, config)
