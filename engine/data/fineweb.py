@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from engine.data.corpus import Corpus, Skipped, Split, Tally, short_hash
-from engine.data.files import cannot_write
+from engine.files import cannot_write
 from engine.data.lock import exclusive
 from engine.data.progress import Progress, silent
 from engine.data.readers import UnusableFile, read_parquet

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from engine.data.corpus import Tally
-from engine.data.files import FULL_DISK, cannot_write, write_atomically
+from engine.files import FULL_DISK, cannot_write, write_atomically
 from engine.errors import NanosoloError
 
 Result = TypeVar("Result")

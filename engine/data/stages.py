@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from engine.data.corpus import Corpus, open_corpus, short_hash
-from engine.data.files import write_atomically
+from engine.files import write_atomically
 from engine.data.tokenizer import Tokenizer, train_tokenizer
 from engine.data.tokens import TokenSet, open_tokens, tokenise
 from engine.errors import NanosoloError

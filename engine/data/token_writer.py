@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from engine.data.corpus import Split
-from engine.data.files import cannot_write, flush_to_disk
+from engine.files import cannot_write, flush_to_disk
 from engine.errors import NanosoloError
 
 DTYPE = np.dtype("<u2")  # of a token on disk

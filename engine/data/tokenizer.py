@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from engine.data.corpus import Corpus, short_hash
-from engine.data.files import write_atomically
+from engine.files import write_atomically
 from engine.data.progress import Progress, Reporter, silent
 from engine.errors import NanosoloError, UsageError
 from engine.plan.config import MAX_VOCAB_SIZE, TokenizerConfig

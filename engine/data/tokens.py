@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from engine.data.corpus import SPLITS, Corpus, Skipped, Split
-from engine.data.files import cannot_write, sync_directory, write_atomically
+from engine.files import cannot_write, sync_directory, write_atomically
 from engine.data.lock import exclusive
 from engine.data.progress import Progress, Reporter, silent
 from engine.data.token_writer import DTYPE, TokenFile, TokenWriter

@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.run.directory import write_whole
+from engine.files import write_atomically
 from engine.run.events import Evaluation
 from engine.run.history import StepColumns
 
@@ -51,7 +51,7 @@ def draw_curves(columns: StepColumns, evaluations: Sequence[Evaluation], path: P
     drawing = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "nanosolo"}):
         figure.savefig(drawing, format="svg", metadata={"Date": None})
-    write_whole(path, drawing.getvalue())
+    write_atomically(path, drawing.getvalue())
     return True
 
 

@@ -10,6 +10,7 @@ import msgspec
 import psutil
 
 from engine.errors import NanosoloError, UsageError
+from engine.files import write_atomically
 from engine.plan.config import RunConfig, from_dict, read_toml, to_toml
 from engine.plan.plan import Plan
 from engine.run.home import require_writable, runs_home
@@ -145,8 +146,8 @@ def create_run(name: str, config: RunConfig, plan: Plan) -> RunDirectory:
         raise UsageError(
             f"run {name} exists already. Go on with it (nanosolo resume {name}) or choose another --name."
         ) from None
-    write_whole(run.config_file, to_toml(config).encode())
-    write_whole(run.plan_file, msgspec.json.format(msgspec.json.encode(plan), indent=2))
+    write_atomically(run.config_file, to_toml(config).encode())
+    write_atomically(run.plan_file, msgspec.json.format(msgspec.json.encode(plan), indent=2))
     return run
 
 
@@ -180,17 +181,3 @@ def free_name(stem: str) -> str:
         number += 1
         name = f"{base}-{number}"
     return name
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part. Raises NanosoloError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise NanosoloError(f"cannot write {path}: {error.strerror}. Free the disk or mend its rights.") from None

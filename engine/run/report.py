@@ -9,12 +9,13 @@ from importlib import metadata
 from typing import Any
 
 from engine import __version__
+from engine.files import write_atomically
 from engine.plan.config import Layer, RunConfig, fields, get, resolve, to_toml
 from engine.plan.plan import Plan
 from engine.plan.presets import load_preset, preset_names
 from engine.run import words
 from engine.run.curves import draw_curves
-from engine.run.directory import RunDirectory, write_whole
+from engine.run.directory import RunDirectory
 from engine.run.history import History, StepColumns, read_history
 from engine.run.stage import StageContext
 from engine.run.verdict import last_columns
@@ -35,7 +36,7 @@ def render(run: RunDirectory) -> str:
     columns = history.columns(STAGE)
     drawn = draw_curves(columns, history.evaluations, run.path / CURVES) if len(columns) else False
     text = "\n".join(_lines(run, run.config(), run.plan(), history, facts(run, history), drawn))
-    write_whole(run.report_file, text.encode())
+    write_atomically(run.report_file, text.encode())
     return text
 
 

@@ -23,7 +23,8 @@ from engine.errors import (
     NanosoloError,
     UsageError,
 )
-from engine.run.directory import RunDirectory, RunLock, RunnerInfo, write_whole
+from engine.files import write_atomically
+from engine.run.directory import RunDirectory, RunLock, RunnerInfo
 from engine.run.events import EventLog, RunEnded, RunStarted, StageEnded, StageStarted, read_events
 from engine.run.hardware import out_of_memory_kills
 from engine.run.monitor import SAMPLE_SECONDS, Monitor
@@ -55,7 +56,7 @@ class Runner:
         self._acquire()
         me = psutil.Process()
         info = RunnerInfo(pid=me.pid, started=me.create_time(), host=socket.gethostname())
-        write_whole(self.run.runner_file, msgspec.json.encode(info))
+        write_atomically(self.run.runner_file, msgspec.json.encode(info))
         config = self.run.config()
         done = finished_stages(self.run)
         self.events = EventLog(self.run.events_file)

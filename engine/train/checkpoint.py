@@ -10,9 +10,9 @@ import msgspec
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.data.files import cannot_write, flush_to_disk, sync_directory, write_atomically
 from engine.data.loader import LoaderState
 from engine.errors import NanosoloError
+from engine.files import cannot_write, flush_to_disk, sync_directory, write_atomically
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
 from engine.plan.shape import Shape

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from engine.files import write_atomically
 from engine.plan.config import to_toml
 from engine.plan.plan import Plan, make_plan
 from engine.run import words
-from engine.run.directory import write_whole
 from engine.run.hardware import device_for
 from tui.commands.configuration import configuration
 
@@ -33,7 +33,7 @@ def export(options: argparse.Namespace) -> int:
     if options.export == "-":
         sys.stdout.write(text)
     else:
-        write_whole(Path(options.export), text.encode())
+        write_atomically(Path(options.export), text.encode())
         print(f"wrote {options.export}. Run it with: nanosolo --config {options.export}", file=sys.stderr)
     return 0
 
