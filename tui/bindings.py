@@ -78,7 +78,6 @@ KEYS: tuple[Key, ...] = (
     Key("plan.undo", "u", "undo", "Undo", "Take the last change back.", ("plan",), False),
     Key("plan.save", "s", "save", "Save", "Save these settings as a preset of your own.", ("plan",), False),
     Key("plan.launch", "L", "review", "Launch", "Review the launch: nothing starts before you confirm.", ("plan",)),
-    Key("plan.export", "E", "export", "Export", "Write the complete configuration as TOML.", ("plan", "review")),
     # while a setting is edited
     Key("edit.keep", "enter", "submit", "Keep", "Keep the value.", ("edit",)),
     Key("edit.nearest", "tab", "nearest", "Nearest", "Take the nearest valid value.", ("edit",)),
@@ -102,6 +101,7 @@ KEYS: tuple[Key, ...] = (
         "Show the whole configuration, or only the changes.",
         ("review",),
     ),
+    Key("plan.export", "E", "export", "Export", "Write the complete configuration as TOML.", ("plan", "review")),
     Key("review.down", "down,j,pagedown", "scroll(3)", "Down", "Scroll down.", ("review",), False),
     Key("review.up", "up,k,pageup", "scroll(-3)", "Up", "Scroll up.", ("review",), False),
     Key("name.keep", "enter", "submit", "Keep", "Keep the name.", ("name",)),

@@ -22,8 +22,10 @@ class TopRow(Widget):
     """nanosolo, the screens with their keys, and at the right what this screen is about."""
 
     DEFAULT_CSS = """
-    TopRow { dock: top; height: 1; background: $panel; color: $quiet; padding: 0 1; }
-    TopRow > .brand { color: $primary; text-style: bold; }
+    TopRow {
+        dock: top; height: 1; background: $panel; color: $quiet; padding: 0 1;
+        link-style: none; link-color: $quiet; link-style-hover: bold; link-background-hover: $surface;
+    }
     """
     about: reactive[str] = reactive("")
 
@@ -38,9 +40,9 @@ class TopRow(Widget):
         for key in TABS:
             mode = key.id.removeprefix("go.")
             number = shown_keys(key, keymap, 1)[0]
-            style = "bold $foreground on $background" if mode == self.mode else ""
+            style = "bold $foreground on $background" if mode == self.mode else "$quiet"
             label = Content.styled(f" {number} {key.label} ", style)
-            parts.append(label.stylize(f"@click=app.go('{mode}')"))
+            parts.append(label if mode == self.mode else label.stylize(f"@click=app.go('{mode}')"))
         line = Content("").join(parts)
         room = self.content_size.width - line.cell_length - 2
         about = self.about if cell_len(self.about) <= room else ""
@@ -64,10 +66,11 @@ class KeyRow(Widget):
     def render(self) -> RenderResult:
         """`key label` pairs; a key of the screen that does not fit is left to the help."""
         active = {b.binding.id: b.enabled for b in self.screen.active_bindings.values() if b.binding.id}
-        fixed = self._pairs(EVERYWHERE, active)
+        focused = getattr(self.screen.focused, "KEYS_OF", "")  # an editor has keys of its own, and takes all others
+        fixed = [] if focused else self._pairs(EVERYWHERE, active)
         room = self.content_size.width - sum(item.cell_length + 2 for item in fixed)
         own: list[Content] = []
-        for item in self._pairs(self.screen_keys, active):
+        for item in self._pairs(focused or self.screen_keys, active):
             if item.cell_length + 2 > room:
                 break
             own.append(item)

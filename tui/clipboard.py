@@ -1,0 +1,29 @@
+"""Copy text for the user: to the terminal's clipboard, through tmux where it runs, and to a file in any case."""
+
+import base64
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from engine.files import write_atomically
+from engine.run.home import home, require_writable
+
+if TYPE_CHECKING:
+    from tui.app import NanosoloApp
+
+
+def copy(app: "NanosoloApp", text: str, file_name: str) -> str:
+    """Copy, and say in one sentence where the text went. Raises NanosoloError when the file cannot be written."""
+    require_writable(home())
+    path = home() / file_name
+    write_atomically(path, (text + "\n").encode())
+    app.copy_to_clipboard(text)
+    if "TMUX" in os.environ and app._driver is not None and sys.__stdout__ is not None and sys.__stdout__.isatty():
+        app._driver.write(tmux_wrapped(text))
+    return f"Copied to the clipboard, as far as this terminal lets us; also in {path}."
+
+
+def tmux_wrapped(text: str) -> str:
+    """The OSC 52 sequence that sets the clipboard, passed through tmux to the terminal outside."""
+    encoded = base64.b64encode(text.encode()).decode()
+    return f"\x1bPtmux;\x1b\x1b]52;c;{encoded}\a\x1b\\"

@@ -1,0 +1,81 @@
+"""What there is to choose from: presets and devices, each with a line about what it means."""
+
+from typing import NamedTuple
+
+from engine.errors import UsageError
+from engine.plan import gpus
+from engine.plan.config import RunConfig, from_dict
+from engine.plan.gpus import Gpu
+from engine.plan.plan import make_plan
+from engine.plan.presets import load_preset, preset_for, preset_names
+from engine.run import words
+from engine.run.hardware import detect_cpu, detect_gpu
+from engine.run.home import presets_home
+from tui.planning.draft import Draft
+from tui.planning.figures import time_range
+
+
+class Choice(NamedTuple):
+    """One thing to choose: its key, its name, and what there is to say about it."""
+
+    key: str
+    name: str
+    note: str
+    detail: str
+
+
+class Here(NamedTuple):
+    """The devices of this machine."""
+
+    gpu: Gpu | None
+    cpu: Gpu
+
+    @classmethod
+    def look(cls) -> "Here":
+        """Ask NVML and the host, once."""
+        return cls(detect_gpu(), detect_cpu())
+
+    def device(self, config: RunConfig) -> Gpu:
+        """The device a configuration is planned for, as engine.run.hardware.device_for has it, without asking again."""
+        named, device = config.runtime.gpu, config.runtime.device
+        if named == "cpu" or (named == "auto" and (device == "cpu" or self.gpu is None)):
+            return self.cpu
+        return self.gpu if named == "auto" and self.gpu is not None else gpus.by_id(named)
+
+
+def first_draft(here: Here) -> Draft:
+    """Where planning starts when the command line said nothing: the preset for what was found, on what was found."""
+    draft = Draft.from_preset(preset_for(here.gpu).name, presets_home())
+    if here.gpu is None or draft.config.runtime.gpu == here.gpu.id:
+        return draft
+    return draft.on_gpu("auto")
+
+
+def preset_choices(here: Here) -> list[Choice]:
+    """All presets: what they are for, and what they mean on the device they name."""
+    return [_preset_choice(name, here) for name in preset_names(presets_home())]
+
+
+def _preset_choice(name: str, here: Here) -> Choice:
+    try:
+        config = from_dict(load_preset(name, presets_home()))
+        gpu = here.device(config)
+    except UsageError as error:
+        return Choice(name, name, "cannot be used", str(error))
+    plan = make_plan(config, gpu)
+    note = f"{words.count(plan.params.total)} · {time_range(plan)} · {gpu.name.removeprefix('NVIDIA ')}"
+    return Choice(name, name, note, config.about.description or "a preset of your own")
+
+
+def gpu_choices(here: Here) -> list[Choice]:
+    """What is here first, then the catalogue."""
+    found = []
+    if here.gpu is not None:
+        name = here.gpu.name.removeprefix("NVIDIA ")
+        found.append(Choice("auto", "this machine's", f"{words.size(here.gpu.capacity)} · {name}", ""))
+    cores = f"{words.size(here.cpu.capacity)} of host memory"
+    found.append(Choice("cpu", "cpu", f"this machine · {cores}", ""))
+    return found + [
+        Choice(gpu.id, gpu.id, f"{gpu.capacity / words.GIB:.0f} GiB · {gpu.name.removeprefix('NVIDIA ')}", "")
+        for gpu in gpus.CATALOGUE
+    ]

@@ -1,0 +1,223 @@
+"""The plan's numbers as figures: each with its value in words, and its formula with the values filled in."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from engine.plan.config import RunConfig
+from engine.plan.gpus import Gpu
+from engine.plan.memory import ALLOCATOR_SLACK
+from engine.plan.plan import BYTES_PER_TOKEN, CHARS_PER_SHARD, CHARS_PER_TOKEN, SHARD_BYTES, TRAINING_SHARDS, Plan
+from engine.run import words
+from engine.run.words import GIB
+
+COMPONENTS = ("weights", "gradients", "optimizer", "activations", "loss", "overhead")
+LETTERS = {"weights": "W", "gradients": "G", "optimizer": "O", "activations": "A", "loss": "L", "overhead": "+"}
+
+
+class Figure(NamedTuple):
+    """One derived number."""
+
+    key: str
+    group: str
+    label: str
+    value: str
+    note: str  # what stands beside the value where there is room
+    formula: str  # with its values filled in
+
+
+def figures(config: RunConfig, gpu: Gpu, plan: Plan) -> list[Figure]:
+    """All figures of a plan, in the order in which they are shown."""
+    return [*_step(config, plan), *_budget(config, plan), *_memory(config, gpu, plan), *_time(config, gpu, plan)]
+
+
+def _step(config: RunConfig, plan: Plan) -> Iterator[Figure]:
+    p, d, depth = plan.params, plan.width, plan.depth
+    yield Figure(
+        "params",
+        "step",
+        "parameters",
+        words.count(p.total),
+        f"width {d}",
+        f"{p.total:,} = 12 × {depth} blocks × {d}² + 2 × {plan.vocab_size:,} words × {d}",
+    )
+    micro = plan.tokens_per_micro_batch
+    asked = plan.requested_total_batch_size
+    yield Figure(
+        "accum",
+        "step",
+        "accumulation",
+        f"{plan.grad_accum_steps} × {micro:,}",
+        "",
+        f"{plan.grad_accum_steps} = {asked:,} tokens asked for / ({plan.device_batch_size} sequences × "
+        f"{plan.max_seq_len:,} tokens), to the nearest whole micro-batch",
+    )
+    rounded = "exact" if asked == plan.total_batch_size else f"asked {asked:,}"
+    yield Figure(
+        "per_step",
+        "step",
+        "tokens a step",
+        f"{plan.total_batch_size:,}",
+        rounded,
+        f"{plan.total_batch_size:,} = {_micro_batches(plan)} of {micro:,} tokens; {rounded}",
+    )
+
+
+def _micro_batches(plan: Plan) -> str:
+    return "1 micro-batch" if plan.grad_accum_steps == 1 else f"{plan.grad_accum_steps} micro-batches"
+
+
+def _budget(config: RunConfig, plan: Plan) -> Iterator[Figure]:
+    budget = config.budget
+    per_step, wanted = plan.total_batch_size, config.budget.tokens
+    if budget.steps is not None:
+        steps = f"{plan.steps:,}, as budget.steps asks"
+    elif wanted is not None:
+        steps = f"{plan.steps:,} = {wanted:,} tokens / {per_step:,} a step, rounded up"
+    else:
+        steps = (
+            f"{plan.steps:,} = {budget.tokens_per_param:g} tokens × {plan.params.total:,} parameters / "
+            f"{per_step:,} a step, rounded up"
+        )
+    yield Figure("steps", "budget", "steps", f"{plan.steps:,}", "", steps)
+    yield Figure(
+        "tokens",
+        "budget",
+        "training tokens",
+        words.count(plan.tokens),
+        f"{plan.tokens_per_param:.3g} a parameter",
+        f"{plan.tokens:,} = {plan.steps:,} steps × {per_step:,}; "
+        f"{plan.tokens_per_param:.3g} for each of {words.count(plan.params.total)} parameters",
+    )
+    if plan.data_shards:
+        chars = CHARS_PER_SHARD / 1e6
+        yield Figure(
+            "shards",
+            "budget",
+            "data shards",
+            f"{plan.data_shards:,}",
+            words.size(plan.disk.shards),
+            f"{plan.data_shards:,} = {words.count(plan.tokens)} tokens × {CHARS_PER_TOKEN} characters / {chars:.0f}M "
+            f"a shard + 1 for validation; {SHARD_BYTES / 1e6:.0f} MB each, {TRAINING_SHARDS:,} exist",
+        )
+    disk = plan.disk
+    held = f"{config.checkpoint.keep_last} + 1 checkpoints of {words.size(plan.checkpoint_bytes)}"
+    yield Figure(
+        "disk",
+        "budget",
+        "disk",
+        words.size(plan.disk_bytes),
+        "",
+        f"{words.size(plan.disk_bytes)} = shards {words.size(disk.shards)} + tokens at {BYTES_PER_TOKEN} bytes "
+        f"{words.size(disk.tokens)} + {held}",
+    )
+
+
+def _memory(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
+    memory = plan.memory
+    parts = " + ".join(f"{name} {getattr(memory, name) / GIB:.1f}" for name in COMPONENTS)
+    yield Figure(
+        "memory",
+        "memory",
+        "VRAM" if gpu.is_cuda else "memory",
+        f"{memory.total / GIB:.1f} of {memory.capacity / GIB:.1f} GiB",
+        words.percent(memory.total / memory.capacity),
+        f"{memory.total / GIB:.1f} GiB = {parts}; the peak is in: {memory.peak_phase}. Basis: {memory.basis}",
+    )
+    for name in COMPONENTS:
+        yield Figure(
+            name,
+            "components",
+            name,
+            words.size(getattr(memory, name)),
+            "",
+            f"{name} {words.size(getattr(memory, name))}: {_component(name, config, gpu, plan)}",
+        )
+
+
+def _component(name: str, config: RunConfig, gpu: Gpu, plan: Plan) -> str:
+    """What one component is made of. The coefficients' source: docs/memory.md."""
+    p, wide = plan.params, 2 if gpu.is_cuda else 4
+    batch = config.batch
+    tokens = plan.tokens_per_micro_batch
+    match name:
+        case "weights":
+            return f"4 bytes × ({p.matrices:,} in matrices + {p.lm_head:,} in the head) + {wide} × {p.embedding:,}"
+        case "gradients":
+            return f"as large as the weights, kept while {_micro_batches(plan)} accumulate"
+        case "optimizer":
+            return (
+                f"Muon 4 bytes × {p.matrices:,} + AdamW 8 × {p.lm_head:,} for the head + {2 * wide} × {p.embedding:,}"
+            )
+        case "activations":
+            if batch.activation_checkpointing == "block":
+                kept = f"the input of each block, {wide} bytes × {tokens:,} tokens × {plan.width}, {plan.depth} times"
+                return f"{kept}, and one block at work"
+            return (
+                f"mostly {plan.depth} blocks × 18 × {wide} bytes × {tokens:,} tokens × {plan.width}; "
+                f"at the peak, in {plan.memory.peak_phase}"
+            )
+        case "loss":
+            size = batch.loss_chunk_tokens if batch.loss == "chunked" else tokens
+            what = "a chunk of" if batch.loss == "chunked" else "all"
+            return f"float32 logits of {what} {min(size, tokens):,} tokens × {plan.vocab_size:,} words, and the head's"
+    if not gpu.is_cuda:
+        return "torch's libraries and the interpreter"
+    return f"CUDA context and kernels 1 GiB, allocator slack {ALLOCATOR_SLACK:.0%} of the rest"
+
+
+def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
+    time = plan.time
+    if time.hours is None or time.tokens_per_second is None or time.mfu is None:
+        yield Figure("time", "time", "time", "not known", "", time.basis)
+        return
+    low, high = (words.duration(3600 * (hours or 0)) for hours in (time.low_hours, time.high_hours))
+    parts = " + ".join(f"{name} {words.duration(seconds)}" for name, seconds in time.parts.items() if seconds)
+    yield Figure(
+        "time",
+        "time",
+        "time",
+        time_range(plan),
+        "",
+        f"{low} to {high}, likeliest {words.duration(3600 * time.hours)} = ({parts}) + 8 %. Basis: {time.basis}",
+    )
+    yield Figure(
+        "speed",
+        "time",
+        "tokens a second",
+        f"{time.tokens_per_second:,.0f}",
+        f"MFU {words.percent(time.mfu)}",
+        f"{time.tokens_per_second:,.0f} = {words.percent(time.mfu, 1)} of {gpu.peak_flops / 1e12:,.3g} TFLOP/s / "
+        f"{plan.flops_per_token / 1e9:,.3g} GFLOP a token",
+    )
+    if time.energy_kwh is not None:
+        yield Figure(
+            "energy",
+            "time",
+            "energy",
+            f"{time.energy_kwh:,.1f} kWh",
+            "",
+            f"{time.energy_kwh:,.1f} kWh = {gpu.watts} W, the board's limit, × {time.hours:.1f} h",
+        )
+    if time.cost is not None:
+        price = config.runtime.price_per_hour
+        yield Figure(
+            "cost",
+            "time",
+            "cost",
+            f"{time.cost:,.2f}",
+            "",
+            f"{time.cost:,.2f} = {price:g} an hour × {time.hours:.1f} h",
+        )
+
+
+def time_range(plan: Plan) -> str:
+    """The predicted range in one unit: `9.6–12.8 h`, `4–6 min`."""
+    low, high = plan.time.low_hours, plan.time.high_hours
+    if low is None or high is None:
+        return "not known"
+    if high < 1:
+        least = max(1, round(60 * low))
+        return f"{least}–{max(least + 1, round(60 * high))} min"
+    if high >= 96:
+        return f"{low / 24:.1f}–{high / 24:.1f} days"
+    return f"{low:.1f}–{high:.1f} h" if high < 20 else f"{low:.0f}–{high:.0f} h"

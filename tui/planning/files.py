@@ -1,0 +1,54 @@
+"""Write the draft to disk: as a preset of the user's own, or as a TOML file to take elsewhere."""
+
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import NanosoloError
+from engine.files import write_atomically
+from engine.plan.config import RunConfig, to_toml
+from engine.plan.presets import preset_names
+from engine.run.directory import NAME
+from engine.run.home import presets_home, require_writable
+
+
+def judge_preset_name(name: str) -> str:
+    """What is wrong with a name for a preset; empty: nothing."""
+    if not name:
+        return ""
+    if not NAME.fullmatch(name):
+        return "Use letters, digits, '.', '_' and '-', beginning with a letter or digit."
+    if name in preset_names() or name == "auto":
+        return f"{name} is a preset that comes with nanosolo. Choose another name."
+    return ""
+
+
+def save_preset(config: RunConfig, name: str) -> Path:
+    """Write the configuration as a preset; one of that name is replaced. Raises NanosoloError."""
+    if not name or judge_preset_name(name):
+        raise NanosoloError(judge_preset_name(name) or "A preset needs a name.")
+    about = msgspec.structs.replace(config.about, preset=name, description=f"Made from {config.about.preset}.")
+    about = msgspec.structs.replace(about, expected_hours=None)
+    require_writable(presets_home())
+    path = presets_home() / f"{name}.toml"
+    write_atomically(path, to_toml(msgspec.structs.replace(config, about=about)).encode())
+    return path
+
+
+def judge_file(text: str) -> str:
+    """What is wrong with a file name to write to; empty: nothing."""
+    path = Path(text).expanduser()
+    if text and path.is_dir():
+        return f"{path} is a folder. Name a file in it."
+    if text and not path.parent.is_dir():
+        return f"{path.parent} does not exist."
+    return ""
+
+
+def export_toml(config: RunConfig, text: str) -> Path:
+    """Write the complete configuration. Raises NanosoloError when the file cannot be written."""
+    if not text or judge_file(text):
+        raise NanosoloError(judge_file(text) or "Name a file.")
+    path = Path(text).expanduser().absolute()
+    write_atomically(path, to_toml(config).encode())
+    return path
