@@ -73,7 +73,8 @@ class NanosoloApp(App[None], inherit_bindings=False):
         ids = frozenset(key.id for key in KEYS)
         self.settings, self.faults = load_settings(config_file(), ids, frozenset(self.available_themes))
         self.theme = choose_theme(self.settings.theme, self.console.color_system, self.no_color)
-        if ascii_only or self.settings.ascii:
+        self.ascii_only = ascii_only or self.settings.ascii
+        if self.ascii_only:
             self._filters.append(AsciiFilter())
         self.set_keymap(self.settings.keys)
         self.set_reactive(NanosoloApp.watched, watch)
@@ -173,9 +174,12 @@ def farewell() -> list[str]:
         return []
     names = " and ".join(running) if len(running) < 3 else f"{len(running)} runs"
     verb = "goes" if len(running) == 1 else "go"
+    last = running[-1]
     return [
-        f"{names} {verb} on training without the console.",
-        f"Come back with: nanosolo   Follow as text: nanosolo attach {running[-1]}   Stop: nanosolo stop {running[-1]}",
+        f"{names} {verb} on training without the console. Come back any time:",
+        "  nanosolo                 the console",
+        f"  nanosolo attach {last}   follow as text",
+        f"  nanosolo stop {last}   stop after a checkpoint",
     ]
 
 

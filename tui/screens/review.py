@@ -13,7 +13,7 @@ from engine.errors import NanosoloError
 from engine.plan.config import to_toml
 from engine.plan.plan import make_plan
 from engine.run.control import start_run
-from engine.run.directory import free_name
+from engine.run.directory import RunDirectory, free_name
 from engine.run.home import runs_home
 from tui.bindings import bindings_for
 from tui.planning.checks import NOTE, OK, REFUSE, Check, checks
@@ -186,7 +186,12 @@ class ReviewScreen(ConsoleScreen):
         except NanosoloError as error:
             self.app.call_from_thread(self._failed, error)
             return
-        self.app.call_from_thread(self.console.watch_run, run)
+        self.app.call_from_thread(self._started, run)
+
+    def _started(self, run: RunDirectory) -> None:
+        if self.is_current:
+            self.app.pop_screen()
+        self.console.watch_run(run)
 
     def _failed(self, error: NanosoloError) -> None:
         self.launching = False
