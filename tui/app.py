@@ -60,6 +60,7 @@ class NanosoloApp(App[None], inherit_bindings=False):
     ESCAPE_TO_MINIMIZE = False
 
     watched: reactive[RunDirectory | None] = reactive(None)
+    compared: reactive[tuple[str, ...]] = reactive(())  # names of the runs that Compare shows
 
     def __init__(
         self, layers: tuple[Layer, ...] = (), watch: RunDirectory | None = None, ascii_only: bool = False
