@@ -7,6 +7,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.command import Provider
 from textual.dom import DOMNode
+from textual.filter import Monochrome, NoColor
 from textual.reactive import reactive
 from textual.screen import Screen
 
@@ -74,6 +75,8 @@ class NanosoloApp(App[None], inherit_bindings=False):
         ids = frozenset(key.id for key in KEYS)
         self.settings, self.faults = load_settings(config_file(), ids, frozenset(self.available_themes))
         self.theme = choose_theme(self.settings.theme, self.console.color_system, self.no_color)
+        if self.no_color:  # Textual chose its filter for its own theme; ours for this case has no RGB to turn grey
+            self._filters = [NoColor() if isinstance(kind, Monochrome) else kind for kind in self._filters]
         self.ascii_only = ascii_only or self.settings.ascii
         if self.ascii_only:
             self._filters.append(AsciiFilter())

@@ -66,16 +66,11 @@ class WarningBar(Static):
 
     def _draw(self) -> None:
         if self.warning is None:
-            self._put(Content.styled("✓ no warnings", "$success"))
+            self.update(Content.styled("✓ no warnings", "$success"))
         elif self.roomy:
-            self._put(Content("\n").join(self._whole(warning) for warning in self.warnings))
+            self.update(Content("\n").join(self._whole(warning) for warning in self.warnings))
         else:
-            self._put(self._one(self.warning, self.content_size.width))
-
-    def _put(self, content: Content) -> None:
-        # the rows of a grid do not ask a widget for its height at the width it will have
-        self.styles.height = min(8, content.get_height({}, max(20, self.content_size.width)))
-        self.update(content)
+            self.update(self._one(self.warning, self.content_size.width))
 
     def _one(self, warning: Warning, width: int) -> Content:
         count = len(self.warnings)
