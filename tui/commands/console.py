@@ -10,4 +10,5 @@ def console(options: argparse.Namespace) -> int:
     """Open the console; --gpu and --price go with it."""
     from tui.app import run_console
 
-    return run_console((Layer("flag", flags(options)),), ascii_only=options.ascii)
+    asked = flags(options)
+    return run_console((Layer("flag", asked),) if asked else (), ascii_only=options.ascii)
