@@ -16,6 +16,7 @@ from engine.plan.config import Layer
 from engine.run.directory import RunDirectory, list_runs
 from tui.ascii import AsciiFilter
 from tui.bindings import KEYS, bindings_for
+from tui.nocolor import NoColorFilter
 from tui.settings import config_file, load_settings
 from tui.signals import leave_on_signals
 from tui.themes import DARK, THEMES, choose_theme
@@ -76,7 +77,7 @@ class NanosoloApp(App[None], inherit_bindings=False):
         self.settings, self.faults = load_settings(config_file(), ids, frozenset(self.available_themes))
         self.theme = choose_theme(self.settings.theme, self.console.color_system, self.no_color)
         if self.no_color:  # Textual chose its filter for its own theme; ours for this case has no RGB to turn grey
-            self._filters = [NoColor() if isinstance(kind, Monochrome) else kind for kind in self._filters]
+            self._filters = [NoColorFilter() if isinstance(old, Monochrome | NoColor) else old for old in self._filters]
         self.ascii_only = ascii_only or self.settings.ascii
         if self.ascii_only:
             self._filters.append(AsciiFilter())
