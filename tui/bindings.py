@@ -162,13 +162,14 @@ KEYS: tuple[Key, ...] = (
     Key("chart.axis", "X", "next_axis", "X axis", "Next x axis: step, tokens, time.", ("chart",), False),
     Key("chart.follow", "f", "follow", "Follow", "Keep the newest samples in view.", ("chart",), False),
     # runs
-    Key("runs.open", "enter", "open", "Attach", "Watch the run under the cursor.", ("runs",)),
+    Key("runs.open", "enter,w", "open", "Attach", "Watch the run under the cursor.", ("runs",)),
     Key("runs.mark", "space", "mark", "Mark", "Mark the run for comparison.", ("runs",)),
     Key("runs.compare", "v", "compare", "Compare", "Compare the marked runs.", ("runs",)),
-    Key("runs.logs", "g", "logs", "Log", "Read the log of the run under the cursor.", ("runs",), False),
+    Key("runs.logs", "o", "logs", "Log", "Read the log of the run under the cursor.", ("runs",), False),
     # compare
     Key("compare.choose", "enter", "choose", "Runs", "Choose the runs to compare.", ("compare",)),
     Key("compare.metric", "m", "next_metric", "Metric", "Compare by the next metric.", ("compare",)),
+    Key("compare.settings", "d", "settings", "Settings", "Read all settings that differ.", ("compare",)),
     # logs
     Key("logs.search", "slash", "search", "Search", "Search in the log.", ("logs",)),
     Key("logs.next", "n", "next_hit(1)", "Next", "Go to the next hit.", ("logs",)),
