@@ -234,16 +234,26 @@ def to_toml(config: RunConfig) -> str:
 
 
 def parse_override(text: str) -> dict[str, Any]:
-    """`section.key=value` as a nested table. The value is read as TOML, and as a plain string where it is not TOML."""
+    """`section.key=value` as a nested table. The value is read as TOML, and as a plain string where it is not TOML.
+
+    `none` takes back a setting that may be left out, such as a preset's budget.steps; TOML has no word for that.
+    """
     path, equals, raw = text.partition("=")
     parts = path.strip().split(".")
     if not equals or len(parts) != 2 or not all(parts):
         raise UsageError(f"--set {text}: expected section.key=value, for example --set model.depth=12")
+    if raw.strip() == "none" and path.strip() in _optional():
+        return {parts[0]: {parts[1]: None}}
     try:
         value = tomllib.loads(f"value = {raw.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw.strip()
     return {parts[0]: {parts[1]: value}}
+
+
+def _optional() -> frozenset[str]:
+    """The paths of all settings that may be left out."""
+    return frozenset(path for path, field in fields() if field.default is None)
 
 
 def with_changes(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
