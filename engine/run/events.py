@@ -100,6 +100,8 @@ class Evaluation(Event, frozen=True, kw_only=True, tag="evaluation"):
     metric: str
     value: float
     seconds: float
+    baseline: float | None = None  # of guessing, where the value is an accuracy
+    examples: Natural | None = None  # that the value rests on
 
 
 class Sample(Event, frozen=True, kw_only=True, tag="sample"):
