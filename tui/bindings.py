@@ -186,7 +186,12 @@ KEYS: tuple[Key, ...] = (
     Key("logs.left", "left", "shift(-16)", "Left", "Look further to the left.", ("logs",), False),
     # out-of-memory doctor
     Key(
-        "doctor.apply", "enter", "apply", "Apply", "Apply this change and go on from the last checkpoint.", ("doctor",)
+        "doctor.apply",
+        "enter,a",
+        "apply",
+        "Apply",
+        "Apply this change and go on from the last checkpoint.",
+        ("doctor",),
     ),
 )
 

@@ -1,7 +1,10 @@
 """What happened, as it is written to events.jsonl: one tagged JSON object a line, append-only, read by everyone."""
 
+import errno
 import os
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +12,11 @@ from typing import Annotated, Any
 import msgspec
 
 from engine.errors import NanosoloError
+from engine.files import FULL_DISK, cannot_write
 
 FORMAT_VERSION = 1
+RETRY_SECONDS = 1.0
+MOST_HELD_BYTES = 16 * 2**20  # of lines that a full disk does not take: some 40,000 steps
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**62)]  # what a damaged line holds must not overflow a column
 
@@ -117,6 +123,7 @@ class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint"):
     path: str
     bytes: int
     seconds: float
+    stall_seconds: float = 0.0  # of them, for which training stood still
 
 
 class System(Event, frozen=True, kw_only=True, tag="system"):
@@ -148,6 +155,17 @@ class Diverged(Event, frozen=True, kw_only=True, tag="diverged"):
     step: Natural
     what: str
     action: str
+    epoch: Natural | None = None  # the step's data begins at this row of this epoch
+    row: Natural | None = None
+
+
+class Warning(Event, frozen=True, kw_only=True, tag="warning"):
+    """Something went wrong and the stage goes on; the message says what and what follows."""
+
+    stage: str
+    step: Natural
+    code: str  # checkpoint_failed, checkpoint_damaged, spike
+    message: str
 
 
 AnyEvent = (
@@ -166,6 +184,7 @@ AnyEvent = (
     | Advice
     | OutOfMemory
     | Diverged
+    | Warning
 )
 
 _encoder = msgspec.json.Encoder()
@@ -186,28 +205,64 @@ def decode(line: bytes) -> AnyEvent | None:
 
 
 class EventLog:
-    """Appends events to a file. Several processes may hold one: each line is a single O_APPEND write."""
+    """Appends events to a file. Several processes may hold one: each line is a single O_APPEND write.
+
+    A full disk does not end a run: what it does not take is held back, and written with the next event that it takes.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise NanosoloError(f"cannot write {path}: {error.strerror}. Free the disk or mend its rights.") from None
-        size = os.fstat(self._fd).st_size
-        if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            os.write(self._fd, b"\n")  # a writer died within a line: the damage stays in that line
+        self._path = path
+        self._held: deque[bytes] = deque()  # lines that the disk has not taken yet
+        self._held_bytes = 0
+        self._lock = threading.RLock()  # a checkpoint's thread makes sure of the events before it
 
     def write(self, event: Event) -> None:
-        """Append one event. Raises NanosoloError when the disk does not take it."""
+        """Append one event, after those that were held back. Raises NanosoloError when it can never be written."""
         line = encode(event)
-        try:
-            written = os.write(self._fd, line)
-        except OSError as error:
-            raise NanosoloError(f"cannot write events.jsonl: {error.strerror}. Free the disk, then resume.") from None
-        if written != len(line):
-            raise NanosoloError("cannot write events.jsonl: the disk is full. Free some space, then resume.")
+        with self._lock:
+            self._held.append(line)
+            self._held_bytes += len(line)
+            written = self.catch_up()
+        if not written and self._held_bytes > MOST_HELD_BYTES:
+            raise NanosoloError(f"cannot write {self._path}: the disk has been full for long. Free it, then resume.")
 
-    def close(self) -> None:
+    def catch_up(self) -> bool:
+        """Write what was held back, as far as the disk takes it. Returns whether nothing is left."""
+        with self._lock:
+            while self._held:
+                if not self._append(self._held[0]):
+                    return False
+                self._held_bytes -= len(self._held.popleft())
+        return True
+
+    def sync(self) -> None:
+        """Return when all events so far are on the disk, whatever becomes of the machine. Raises DiskFull."""
+        with self._lock:
+            if not self.catch_up():
+                raise cannot_write(self._path, OSError(errno.ENOSPC, ""), self._held_bytes)
+            os.fsync(self._fd)
+
+    def _append(self, line: bytes) -> bool:
+        """Write one line; False where the disk is full."""
+        try:
+            size = os.fstat(self._fd).st_size
+            if size and os.pread(self._fd, 1, size - 1) != b"\n":
+                line = b"\n" + line  # a writer died, or the disk ran full, within a line: the damage stays in that
+            return os.write(self._fd, line) == len(line)
+        except OSError as error:
+            if error.errno in FULL_DISK:
+                return False
+            raise NanosoloError(f"cannot write {self._path}: {error.strerror}. Mend that, then resume.") from None
+
+    def close(self, patience: float = 0.0) -> None:
+        """Close the file, once nothing is held back or `patience` seconds have passed."""
+        deadline = time.monotonic() + patience
+        while not self.catch_up() and time.monotonic() < deadline:
+            time.sleep(RETRY_SECONDS)
         os.close(self._fd)
 
 
@@ -245,6 +300,18 @@ class EventReader:
             return _decoder.decode_lines(whole)  # four times as fast as line by line
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._decode_each(whole)
+
+    def skip_to(self, offset: int) -> None:
+        """Go on with the first line that begins at or after `offset`."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(max(0, offset - 1))
+                if offset > 0:
+                    file.readline()
+                self._offset, self._rest = file.tell(), b""
+                self._inode = os.fstat(file.fileno()).st_ino
+        except OSError:
+            return
 
     def unread(self) -> int:
         """Bytes that the file holds beyond what was read; 0 while it is missing."""

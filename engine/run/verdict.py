@@ -137,7 +137,7 @@ def _why_quiet(history: History, stage: str, step: int, pace: float | None, conf
             return "evaluating?"
         if config.checkpoint.every_steps and step % config.checkpoint.every_steps == 0:
             return "writing a checkpoint?"
-    return f"a step usually takes {words.duration(pace)}"
+    return f"usually {words.duration(pace)}"
 
 
 def progress_words(history: History, progress: Progress) -> str:
@@ -219,7 +219,8 @@ def _failed(name: str, history: History) -> str:
         "crashed": "the stage crashed",
         "refused": "refused",
     }.get(ended.outcome, ended.outcome)
-    detail = f": {_one_line(ended.message)}" if ended.message else ""
+    message = _one_line(ended.message)
+    detail = f": {message}" if message and not message.startswith(reason) else message.removeprefix(reason)
     return f"failed{_where(history)}: {reason}{detail}; {again}"
 
 

@@ -1,0 +1,150 @@
+"""How every run is doing, cheaply: the head and the tail of its events, and from then on only what is new."""
+
+import math
+import time
+from typing import NamedTuple
+
+from engine.errors import NanosoloError
+from engine.plan.config import RunConfig
+from engine.run.directory import RunDirectory, list_runs
+from engine.run.events import EventReader
+from engine.run.history import History, state_of
+from engine.run.home import runs_home
+from engine.run.verdict import Verdict, damaged, last_columns, verdict
+
+HEAD_BYTES = 2**16  # who started it, and when
+TAIL_BYTES = 2**18  # about a thousand steps
+FURTHER = (2**20, 2**22)  # how far back to look for the last evaluation
+
+
+class Summary(NamedTuple):
+    """One line about a run. Numbers are NaN where they are not known."""
+
+    run: RunDirectory
+    verdict: Verdict
+    stage: str
+    step: int
+    steps: int
+    loss: float
+    val_bpb: float
+    tokens_per_second: float
+    age: float  # seconds since it was created
+    silent: float  # seconds since its last event
+
+
+class Glance:
+    """Looks at one run again and again."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+        self._reader = EventReader(run.events_file)
+        self._history: History | None = None
+        self._config: RunConfig | None = None
+        self._fault = ""
+        self._config_stamp: int | None = None
+
+    def look(self, now: float | None = None) -> Summary:
+        """The run as it is now. Never raises for what is damaged: it says so."""
+        now = now if now is not None else time.time()
+        self._read_config()
+        history = self._read()
+        if self._fault:
+            said = damaged(self._fault)
+        elif self._reader.damaged and history.started is None and not history.stages:
+            said = damaged("no line of events.jsonl can be read: from a newer version, or not a run's events")
+        else:
+            state = state_of(self.run, history, now)
+            said = verdict(self.run.name, state, history, now, self._config)
+        return self._summary(said, history, now)
+
+    def _summary(self, said: Verdict, history: History, now: float) -> Summary:
+        known = last_columns(history)
+        columns = known[1] if known is not None else None
+        bpb = history.latest("val_bpb")
+        last = history.last_time
+        return Summary(
+            run=self.run,
+            verdict=said,
+            stage=history.current or "",
+            step=columns.step[-1] if columns else 0,
+            steps=columns.steps if columns else 0,
+            loss=columns.loss[-1] if columns else math.nan,
+            val_bpb=bpb.value if bpb else math.nan,
+            tokens_per_second=columns.tokens_per_second[-1] if columns else math.nan,
+            age=max(0.0, now - self._created(history, now)),
+            silent=max(0.0, now - last) if last is not None else math.nan,
+        )
+
+    def _created(self, history: History, now: float) -> float:
+        if history.first_started is not None:
+            return history.first_started
+        try:
+            return self.run.config_file.stat().st_mtime
+        except OSError:
+            return now
+
+    def _read(self) -> History:
+        history = self._history
+        if history is None or self._reader.unread() > FURTHER[-1]:
+            history = self._history = self._begin()
+        events = self._reader.read()
+        if self._reader.restarted:
+            history = self._history = History()
+        history.apply_all(events)
+        return history
+
+    def _begin(self) -> History:
+        """The head of the file, and as much of its tail as it takes to find an evaluation."""
+        self._reader = EventReader(self.run.events_file)
+        size = self._reader.unread()
+        head = self._reader.read(HEAD_BYTES)
+        for back in (TAIL_BYTES, *FURTHER):
+            history = History()
+            history.apply_all(head)
+            if size <= HEAD_BYTES + back:
+                break
+            history.current, history.ended = None, None  # what came between head and tail is not known
+            tail = EventReader(self.run.events_file)
+            tail.skip_to(size - back)
+            history.apply_all(tail.read())
+            tail.damaged += self._reader.damaged
+            if history.latest("val_bpb") is not None or back == FURTHER[-1]:
+                self._reader = tail
+                break
+        return history
+
+    def _read_config(self) -> None:
+        try:
+            stamp = self.run.config_file.stat().st_mtime_ns
+        except OSError as error:
+            self._fault, self._config_stamp = f"cannot read run.toml: {error.strerror}", None
+            return
+        if stamp != self._config_stamp:
+            self._config_stamp = stamp
+            try:
+                self._config, self._fault = self.run.config(), ""
+            except NanosoloError as error:
+                self._config, self._fault = None, str(error)
+
+
+class Glances:
+    """Looks at all runs, remembering what it read of each."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Glance] = {}
+
+    def look(self, now: float | None = None) -> list[Summary]:
+        """All runs, newest first; directories that lost their run.toml are among them, last."""
+        runs = list(reversed(list_runs()))
+        names = {run.name for run in runs}
+        runs += [run for run in _without_config() if run.name not in names]
+        self._of = {run.name: self._of.get(run.name) or Glance(run) for run in runs}
+        return [glance.look(now) for glance in self._of.values()]
+
+
+def _without_config() -> list[RunDirectory]:
+    """Directories that hold events but no configuration."""
+    folder = runs_home()
+    if not folder.is_dir():
+        return []
+    return [RunDirectory(p) for p in sorted(folder.iterdir()) if (p / "events.jsonl").is_file()]

@@ -1,0 +1,94 @@
+"""What the console does to runs: stop, checkpoint, resume, relaunch; off the event loop, and told in one sentence."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from textual.screen import Screen
+
+from engine.errors import NanosoloError
+from engine.run.control import ask_for_checkpoint, resume_run, stop_run
+from engine.run.directory import RunDirectory
+from engine.run.relaunch import goes_on, relaunch
+from tui.clipboard import copy
+from tui.planning.choices import Choice
+from tui.screens.dialogs import ChoiceDialog
+
+if TYPE_CHECKING:
+    from tui.app import NanosoloApp
+
+AFTER_CHECKPOINT, NOW, GO_ON = "after", "now", "go on"
+
+
+def console_of(screen: Screen[Any]) -> "NanosoloApp":
+    """The application, with its own methods."""
+    return cast("NanosoloApp", screen.app)
+
+
+def ask_to_stop(console: "NanosoloApp", run: RunDirectory) -> None:
+    """Ask how to stop, then do it."""
+    choices = (
+        Choice(
+            AFTER_CHECKPOINT, "After a checkpoint", "", f"loses nothing: nanosolo resume {run.name} goes on from there"
+        ),
+        Choice(NOW, "Now", "", "loses the steps since the last checkpoint"),
+        Choice(GO_ON, "Do not stop", "", "leave the run alone"),
+    )
+
+    def answered(how: str | None) -> None:
+        if how in (AFTER_CHECKPOINT, NOW):
+            now = how == NOW
+            said = "stops now" if now else "stops after a checkpoint"
+            in_background(console, lambda: stop_run(run, now=now), f"{run.name} {said}.")
+
+    console.push_screen(ChoiceDialog(f"Stop {run.name}?", choices, AFTER_CHECKPOINT), answered)
+
+
+def checkpoint(console: "NanosoloApp", run: RunDirectory) -> None:
+    """Ask for a checkpoint at the next step."""
+    in_background(console, lambda: ask_for_checkpoint(run), f"{run.name} writes a checkpoint at its next step.")
+
+
+def resume(console: "NanosoloApp", run: RunDirectory) -> None:
+    """Start a runner for what is left."""
+    in_background(console, lambda: resume_run(run), f"{run.name} goes on.")
+
+
+def relaunch_with(
+    console: "NanosoloApp",
+    run: RunDirectory,
+    change: Mapping[str, Any],
+    effect: str,
+    then: Callable[[RunDirectory], None],
+) -> None:
+    """Start the run again with changed settings, and call `then` with the run that was started."""
+    said = f"{run.name} goes on with the change." if goes_on(change) else "A new run was started with the change."
+
+    def work() -> None:
+        started = relaunch(run, change, effect)
+        console.call_from_thread(then, started)
+
+    in_background(console, work, said)
+
+
+def copy_text(console: "NanosoloApp", text: str, file_name: str) -> None:
+    """Copy, and tell where the text is now."""
+    try:
+        console.tell(copy(console, text, file_name))
+    except NanosoloError as error:
+        console.tell_error(error)
+
+
+def in_background(console: "NanosoloApp", work: Callable[[], None], said: str) -> None:
+    """Do it in a thread: it may wait for a process or a disk. Tell how it went."""
+
+    def guarded() -> None:
+        try:
+            work()
+        except NanosoloError as error:
+            console.call_from_thread(console.tell_error, error)
+        except OSError as error:
+            console.call_from_thread(console.tell, f"{error}", "error")
+        else:
+            console.call_from_thread(console.tell, said)
+
+    console.run_worker(guarded, thread=True, exit_on_error=False)

@@ -1,0 +1,256 @@
+"""The Compare screen: two to four runs over each other, how they stand at equal tokens and time, what differs."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len
+from textual.app import ScreenStackError
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+
+from engine.errors import NanosoloError
+from engine.run import words
+from engine.run.directory import RunDirectory, find_run, list_runs
+from tui import actions, panels
+from tui.bindings import bindings_for
+from tui.chart.glyphs import UNICODE
+from tui.comparison import TIME, TOKENS, Level, differences, series_of, standings
+from tui.feed import STEP_AXES, Feed
+from tui.screens.base import ConsoleScreen
+from tui.watch import News, RunWatcher
+from tui.widgets.lines import Lines
+from tui.widgets.rows import clip
+from tui.widgets.run_chart import RunChart
+
+METRICS = {  # key of the series -> title, smoothing, digits of a delta
+    "loss": ("loss", 0.98, 4),
+    "val_bpb": ("validation, bits per byte", 0.0, 4),
+    "tokens_per_second": ("tokens per second", 0.95, 0),
+    "grad_norm": ("gradient norm", 0.98, 3),
+}
+COLOURS = ("$text-primary", "$text-warning", "$text-success", "$text-error")  # as the chart colours its layers
+
+EMPTY = """
+Nothing to compare yet: it takes two runs with steps.
+
+  4   shows all runs; Space marks two to four of them, v compares
+"""
+
+
+class Side:
+    """One of the runs that are compared."""
+
+    def __init__(self, watcher: RunWatcher) -> None:
+        self.watcher = watcher
+        self.feed = Feed()
+        self.state = ""
+
+    @property
+    def name(self) -> str:
+        return self.watcher.run.name
+
+
+class CompareScreen(ConsoleScreen):
+    """One chart, a table of standings, the settings that differ."""
+
+    MODE = "compare"
+    KEYS_OF = "compare"
+    BINDINGS = bindings_for("compare")
+    AUTO_FOCUS = "#overlay"
+    DEFAULT_CSS = """
+    CompareScreen {
+        #comparing { padding: 0 1; }
+        #overlay { height: 1fr; }
+        #standings { height: 4; margin-top: 1; }
+        #differences { height: 5; margin-top: 1; }
+        #none { display: none; padding: 1 3; }
+        &.-nothing #comparing { display: none; }
+        &.-nothing #none { display: block; }
+    }
+    """
+
+    class Arrived(Message):
+        """A watcher found something. Posted from its thread."""
+
+        def __init__(self, side: Side, news: News) -> None:
+            super().__init__()
+            self.side, self.news = side, news
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sides: list[Side] = []
+        self.metric = "loss"
+
+    def compose_body(self) -> Iterable[Widget]:
+        with Vertical(id="comparing"):
+            yield RunChart("loss", axes=STEP_AXES, smoothing=0.98, ascii_only=self.console.ascii_only, id="overlay")
+            yield Lines(id="standings")
+            yield Lines(id="differences")
+        yield Lines(id="none")
+
+    def on_mount(self) -> None:
+        self.query_one("#none", Lines).show(lambda width, height: [Content(line) for line in EMPTY.splitlines()])
+        self.watch(self.app, "compared", self._compare, init=False)
+
+    def on_screen_resume(self) -> None:
+        if not self.sides:
+            self._compare(self.console.compared)
+        self._show()
+
+    def on_unmount(self) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        for side in self.sides:
+            side.watcher.stop()
+        self.sides = []
+
+    def _compare(self, names: Sequence[str]) -> None:
+        """Watch these runs; without names the newest two that trained."""
+        self._stop()
+        runs = []
+        for name in names:
+            try:
+                runs.append(find_run(name))
+            except NanosoloError as error:
+                self.console.tell_error(error)
+        runs = runs if len(runs) > 1 else _newest_two()
+        chart = self.query_one(RunChart)
+        chart.clear()
+        for run in runs:
+            self._add(run)
+        self.set_class(len(self.sides) < 2, "-nothing")
+        self.say_about(f"{len(self.sides)} runs" if self.sides else "")
+        self._lay_out()
+
+    def _add(self, run: RunDirectory) -> None:
+        side: Side
+
+        def tell(news: News) -> None:
+            self.post_message(self.Arrived(side, news))
+
+        side = Side(RunWatcher(run, tell, max(1.0, self.console.settings.refresh_seconds)))
+        self.sides.append(side)
+        side.watcher.start()
+
+    def _lay_out(self) -> None:
+        """Give the chart the series of every run."""
+        chart = self.query_one(RunChart)
+        chart.clear()
+        chart.model.title, chart.model.smoothing, _ = METRICS[self.metric]
+        for side in self.sides:
+            chart.set_series(side.name, series_of(side.feed, self.metric))
+        self._show()
+
+    def on_compare_screen_arrived(self, message: Arrived) -> None:
+        """Take in what a watcher found."""
+        side = message.side
+        if side not in self.sides:
+            return
+        side.state = message.news.state
+        generation = side.feed.generation
+        with side.watcher.lock:
+            side.feed.update(side.watcher.history)
+        if side.feed.generation != generation:
+            self._lay_out()
+        else:
+            self._show()
+
+    def _show(self) -> None:
+        try:
+            if self.app.screen is not self:
+                return
+        except ScreenStackError:
+            return
+        self.query_one(RunChart).data_changed()
+        _, smoothing, digits = METRICS[self.metric]
+        series = [series_of(side.feed, self.metric) for side in self.sides]
+        by_tokens, by_time = (standings(series, axis, smoothing) for axis in (TOKENS, TIME))
+        sides = list(self.sides)
+        rows = self.query_one("#standings", Lines)
+        rows.styles.height = len(sides) + 1
+        rows.show(lambda width, height: standing_rows(sides, by_tokens, by_time, digits, width))
+        found = differences({side.name: side.watcher.config for side in sides})
+        self.query_one("#differences", Lines).show(lambda width, height: difference_rows(sides, found, width, height))
+
+    # keys
+
+    def action_next_metric(self) -> None:
+        names = list(METRICS)
+        self.metric = names[(names.index(self.metric) + 1) % len(names)]
+        self._lay_out()
+
+    def action_choose(self) -> None:
+        self.console.action_go("runs")
+
+    def action_settings(self) -> None:
+        from tui.screens.reading import ReadingScreen
+
+        sides = list(self.sides)
+        found = differences({side.name: side.watcher.config for side in sides})
+        self.app.push_screen(
+            ReadingScreen("Settings that differ", lambda width, height: difference_rows(sides, found, width, None)[1:])
+        )
+
+    def action_copy(self) -> None:
+        width = 120
+        _, smoothing, digits = METRICS[self.metric]
+        series = [series_of(side.feed, self.metric) for side in self.sides]
+        by_tokens, by_time = (standings(series, axis, smoothing) for axis in (TOKENS, TIME))
+        found = differences({side.name: side.watcher.config for side in self.sides})
+        rows = standing_rows(self.sides, by_tokens, by_time, digits, width)
+        rows += difference_rows(self.sides, found, width, None)
+        actions.copy_text(self.console, "\n".join(row.plain.rstrip() for row in rows), "compared.txt")
+
+
+def _newest_two() -> list[RunDirectory]:
+    trained = [run for run in reversed(list_runs()) if run.events_file.exists()]
+    return trained[:2]
+
+
+def mark(index: int) -> Content:
+    """The sign of a run: the glyph on its line, in its colour."""
+    return Content.styled(UNICODE.lines[index % len(UNICODE.lines)], COLOURS[index % len(COLOURS)])
+
+
+def standing_rows(sides: Sequence[Side], by_tokens: Level, by_time: Level, digits: int, width: int) -> list[Content]:
+    """A head and a row for each run."""
+    each = 22 if width >= 100 else 19
+    name = max(10, width - 2 - 10 - 2 * each)
+    tokens = "?" if math.isnan(by_tokens.at) else words.count(by_tokens.at)
+    spent = words.duration(by_time.at)
+    head = f"{'':<{name + 2}}{'':<10}{f'at {tokens} tokens':>{each}}{f'after {spent}':>{each}}"
+    rows = [Content.styled(head, "$quiet")]
+    for i, side in enumerate(sides):
+        line = mark(i) + Content.styled(f" {clip(side.name, name - 1):<{name}}", "bold")
+        line += Content.styled(f"{side.state:<10}", "$quiet")
+        for level in (by_tokens, by_time):
+            standing = level.standings[i]
+            value = "-" if math.isnan(standing.value) else f"{standing.value:,.{digits}f}"
+            delta = "" if i == 0 or math.isnan(standing.delta) else f"{standing.delta:+,.{digits}f}".replace("-", "−")
+            line += Content.styled(f"{value:>{each - 9}}", "bold") + Content.styled(f"{delta:>9}", "$accent")
+        rows.append(line)
+    return rows
+
+
+def difference_rows(
+    sides: Sequence[Side], found: Sequence[tuple[str, tuple[str, ...]]], width: int, height: int | None
+) -> list[Content]:
+    """A heading and a row for each setting that differs, as many as there is room for."""
+    rows = [panels.heading("Settings that differ", width, "d: all")]
+    if not found:
+        rows.append(Content.styled("None: the runs were asked for the same.", "$quiet"))
+        return rows
+    label = min(34, max(len(path) for path, _ in found) + 2)
+    each = max(8, (width - label) // max(1, len(sides)))
+    heads = [mark(i) + Content(" " * (each - 1)) for i in range(len(sides))]
+    rows.append(Content(" " * label) + Content("").join(heads))
+    room = len(found) if height is None else height - len(rows)
+    for path, values in found[: room if len(found) <= room else max(0, room - 1)]:
+        cells = "".join(f"{clip(value, each - 1)}{' ' * (each - min(cell_len(value), each - 1))}" for value in values)
+        rows.append(Content.styled(f"{clip(path, label - 1):<{label}}", "$quiet") + Content(cells))
+    if len(found) > room:
+        rows.append(Content.styled(f"and {len(found) - max(0, room - 1)} more: d shows them", "$quiet"))
+    return rows

@@ -1,0 +1,361 @@
+"""The Monitor: how the watched run is doing in five seconds, and everything about it below."""
+
+import time
+from collections.abc import Iterable
+
+from textual import events
+from textual.app import ScreenStackError
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+
+from engine.run.diagnosis import diagnose
+from engine.run.directory import RunDirectory
+from engine.run.finding import Finding
+from engine.run.post_mortem import ran_out
+from engine.run.verdict import Verdict, damaged, verdict
+from tui import actions, panels
+from tui.bindings import bindings_for
+from tui.feed import CLOCK_AXIS, STEP_AXES, Feed
+from tui.figures import brief, comparisons, learning_figures, machine_figures
+from tui.markers import Markers
+from tui.screens.base import ConsoleScreen
+from tui.watch import News, RunWatcher
+from tui.widgets.lines import Lines
+from tui.widgets.run_chart import RunChart
+
+ADVICE_SECONDS = 5.0
+METRICS = {  # key of the series -> title, smoothing
+    "loss": ("loss", 0.95),
+    "val_bpb": ("validation, bits per byte", 0.0),
+    "tokens_per_second": ("tokens per second", 0.9),
+    "mfu": ("MFU", 0.9),
+    "grad_norm": ("gradient norm", 0.95),
+    "step_seconds": ("seconds per step", 0.9),
+}
+SMALL_STEP = ("val_bpb", "tokens_per_second", "grad_norm")
+SMALL_MACHINE = {"gpu_used": "VRAM, GiB", "temperature": "GPU, °C", "power": "GPU, W"}
+
+EMPTY = """
+No run is watched.
+
+  4   shows all runs; Enter on one watches it
+  1   plans a new one; L there launches it
+
+A run goes on without the console: leave with q, come back with nanosolo.
+"""
+
+
+class MonitorScreen(ConsoleScreen):
+    """Verdict, pipeline, charts, figures, advice and samples of the run that is watched."""
+
+    MODE = "monitor"
+    KEYS_OF = "monitor"
+    BINDINGS = bindings_for("monitor")
+    AUTO_FOCUS = "#main"
+    CSS_PATH = "monitor.tcss"
+
+    class Arrived(Message):
+        """The watcher found something. Posted from its thread."""
+
+        def __init__(self, watcher: RunWatcher, news: News) -> None:
+            super().__init__()
+            self.watcher, self.news = watcher, news
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watcher: RunWatcher | None = None
+        self.news: News | None = None
+        self.feed = Feed()
+        self.markers = Markers()
+        self.metric = "loss"
+        self.findings: list[Finding] = []
+        self._advised = 0.0
+        self._doctored: set[tuple[str, float]] = set()
+        self._shown_generation = -1
+
+    def compose_body(self) -> Iterable[Widget]:
+        with Vertical(id="watching"):
+            yield Lines(id="verdict")
+            yield Lines(id="pipeline")
+            with Horizontal(id="middle"):
+                with Vertical(id="charts"):
+                    yield RunChart("loss", axes=STEP_AXES, smoothing=0.95, ascii_only=self.ascii, id="main")
+                    with Horizontal(id="small"):
+                        for name in SMALL_STEP:
+                            title, smoothing = METRICS[name]
+                            yield self._small(title, name, True, smoothing)
+                    with Horizontal(id="machine"):
+                        for name, title in SMALL_MACHINE.items():
+                            yield self._small(title, name, False, 0.9)
+                yield Lines(id="side")
+            yield Lines(id="brief")
+            yield Lines(id="advice")
+            yield Lines(id="samples")
+        yield Lines(id="empty")
+
+    def _small(self, title: str, name: str, by_step: bool, smoothing: float) -> RunChart:
+        axes = STEP_AXES if by_step else CLOCK_AXIS
+        return RunChart(
+            title, axes=axes, smoothing=smoothing, ascii_only=self.ascii, id=f"chart-{name}", classes="small"
+        )
+
+    @property
+    def ascii(self) -> bool:
+        """Whether charts are drawn in ASCII."""
+        return self.console.ascii_only
+
+    def on_mount(self) -> None:
+        self.query_one("#empty", Lines).show(lambda width, height: [Content(line) for line in EMPTY.splitlines()])
+        self.watch(self.app, "watched", self._watch)
+        self.set_interval(1.0, self._tick)
+
+    def on_unmount(self) -> None:
+        if self.watcher is not None:
+            self.watcher.stop()
+
+    # what is watched
+
+    def _watch(self, run: RunDirectory | None) -> None:
+        if self.watcher is not None:
+            self.watcher.stop()
+        self.watcher, self.news, self.findings, self._advised = None, None, [], 0.0
+        self.feed, self.markers, self._shown_generation = Feed(), Markers(), -1
+        self.set_class(run is None, "-nothing")
+        self.say_about(run.name if run is not None else "")
+        if run is not None:
+            self.watcher = RunWatcher(run, self._tell_from_thread, self.console.settings.refresh_seconds)
+            self.watcher.start()
+        self._show_all()
+
+    def _tell_from_thread(self, news: News) -> None:
+        watcher = self.watcher
+        if watcher is not None:
+            self.post_message(self.Arrived(watcher, news))
+
+    def on_monitor_screen_arrived(self, message: Arrived) -> None:
+        """Take in what the watcher found."""
+        if message.watcher is not self.watcher:
+            return
+        self.news = message.news
+        with message.watcher.lock:
+            self.feed.update(message.watcher.history)
+        if self.in_view:
+            self._show_all()
+        self._mind_memory()
+
+    @property
+    def in_view(self) -> bool:
+        """Whether anybody sees this screen."""
+        try:
+            return self.app.screen is self
+        except ScreenStackError:
+            return False
+
+    def on_screen_resume(self) -> None:
+        self._show_all()
+        self.call_after_refresh(self._mind_memory)
+
+    # showing
+
+    def _tick(self) -> None:
+        if self.in_view:
+            self._show_verdict()
+
+    @property
+    def verdict(self) -> Verdict:
+        """How the run is doing."""
+        if self.watcher is None or self.news is None:
+            return Verdict("new", "reading", "busy")
+        watcher, state = self.watcher, self.news.state
+        if watcher.config_fault and watcher.history.started is None:
+            return damaged(watcher.config_fault)
+        return verdict(watcher.run.name, state, watcher.history, time.time(), watcher.config)
+
+    def _show_verdict(self) -> None:
+        if self.watcher is None:
+            return
+        faults = self.news.faults if self.news is not None else ()
+        rows = panels.verdict_rows(self.verdict, max(20, self.size.width - 2))
+        rows += [panels.fault_line(fault) for fault in faults]
+        widget = self.query_one("#verdict", Lines)
+        widget.styles.height = len(rows)
+        widget.show(lambda width, height: rows)
+
+    def _show_all(self) -> None:
+        """Bring everything up to the history."""
+        if self.watcher is None or not self.is_mounted:
+            return
+        self._show_verdict()
+        watcher, feed = self.watcher, self.feed
+        history, plan, config = watcher.history, watcher.plan, watcher.config
+        self._show_charts()
+        if time.monotonic() - self._advised > ADVICE_SECONDS:
+            self._advised = time.monotonic()
+            with watcher.lock:
+                self.findings = diagnose(history, plan, config, time.time())
+        learning, machine = learning_figures(feed, history, plan), machine_figures(feed, history, plan)
+        compared, findings, samples = comparisons(history, plan), self.findings, history.samples
+        few = brief(feed, history, plan)
+
+        def side(width: int, height: int) -> list[Content]:
+            rows = [panels.heading("Learning", width), *panels.table(learning, width), Content("")]
+            rows += [panels.heading("Machine", width), *panels.table(machine, width)[1:], Content("")]
+            rows += [
+                panels.heading("Predicted and measured", width),
+                *panels.comparison_table(compared, width)[1:],
+                Content(""),
+            ]
+            rows += [panels.heading("Advice", width, "a: more"), *panels.advice_rows(findings, width)]
+            return rows
+
+        self.query_one("#pipeline", Lines).show(lambda width, height: [panels.pipeline_line(history, config, width)])
+        self.query_one("#side", Lines).show(side)
+        self.query_one("#brief", Lines).show(lambda width, height: panels.grid(few, width, 4 if width < 130 else 6))
+        self.query_one("#advice", Lines).show(lambda width, height: [panels.advice_line(findings, "a", width)])
+        step = f"step {samples[-1].step:,}" if samples else ""
+        self.query_one("#samples", Lines).show(
+            lambda width, height: [
+                panels.heading("Samples", width, step),
+                *panels.sample_rows(samples, width, height - 1),
+            ]
+        )
+        self.set_class(bool(len(history.machine)) and history.machine.has_gpu, "-gpu")
+
+    def _show_charts(self) -> None:
+        """Give charts their series anew after these were replaced; else only let them paint what is new."""
+        charts = [chart for chart in self.query(RunChart) if chart.id is not None]
+        if self._shown_generation != self.feed.generation:
+            self._shown_generation = self.feed.generation
+            self.markers = Markers()
+            for chart in charts:
+                chart.clear()
+                self._give_series(chart)
+        watcher = self.watcher
+        if watcher is not None:
+            self.markers.update([self.query_one("#main", RunChart)], watcher.history, self.feed)
+            self._set_domains(charts, watcher)
+        for chart in charts:
+            chart.data_changed()
+
+    def _give_series(self, chart: RunChart) -> None:
+        name = self.metric if chart.id == "main" else (chart.id or "").removeprefix("chart-")
+        if name in self.feed.machine:
+            chart.set_series(SMALL_MACHINE[name], self.feed.machine[name])
+        elif name == "val_bpb":
+            chart.set_series("val bpb", self.feed.val_bpb)
+        else:
+            chart.set_series(name.replace("_", " "), self.feed.steps[name])
+
+    def _set_domains(self, charts: list[RunChart], watcher: RunWatcher) -> None:
+        """The planned extent of the axes, so that what is drawn stays where it is."""
+        columns = watcher.history.steps.get(self.feed.stage)
+        if columns is None or not columns.steps or not columns.tokens:
+            return
+        tokens = columns.tokens[-1] * columns.steps / max(1, columns.step[-1])
+        for chart in charts:
+            if chart.model.axes != STEP_AXES:
+                continue
+            wanted = {0: (0.0, float(columns.steps)), 1: (0.0, tokens)}
+            if chart.model.domains != wanted:
+                chart.set_x_domain("step", wanted[0])
+                chart.set_x_domain("tokens", wanted[1])
+
+    # keys
+
+    def action_next_metric(self) -> None:
+        names = list(METRICS)
+        self.metric = names[(names.index(self.metric) + 1) % len(names)]
+        chart = self.query_one("#main", RunChart)
+        chart.clear()
+        chart.model.title, chart.model.smoothing = METRICS[self.metric]
+        self.markers = Markers()
+        self._give_series(chart)
+        self._show_charts()
+
+    def action_advice(self) -> None:
+        from tui.screens.reading import ReadingScreen
+
+        if self.watcher is None:
+            return
+        findings, compared = self.findings, comparisons(self.watcher.history, self.watcher.plan)
+
+        def build(width: int, height: int) -> list[Content]:
+            rows = panels.advice_rows(findings, width, commands=True)
+            if compared:
+                rows += [Content(""), panels.heading("Predicted and measured", width)]
+                rows += panels.comparison_table(compared, width)
+            return rows
+
+        self.app.push_screen(ReadingScreen("Advice", build))
+
+    def action_samples(self) -> None:
+        from tui.screens.reading import ReadingScreen
+
+        if self.watcher is not None:
+            samples = list(self.watcher.history.samples)
+            title = f"Samples of step {samples[-1].step:,}" if samples else "Samples"
+            self.app.push_screen(ReadingScreen(title, lambda width, height: panels.sample_rows(samples, width)))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What the state of the run allows."""
+        state = self.news.state if self.news is not None else ""
+        alive = state in ("running", "stalled", "orphaned")
+        if action in ("stop", "checkpoint"):
+            return alive
+        if action == "resume":
+            return state in ("stopped", "failed", "elsewhere", "new")
+        if action == "doctor":
+            return self._ran_out()
+        return True if action not in ("copy", "advice", "samples", "next_metric") else self.watcher is not None
+
+    def action_stop(self) -> None:
+        if self.watcher is not None:
+            actions.ask_to_stop(self.console, self.watcher.run)
+
+    def action_checkpoint(self) -> None:
+        if self.watcher is not None:
+            actions.checkpoint(self.console, self.watcher.run)
+
+    def action_resume(self) -> None:
+        if self.watcher is not None:
+            actions.resume(self.console, self.watcher.run)
+
+    def action_copy(self) -> None:
+        if self.watcher is None:
+            return
+        rows = [f"{self.watcher.run.name}: {self.verdict.text}"]
+        figures = brief(self.feed, self.watcher.history, self.watcher.plan)
+        rows += [f"{label}: {value}" for label, value in figures if "-" not in value[:1]]
+        rows += [f"advice: {f.message}. {f.fix}: {f.effect}" for f in self.findings]
+        rows += [str(self.watcher.run.path)]
+        actions.copy_text(self.console, "\n".join(rows), "copied.txt")
+
+    # out of memory
+
+    def _ran_out(self) -> bool:
+        state = self.news.state if self.news is not None else ""
+        return self.watcher is not None and state == "failed" and ran_out(self.watcher.history)
+
+    def _mind_memory(self) -> None:
+        """Open the doctor once for each time that the run ended out of memory."""
+        if self.watcher is None or self.news is None or self.news.loading or not self._ran_out():
+            return
+        ended = self.watcher.history.ended
+        key = (self.watcher.run.name, ended.t if ended is not None else 0.0)
+        if key in self._doctored or not self.in_view:
+            return
+        self._doctored.add(key)
+        self.action_doctor()
+
+    def action_doctor(self) -> None:
+        from tui.screens.oom_doctor import OomDoctor
+
+        if self.watcher is not None:
+            self.app.push_screen(
+                OomDoctor(self.watcher.run, self.watcher.history, self.watcher.plan, self.watcher.config)
+            )
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.call_after_refresh(self._show_all)

@@ -1,0 +1,292 @@
+"""The Runs screen: every run and how it is doing; Enter watches one, Space marks it for comparison."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.app import ScreenStackError
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import OptionList
+
+from engine.run import words
+from engine.run.directory import RunDirectory
+from engine.run.glance import Glances, Summary
+from engine.run.home import runs_home
+from tui import actions, panels
+from tui.bindings import bindings_for
+from tui.screens.base import ConsoleScreen
+from tui.widgets.lines import Lines, printable
+from tui.widgets.rows import Row, RowList, clip
+
+if TYPE_CHECKING:
+    from tui.app import NanosoloApp
+
+LOOK_SECONDS = 2.0
+MOST_MARKED = 4
+LIVE = ("running", "stalled", "orphaned")
+
+EMPTY = """
+No runs yet.
+
+  1   opens the plan: choose a preset, L reviews it, Enter launches it
+      quickstart trains on this CPU in about five minutes
+
+Runs lie in {folder}; another folder is named with NANOSOLO_HOME.
+Runs of another machine show up here when that folder is shared.
+"""
+
+
+class RunList(RowList):
+    """One line a run: sign, name, state, progress, figures, age."""
+
+    KEYS_OF = "runs"
+
+    def __init__(self) -> None:
+        super().__init__(id="runs")
+        self.summaries: list[Summary] = []
+        self.marked: list[str] = []
+
+    def build(self, width: int) -> Sequence[Row]:
+        return [Row(summary.run.name, self._describe(summary, width)) for summary in self.summaries]
+
+    def _describe(self, summary: Summary, width: int) -> Content:
+        mark = Content.styled("✓ ", "bold $accent") if summary.run.name in self.marked else Content("  ")
+        line = mark + panels.sign(summary.verdict.tone) + Content(" ")
+        # a name is a file name: it may hold anything
+        return line + printable(
+            Content.assemble(
+                *(
+                    (f"{clip(text, cells):<{cells}}" if left else f"{clip(text, cells):>{cells}}", style)
+                    for (_, cells, left), text, style in zip(
+                        columns(width), values(summary, width), STYLES, strict=False
+                    )
+                )
+            )
+        )
+
+
+def columns(width: int) -> list[tuple[str, int, bool]]:
+    """(heading, cells, flush left) of each column that fits."""
+    wide = width >= 100
+    fixed = [("state", 10, True), ("step", 16 if wide else 8, False), ("loss", 9, False), ("val bpb", 9, False)]
+    fixed += [("tok/s", 8, False), ("age", 11, False)]
+    name = width - 4 - sum(cells for _, cells, _ in fixed)
+    return [("run", max(8, name), True), *fixed]
+
+
+STYLES = ("bold", "", "", "bold", "", "", "$quiet")
+
+
+def values(summary: Summary, width: int) -> list[str]:
+    """The texts of the columns."""
+    wide = width >= 100
+    steps = f"{summary.step:,}/{summary.steps:,}" if wide else _share(summary)
+    return [
+        summary.run.name + " ",
+        summary.verdict.state,
+        steps if summary.steps else "-",
+        _number(summary.loss, 4),
+        _number(summary.val_bpb, 4),
+        "-" if math.isnan(summary.tokens_per_second) else words.count(summary.tokens_per_second),
+        words.duration(summary.age).replace(" 00 s", ""),
+    ]
+
+
+def _share(summary: Summary) -> str:
+    return words.percent(math.floor(100 * summary.step / summary.steps) / 100) if summary.steps else "-"
+
+
+def _number(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+class RunsScreen(ConsoleScreen):
+    """The list, and below it what there is to say about the run under the cursor."""
+
+    MODE = "runs"
+    KEYS_OF = "runs"
+    BINDINGS = bindings_for("runs")
+    AUTO_FOCUS = "#runs"
+    DEFAULT_CSS = """
+    RunsScreen {
+        #list { height: 1fr; padding: 0 1; }
+        #heads { height: 1; }
+        #runs { height: 1fr; }
+        #said { height: 4; margin: 0 1; }
+        #none { display: none; padding: 1 3; }
+        &.-nothing #list, &.-nothing #said { display: none; }
+        &.-nothing #none { display: block; }
+    }
+    """
+
+    class Looked(Message):
+        """All runs have been looked at. Posted from a thread."""
+
+        def __init__(self, summaries: list[Summary]) -> None:
+            super().__init__()
+            self.summaries = summaries
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.glances = Glances()
+        self.marked: list[str] = []
+        self._looking = False
+        self._looked = False
+
+    def compose_body(self) -> Iterable[Widget]:
+        with Vertical(id="list"):
+            yield Lines(id="heads")
+            yield RunList()
+        yield Lines(id="said")
+        yield Lines(id="none")
+
+    def on_mount(self) -> None:
+        text = EMPTY.format(folder=runs_home())
+        self.query_one("#none", Lines).show(lambda width, height: [Content(line) for line in text.splitlines()])
+        self.query_one("#heads", Lines).show(lambda width, height: [_heads(width)])
+        self.set_interval(LOOK_SECONDS, self._look)
+
+    def on_screen_resume(self) -> None:
+        self._look()
+
+    def _look(self) -> None:
+        """Look at all runs in a thread, unless it is doing so, or nobody would see it."""
+        try:
+            seen = self.app.screen is self
+        except ScreenStackError:
+            seen = False
+        if self._looking or not seen:
+            return
+        self._looking = True
+        self.run_worker(self._look_in_thread, thread=True, exit_on_error=False)
+
+    def _look_in_thread(self) -> None:
+        summaries: list[Summary] = []
+        try:
+            summaries = self.glances.look()
+        finally:
+            self._looking = False
+            self.post_message(self.Looked(summaries))
+
+    def on_runs_screen_looked(self, message: Looked) -> None:
+        """Show what was seen."""
+        rows = self.query_one(RunList)
+        rows.summaries = message.summaries
+        names = {summary.run.name for summary in message.summaries}
+        self.marked = [name for name in self.marked if name in names]
+        rows.marked = self.marked
+        self.set_class(not message.summaries, "-nothing")
+        rows.rebuild()
+        if not self._looked and message.summaries:
+            self._looked = True
+            live = next((s.run.name for s in message.summaries if s.verdict.state in LIVE), None)
+            rows.choose(live or message.summaries[0].run.name)
+            rows.focus()
+        live_now = sum(summary.verdict.state in LIVE for summary in message.summaries)
+        count = len(message.summaries)
+        self.say_about(f"{count} run{'s' * (count != 1)}, {live_now} at work" if count else "")
+        self._say()
+        self.refresh_bindings()
+
+    @property
+    def chosen(self) -> Summary | None:
+        """The run under the cursor."""
+        rows = self.query_one(RunList)
+        return next((s for s in rows.summaries if s.run.name == rows.chosen), None)
+
+    @on(OptionList.OptionHighlighted)
+    def _moved(self, _event: OptionList.OptionHighlighted) -> None:
+        self._say()
+        self.refresh_bindings()
+
+    def _say(self) -> None:
+        summary = self.chosen
+        if summary is None:
+            return
+        marked = f"marked to compare: {', '.join(self.marked)}" if self.marked else ""
+        silent = "" if math.isnan(summary.silent) else f"last event {words.duration(summary.silent)} ago"
+
+        def build(width: int, height: int) -> list[Content]:
+            return [
+                panels.heading(summary.run.name, width),
+                panels.verdict_line(summary.verdict),
+                Content.styled("   ".join(filter(None, (silent, str(summary.run.path)))), "$quiet"),
+                Content.styled(marked, "$accent"),
+            ]
+
+        self.query_one("#said", Lines).show(build)
+
+    # keys
+
+    @on(OptionList.OptionSelected)
+    def _selected(self, _event: OptionList.OptionSelected) -> None:
+        self.action_open()
+
+    def action_open(self) -> None:
+        if self.chosen is not None:
+            self.console.watch_run(self.chosen.run)
+
+    def action_logs(self) -> None:
+        if self.chosen is not None:
+            self.console.watch_run(self.chosen.run, "logs")
+
+    def action_mark(self) -> None:
+        """Mark or unmark, at most four; the cursor moves on."""
+        if self.chosen is None:
+            return
+        name = self.chosen.run.name
+        if name in self.marked:
+            self.marked.remove(name)
+        elif len(self.marked) == MOST_MARKED:
+            self.console.tell(f"{MOST_MARKED} runs can be compared at once; take one away first.", "warning")
+            return
+        else:
+            self.marked.append(name)
+        rows = self.query_one(RunList)
+        rows.marked = self.marked
+        rows.rebuild()
+        rows.action_cursor_down()
+        self._say()
+
+    def action_compare(self) -> None:
+        if len(self.marked) < 2:
+            self.console.tell("Mark two to four runs with Space, then compare them.", "warning")
+            return
+        self.console.compared = tuple(self.marked)
+        self.console.action_go("compare")
+
+    def _on_run(self, action: Callable[["NanosoloApp", RunDirectory], None]) -> None:
+        if self.chosen is not None:
+            action(self.console, self.chosen.run)
+
+    def action_stop(self) -> None:
+        self._on_run(actions.ask_to_stop)
+
+    def action_checkpoint(self) -> None:
+        self._on_run(actions.checkpoint)
+
+    def action_resume(self) -> None:
+        self._on_run(actions.resume)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What the state of the run under the cursor allows."""
+        if action not in ("stop", "checkpoint", "resume", "open", "mark", "logs"):
+            return True
+        summary = self.chosen if self.is_mounted else None
+        if summary is None:
+            return False
+        state = summary.verdict.state
+        if action in ("stop", "checkpoint"):
+            return state in LIVE
+        return state in ("stopped", "failed", "elsewhere", "new") if action == "resume" else True
+
+
+def _heads(width: int) -> Content:
+    cells = columns(max(10, width - 1))
+    return Content.styled(
+        "    " + "".join(f"{head:<{size}}" if left else f"{head:>{size}}" for head, size, left in cells), "$quiet"
+    )
