@@ -1,0 +1,205 @@
+"""The bundle of CORE's tasks: found, downloaded or unpacked here, and read with every fault named."""
+
+import csv
+import hashlib
+import json
+import random
+import shutil
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import msgspec
+import yaml
+
+from engine.data.lock import exclusive
+from engine.data.progress import Progress, Reporter, silent
+from engine.errors import NanosoloError, UsageError
+from engine.files import cannot_write, write_atomically
+
+URL = "https://karpathy-public.s3.us-west-2.amazonaws.com/eval_bundle.zip"  # nanochat's, some 160 MB
+FOLDER = "eval_bundle"  # of the archive, and of the data home
+ORDER_SEED = 1337  # nanochat's: a budget takes the first examples of this shuffle
+
+TaskKind = Literal["multiple_choice", "schema", "language_modeling"]
+_FIELDS: dict[TaskKind, dict[str, type]] = {
+    "multiple_choice": {"query": str, "choices": list, "gold": int},
+    "schema": {"context_options": list, "continuation": str, "gold": int},
+    "language_modeling": {"context": str, "continuation": str},
+}
+_TIMEOUT_SECONDS = 30.0
+_BLOCK = 2**20
+
+
+class CoreTask(NamedTuple):
+    """One task of the bundle."""
+
+    label: str
+    kind: TaskKind
+    file: Path
+    shots: int  # examples shown before the question
+    delimiter: str  # between a context and its continuation
+    baseline: float  # accuracy of guessing, 0 to 1
+
+
+def find_bundle(setting: str, data_home: Path, progress: Progress = silent) -> Path | None:
+    """The bundle's folder for `evaluate.core`: off, auto (where it is there already), download, or a folder or archive.
+
+    None: there is nothing to evaluate. Raises NanosoloError when it cannot be had, UsageError for a wrong path.
+    """
+    home = data_home / FOLDER
+    if setting == "off":
+        return None
+    if setting == "auto":
+        return home if _is_bundle(home) else None
+    if setting == "download":
+        if not _is_bundle(home):
+            with exclusive(data_home / f"{FOLDER}.lock", progress, "bytes"):
+                if not _is_bundle(home):
+                    _download(data_home, progress)
+        return home
+    path = Path(setting).expanduser()
+    if path.suffix == ".zip" and path.is_file():
+        home = data_home / f"{FOLDER}-{_sha256(path)[:16]}"
+        if not _is_bundle(home):
+            _unpack(path, home)
+        return home
+    if not _is_bundle(path):
+        raise UsageError(
+            f"evaluate.core = {setting}: no folder with core.yaml, eval_meta_data.csv and eval_data, and no such .zip. "
+            "Name one, or use off, auto or download."
+        )
+    return path
+
+
+def read_tasks(folder: Path) -> list[CoreTask]:
+    """The tasks of a bundle, in its order. Raises NanosoloError naming what is wrong with it."""
+    try:
+        listed = yaml.safe_load((folder / "core.yaml").read_text(encoding="utf-8"))["icl_tasks"]
+        with (folder / "eval_meta_data.csv").open(encoding="utf-8", newline="") as file:
+            baselines = {row["Eval Task"]: float(row["Random baseline"]) / 100 for row in csv.DictReader(file)}
+        tasks = [
+            CoreTask(
+                label=str(entry["label"]),
+                kind=entry["icl_task_type"],
+                file=folder / "eval_data" / str(entry["dataset_uri"]),
+                shots=int(entry["num_fewshot"][0]),
+                delimiter=str(entry.get("continuation_delimiter", " ")),
+                baseline=baselines[str(entry["label"])],
+            )
+            for entry in listed
+        ]
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise NanosoloError(
+            f"{folder} is not a CORE bundle that can be read ({type(error).__name__}: {_one_line(error)}). "
+            "Remove it and fetch it anew: evaluate.core = download."
+        ) from None
+    strange = next((task for task in tasks if task.kind not in get_args(TaskKind)), None)
+    if strange is not None:
+        raise NanosoloError(f"{folder}: task {strange.label} is of the unknown kind {strange.kind}.")
+    if not tasks:
+        raise NanosoloError(f"{folder / 'core.yaml'} lists no tasks.")
+    return tasks
+
+
+def read_examples(task: CoreTask, limit: int) -> list[dict[str, Any]]:
+    """The task's examples in nanochat's fixed shuffle, the first `limit` of them (0: all). Raises NanosoloError."""
+    examples = []
+    try:
+        with task.file.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    examples.append(_checked(json.loads(line), task, number))
+    except OSError as error:
+        raise NanosoloError(f"cannot read {task.file}: {error.strerror}. Fetch the CORE bundle anew.") from None
+    except ValueError as error:
+        raise NanosoloError(f"{task.file} is damaged: {_one_line(error)}. Fetch the CORE bundle anew.") from None
+    if not examples:
+        raise NanosoloError(f"{task.file} holds no examples. Fetch the CORE bundle anew.")
+    random.Random(ORDER_SEED).shuffle(examples)
+    return examples[:limit] if limit else examples
+
+
+def _checked(example: Any, task: CoreTask, number: int) -> dict[str, Any]:
+    fields = _FIELDS[task.kind]
+    fault = None
+    if not isinstance(example, dict):
+        fault = "is no object"
+    else:
+        fault = next(
+            (f"lacks {k}, a {t.__name__}" for k, t in fields.items() if not isinstance(example.get(k), t)), None
+        )
+        options = example.get("choices", example.get("context_options")) if "gold" in fields else None
+        if fault is None and options is not None and not 0 <= example["gold"] < len(options):
+            fault = f"has gold = {example['gold']} for {len(options)} options"
+    if fault:
+        raise ValueError(f"line {number} {fault}")
+    assert isinstance(example, dict)
+    return example
+
+
+def _is_bundle(folder: Path) -> bool:
+    return (folder / "core.yaml").is_file() and (folder / "eval_meta_data.csv").is_file()
+
+
+def _download(data_home: Path, progress: Progress) -> None:
+    """Fetch the archive. Its publisher names no checksum, so its size, its members' own checksums and its contents
+    are checked, and its SHA-256 is noted beside it."""
+    archive = data_home / f"{FOLDER}.zip.part"
+    try:
+        with urllib.request.urlopen(URL, timeout=_TIMEOUT_SECONDS) as answer, archive.open("wb") as file:
+            size = int(answer.headers.get("Content-Length") or 0)
+            reporter = Reporter(progress, size, "bytes")
+            while block := answer.read(_BLOCK):
+                file.write(block)
+                reporter.advance(len(block))
+        if size and archive.stat().st_size != size:
+            raise NanosoloError(f"{URL} broke off after {archive.stat().st_size:,} of {size:,} bytes. Run again.")
+        _unpack(archive, data_home / FOLDER)
+    except urllib.error.URLError as error:
+        raise NanosoloError(
+            f"cannot download {URL}: {error.reason}. Fetch it elsewhere and name its path in evaluate.core."
+        ) from None
+    except TimeoutError:
+        raise NanosoloError(f"cannot download {URL}: no answer for {_TIMEOUT_SECONDS:g} s. Run again.") from None
+    except OSError as error:
+        raise cannot_write(archive, error, 0) from None
+    finally:
+        archive.unlink(missing_ok=True)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack beside `folder` and rename in what is whole. Raises NanosoloError."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            broken = opened.testzip()
+            if broken is not None:
+                raise NanosoloError(f"{archive} is damaged: {broken}. Fetch it anew.")
+            opened.extractall(partial)
+        inner = partial / FOLDER if (partial / FOLDER).is_dir() else partial
+        for task in read_tasks(inner):
+            if not task.file.is_file():
+                raise NanosoloError(f"{archive} lacks {task.file.name}. Fetch it anew.")
+        facts = {"bytes": archive.stat().st_size, "sha256": _sha256(archive), "url": URL}
+        write_atomically(inner / "source.json", msgspec.json.encode(facts))
+        shutil.rmtree(folder, ignore_errors=True)
+        inner.rename(folder)
+    except zipfile.BadZipFile as error:
+        raise NanosoloError(f"{archive} is no zip archive: {error}. Fetch it anew.") from None
+    except OSError as error:
+        raise cannot_write(folder, error, 0) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,195 @@
+"""CORE: nanochat's prompts and scores, many at a time and exactly those of one at a time."""
+
+import math
+import random
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from bundle_of_core import byte_tokenizer, write_bundle
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.data.tokenizer import Tokenizer
+from engine.errors import NanosoloError, UsageError
+from engine.evaluate.core.bundle import CoreTask, find_bundle, read_examples, read_tasks
+from engine.evaluate.core.core import core_metric, run_task
+from engine.evaluate.core.questions import Question, make_question
+from engine.evaluate.core.scoring import _score, answer, answer_alone
+from engine.evaluate.rows import batches_of_like_length
+from engine.model.gpt import GPT
+from engine.plan.shape import Shape
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return byte_tokenizer("river", " stone", " was left")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("core") / "bundle")
+
+
+def random_model(vocab_size: int, head_scale: float = 3.0) -> GPT:
+    model = GPT(Shape(depth=2, width=128, heads=1, vocab_size=vocab_size, max_seq_len=64))
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            scale = head_scale if name == "head.weight" else 1.0
+            weight.copy_(torch.empty(weight.shape).normal_(0, scale / math.sqrt(weight.shape[1]), generator=generator))
+    return model
+
+
+def questions_of(task: CoreTask, tokenizer: Tokenizer) -> list[Question]:
+    examples = read_examples(task, 0)
+    return [make_question(task, examples, index, tokenizer) for index in range(len(examples))]
+
+
+def full_forward(model: GPT, question: Question) -> tuple[list[float], list[bool]]:
+    """Mean nats and whether all targets are the likeliest, from logits of whole rows, as nanochat computes them."""
+    nats, hits = [], []
+    for row, targets in zip(question.rows, question.targets, strict=True):
+        with torch.no_grad():
+            logits = model(torch.tensor([[*row.tokens.tolist(), int(targets[-1])]]))[0]
+        wanted = torch.tensor(targets.astype("int64"))
+        logits = logits[row.start : row.start + len(targets)]
+        nats.append(F.cross_entropy(logits, wanted).item())
+        hits.append(bool((logits.argmax(1) == wanted).all()))
+    return nats, hits
+
+
+def test_prompts_follow_nanochats_rules(tokenizer: Tokenizer) -> None:
+    shown = [
+        {"query": "Q1", "choices": ["x", "yes"], "gold": 1},
+        {"query": "Q2", "choices": ["no", "x"], "gold": 0},
+        {"query": "Q3", "choices": ["so", "sun"], "gold": 0},
+    ]
+    task = CoreTask("t", "multiple_choice", Path(), 2, "\nA: ", 0.5)
+    question = make_question(task, shown, 2, tokenizer)
+    order = random.Random(1234 + 2).sample([0, 1], 2)
+    shots = "".join(["Q1\nA: yes\n\n", "Q2\nA: no\n\n"][i] for i in order)
+    whole = [
+        tokenizer.decode([*row.tokens, *targets[-1:]])
+        for row, targets in zip(question.rows, question.targets, strict=True)
+    ]
+    assert whole == [f"<|bos|>{shots}Q3\nA: so", f"<|bos|>{shots}Q3\nA: sun"]
+    assert [tokenizer.decode(t) for t in question.targets] == ["o", "un"]  # what follows the common prefix
+    assert question.gold == 0
+
+
+def test_schema_scores_the_common_end(tokenizer: Tokenizer) -> None:
+    task = CoreTask("t", "schema", Path(), 0, " ", 0.5)
+    example = {"context_options": ["The cat", "The dog"], "continuation": "ran.", "gold": 1}
+    question = make_question(task, [example], 0, tokenizer)
+    assert [tokenizer.decode(t) for t in question.targets] == [" ran.", " ran."]
+
+
+def test_language_modelling_scores_the_continuation_without_the_blank_before(tokenizer: Tokenizer) -> None:
+    task = CoreTask("t", "language_modeling", Path(), 0, " ", 0.0)
+    question = make_question(task, [{"context": " a b ", "continuation": "stone"}], 0, tokenizer)
+    assert [tokenizer.decode(t) for t in question.targets] == [" stone"]
+    assert tokenizer.decode(question.rows[0].tokens[: question.rows[0].start + 1]) == "<|bos|>a b"
+    assert question.gold is None
+
+
+def test_an_option_that_begins_another_still_has_a_token_to_score(tokenizer: Tokenizer) -> None:
+    task = CoreTask("t", "multiple_choice", Path(), 0, " ", 0.5)
+    question = make_question(task, [{"query": "q", "choices": ["a", "a b"], "gold": 0}], 0, tokenizer)
+    assert [len(t) for t in question.targets] == [1, 2]
+
+
+def test_scores_are_those_of_whole_rows(tokenizer: Tokenizer, folder: Path) -> None:
+    model = random_model(tokenizer.vocab_size)
+    for task in read_tasks(folder):
+        questions = questions_of(task, tokenizer)
+        for question, scores in zip(questions, _score(model, questions, 700), strict=True):
+            nats, hits = full_forward(model, question)
+            assert [score.nats for score in scores] == pytest.approx(nats, abs=1e-4)
+            assert [score.hit for score in scores] == hits
+
+
+@pytest.mark.parametrize("head_scale", [3.0, 0.0, 1e-4])  # clear cases; nothing but ties; close ones
+@pytest.mark.parametrize("max_tokens", [1, 100, 5000])
+def test_batched_is_exactly_one_at_a_time(
+    tokenizer: Tokenizer, folder: Path, head_scale: float, max_tokens: int
+) -> None:
+    model = random_model(tokenizer.vocab_size, head_scale)
+    for task in read_tasks(folder):
+        questions = questions_of(task, tokenizer)
+        assert answer(model, questions, max_tokens) == [answer_alone(model, q) for q in questions]
+
+
+def test_a_model_that_knows_the_answers_scores_one(tokenizer: Tokenizer) -> None:
+    """Trained on two questions until it answers them: rightness means being right."""
+    task = CoreTask("t", "multiple_choice", Path(), 0, " ", 0.5)
+    rows = [{"query": f"Q{i}:", "choices": ["A", "B"], "gold": i % 2} for i in range(4)]
+    questions = [make_question(task, rows, i, tokenizer) for i in range(4)]
+    model = random_model(tokenizer.vocab_size, 0.0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(30):
+        loss = torch.zeros(())
+        for question in questions:
+            logits = model(torch.tensor([question.rows[0].tokens.tolist()]))[0, -1:]
+            loss = loss + F.cross_entropy(logits, torch.tensor([int(question.targets[question.gold or 0][0])]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert answer(model, questions, 1000) == [True] * 4
+    assert len(questions[0].rows) == 2  # and both options shared one row
+    assert questions[0].rows[0].tokens.tolist() == questions[0].rows[1].tokens.tolist()
+
+
+def test_the_metric_centres_on_the_baseline(tokenizer: Tokenizer, folder: Path) -> None:
+    model = random_model(tokenizer.vocab_size, 0.0)  # all options alike: the first is chosen
+    told: list[tuple[int, int]] = []
+    results = [run_task(model, tokenizer, task, 8, 2000, lambda *a: told.append(a)) for task in read_tasks(folder)]
+    letters = next(result for result in results if result.task.label == "letters")
+    golds = [example["gold"] for example in read_examples(letters.task, 8)]
+    assert letters.examples == 8 and letters.accuracy == golds.count(0) / 8
+    assert letters.centred == pytest.approx((letters.accuracy - 0.25) / 0.75)
+    assert core_metric(results) == pytest.approx(sum(result.centred for result in results) / 4)
+    assert told[-1] == (8, 8)
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=60), st.integers(1, 2000))
+def test_batches_hold_every_row_once_within_the_budget(lengths: list[int], max_tokens: int) -> None:
+    batches = list(batches_of_like_length(lengths, max_tokens))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= max_tokens
+
+
+def test_where_the_bundle_comes_from(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert find_bundle("off", home) is None
+    assert find_bundle("auto", home) is None
+    folder = write_bundle(tmp_path / "eval_bundle")
+    assert find_bundle(str(folder), home) == folder
+    archive = tmp_path / "eval_bundle.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in folder.rglob("*"):
+            file.write(path, path.relative_to(tmp_path))
+    unpacked = find_bundle(str(archive), home)
+    assert unpacked is not None and [t.label for t in read_tasks(unpacked)] == [t.label for t in read_tasks(folder)]
+    unpacked.rename(home / "eval_bundle")
+    assert find_bundle("auto", home) == home / "eval_bundle"
+    with pytest.raises(UsageError, match=r"evaluate.core = /nowhere"):
+        find_bundle("/nowhere", home)
+
+
+def test_a_damaged_bundle_is_named(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    task = read_tasks(folder)[0]
+    task.file.write_text('{"query": "q", "choices": ["a"], "gold": 3}\n')
+    with pytest.raises(NanosoloError, match=r"choices.jsonl is damaged: line 1 has gold = 3 for 1 options"):
+        read_examples(task, 0)
+    (folder / "eval_meta_data.csv").write_text("Eval Task,Random baseline\n")
+    with pytest.raises(NanosoloError, match="not a CORE bundle"):
+        read_tasks(folder)
+    archive = tmp_path / "broken.zip"
+    archive.write_bytes(b"PK not really")
+    with pytest.raises(NanosoloError, match="no zip archive"):
+        find_bundle(str(archive), tmp_path)
