@@ -1,0 +1,1 @@
+"""Conversations: their format, training on them, and answering in them."""
