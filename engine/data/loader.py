@@ -5,7 +5,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, Self
 
 import msgspec
 import numpy as np
@@ -32,8 +32,38 @@ class Batch(NamedTuple):
     epoch: int  # of the batch's first row
 
 
-class Loader:
-    """Endless or single pass over the rows of a split; row i is the window [i T, i T + T] of the stream.
+class RowSource(Protocol):
+    """Rows of one length that a loader can pick by number."""
+
+    rows: int
+
+    def gather(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows by number as (tokens, targets), each (len(rows), T) int64 and contiguous; a target of -1 does not
+        count."""
+
+    def describe(self) -> str:
+        """What there is, in words: `the train split has 1,000 tokens (62 rows of 16)`."""
+
+
+class TokenRows:
+    """The rows of a split of a token set; row i is the window [i T, i T + T] of the stream."""
+
+    def __init__(self, tokens: TokenSet, split: Split, seq_len: int) -> None:
+        self._tokens = tokens
+        self._split: Split = split
+        self._seq_len = seq_len
+        self.rows = rows_of(tokens, split, seq_len)
+
+    def gather(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return gather(self._tokens, self._split, rows, self._seq_len)
+
+    def describe(self) -> str:
+        have = self._tokens.tokens(self._split)
+        return f"the {self._split} split has {have:,} tokens ({self.rows:,} rows of {self._seq_len})"
+
+
+class RowLoader:
+    """Endless or single pass over the rows of a source.
 
     A batch may end one epoch and begin the next, so that no row is lost and a loader of another batch size that
     starts from the same state gives the same rows. A thread prepares `prefetch` batches ahead; for CUDA they are
@@ -42,10 +72,8 @@ class Loader:
 
     def __init__(
         self,
-        tokens: TokenSet,
-        split: Split,
+        source: RowSource,
         batch_size: int,
-        seq_len: int,
         seed: int,
         shuffle: bool,
         on_exhausted: Literal["epoch", "error"],
@@ -53,26 +81,23 @@ class Loader:
         device: str | torch.device = "cpu",
         prefetch: int = 2,
     ) -> None:
-        """Raises UsageError when the split has fewer rows than one batch, or `state` is not one of this split."""
-        self._tokens = tokens
-        self._split: Split = split
+        """Raises UsageError when the source has fewer rows than one batch, or `state` is not one of this source."""
+        self._source = source
         self._batch_size = batch_size
-        self._seq_len = seq_len
         self._seed = seed
         self._shuffle = shuffle
         self._endless = on_exhausted == "epoch"
         self._device = torch.device(device)
-        self.rows = rows_of(tokens, split, seq_len)
+        self.rows = source.rows
         state = state or LoaderState()
         if self.rows < batch_size:
             raise UsageError(
-                f"the {split} split has {tokens.tokens(split):,} tokens, which is {self.rows:,} rows of {seq_len}: "
-                f"fewer than one batch of {batch_size}. "
+                f"{source.describe()}: fewer than one batch of {batch_size}. "
                 "Give more text, or lower batch.device_batch_size or model.max_seq_len."
             )
         if not (0 <= state.row <= self.rows and state.epoch >= 0):
             raise UsageError(
-                f"cannot go on at row {state.row:,} of epoch {state.epoch}: the {split} split has {self.rows:,} rows. "
+                f"cannot go on at row {state.row:,} of epoch {state.epoch}: {source.describe()}. "
                 "Its tokens are not those of the checkpoint; start a new run."
             )
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=max(1, prefetch))
@@ -114,7 +139,7 @@ class Loader:
                 break
         self._thread.join()
 
-    def __enter__(self) -> "Loader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -156,7 +181,7 @@ class Loader:
                 picked.append(order[row : row + wanted])
                 row += len(picked[-1])
                 wanted -= len(picked[-1])
-            tokens, targets = gather(self._tokens, self._split, np.concatenate(picked), self._seq_len)
+            tokens, targets = self._source.gather(np.concatenate(picked))
             if self._device.type == "cuda":
                 tokens, targets = tokens.pin_memory(), targets.pin_memory()
             yield Batch(tokens, targets, LoaderState(epoch, row), first_epoch)
@@ -165,12 +190,30 @@ class Loader:
         return permutation(self.rows, self._seed, epoch) if self._shuffle else np.arange(self.rows)
 
     def _exhausted(self, row: int) -> NanosoloError:
-        have = self._tokens.tokens(self._split)
         return NanosoloError(
-            f"out of data: the {self._split} split has {have:,} tokens ({self.rows:,} rows of {self._seq_len}, "
-            f"{row:,} used) and the run wants more. Set data.on_exhausted to epoch to go over them again, lower "
-            "budget.tokens_per_param, or give more text."
+            f"out of data: {self._source.describe()}, {row:,} rows are used, and the run wants more. "
+            "Set data.on_exhausted to epoch to go over them again, lower budget.tokens_per_param, or give more text."
         )
+
+
+class Loader(RowLoader):
+    """A loader of the rows of one split of a token set."""
+
+    def __init__(
+        self,
+        tokens: TokenSet,
+        split: Split,
+        batch_size: int,
+        seq_len: int,
+        seed: int,
+        shuffle: bool,
+        on_exhausted: Literal["epoch", "error"],
+        state: LoaderState | None = None,
+        device: str | torch.device = "cpu",
+        prefetch: int = 2,
+    ) -> None:
+        source = TokenRows(tokens, split, seq_len)
+        super().__init__(source, batch_size, seed, shuffle, on_exhausted, state, device, prefetch)
 
 
 def evaluation_batches(
