@@ -1,5 +1,6 @@
 """Writing files so that a reader finds the old one or the whole new one, and never a half."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -9,7 +10,12 @@ from engine.errors import NanosoloError
 FULL_DISK = {  # error numbers
     errno.ENOSPC,
     errno.EDQUOT,
+    errno.EFBIG,  # a limit on the size of files
 }
+
+
+class DiskFull(NanosoloError):
+    """The disk, a quota or a limit takes no more."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -23,6 +29,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
         sync_directory(path.parent)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()  # on a full disk its bytes are wanted back
         raise cannot_write(path, error, len(content)) from None
 
 
@@ -46,7 +54,7 @@ def cannot_write(path: Path, error: OSError, needed: int) -> NanosoloError:
     """The one line for a failed write; `needed` is how many bytes it takes at least, 0 when nobody knows."""
     if error.errno in FULL_DISK:
         wants = f"{path} needs at least {needed:,} bytes" if needed else f"{path} cannot be written"
-        return NanosoloError(
+        return DiskFull(
             f"the disk is full: {wants}. Free some space, or set NANOSOLO_HOME to a folder on a larger disk."
         )
     return NanosoloError(

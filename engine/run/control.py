@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -10,18 +11,26 @@ import psutil
 
 from engine.errors import NanosoloError, UsageError
 from engine.plan.config import RunConfig, with_changes
+from engine.plan.gpus import Gpu
 from engine.plan.plan import Plan, make_plan
+from engine.run.calibration import read_calibration
 from engine.run.directory import RunDirectory, create_run, free_name
 from engine.run.hardware import detect, device_for, require_device
 from engine.run.history import read_history
+from engine.run.preflight import preflight, require_ready
 from engine.run.runner import launch
 
-START_PATIENCE = 5.0  # seconds for the runner to take its lock
+START_PATIENCE = 30.0  # seconds for the runner to take its lock, on a busy machine
 
 
 def plan_here(config: RunConfig) -> Plan:
     """The plan for the device that the configuration names, or for the one found here."""
-    return make_plan(config, device_for(config))
+    return plan_on(config, device_for(config))
+
+
+def plan_on(config: RunConfig, gpu: Gpu) -> Plan:
+    """The plan for a device, corrected by what was measured on it here."""
+    return make_plan(config, gpu, read_calibration(gpu))
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -34,10 +43,10 @@ def start_run(config: RunConfig, name: str | None = None) -> RunDirectory:
     """Create a run and start its runner, detached. Raises UsageError or NanosoloError and leaves no directory then."""
     config = with_absolute_paths(config)
     require_device(config)
-    on_this_machine = make_plan(config, detect() if config.runtime.device != "cpu" else device_for(config))
+    on_this_machine = plan_on(config, detect() if config.runtime.device != "cpu" else device_for(config))
+    require_ready(preflight(config, on_this_machine))
     run = create_run(name or free_name(config.about.preset), config, on_this_machine)
-    launch(run)
-    wait_until_running(run)
+    wait_until_running(run, launch(run))
     return run
 
 
@@ -50,17 +59,20 @@ def resume_run(run: RunDirectory) -> None:
     if ended is not None and ended.outcome == "done":
         raise UsageError(f"run {run.name} is finished. See it with: nanosolo report {run.name}")
     require_device(config)
+    require_ready(preflight(config, plan_here(config), run=run))
     run.runner_file.unlink(missing_ok=True)  # it names the last runner; the new one writes its own
-    launch(run)
-    wait_until_running(run)
+    wait_until_running(run, launch(run))
 
 
-def wait_until_running(run: RunDirectory) -> None:
+def wait_until_running(run: RunDirectory, runner: "subprocess.Popen[bytes]") -> None:
     """Return once the runner holds its lock, or has been and gone. Raises NanosoloError when it does not come up."""
     deadline = time.monotonic() + START_PATIENCE
     while time.monotonic() < deadline:
-        if run.runner_file.exists() and (run.is_running() or run.runner() is None):
+        ended = runner.poll() is not None
+        if run.runner_file.exists() and (ended or run.is_running()):
             return
+        if ended:
+            break
         time.sleep(0.05)
     raise NanosoloError(f"the runner of {run.name} did not start. See why in {run.log_file}.")
 

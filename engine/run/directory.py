@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from engine.plan.plan import Plan
 from engine.run.home import require_writable, runs_home
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NEWEST = "last"  # the word for the newest run
 
 
 class RunnerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Who runs a run. The start time tells a reused process id from the runner."""
+    """Who runs a run."""
 
     pid: int
-    started: float
+    started: float  # Unix seconds, for people: clocks are set, so it proves nothing about a process
     host: str
 
 
@@ -61,6 +63,11 @@ class RunDirectory:
         return self.path / "runner.json"
 
     @property
+    def preempt_file(self) -> Path:
+        """Touched by whoever knows that the machine is about to be taken away."""
+        return self.path / "preempt"
+
+    @property
     def tokenizer(self) -> Path:
         """The tokenizer of this run's model: a copy, so that the directory is complete."""
         return self.path / "tokenizer"
@@ -86,20 +93,29 @@ class RunDirectory:
     def is_running(self) -> bool:
         """Whether the runner, or a stage that outlived it, holds the lock."""
         try:
-            with RunLock(self):
-                return False
-        except BlockingIOError:
-            return True
+            fd = os.open(self.lock_file, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
+            return False  # never started, or not readable by us
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who look must not see each other
             return False
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
 
     def runner(self) -> RunnerInfo | None:
-        """The living runner of this host; None where there is none."""
+        """The living runner of this host; None where there is none.
+
+        The command line tells it from a process that was given its id later. (The start time would not: it moves when
+        the clock is set.)
+        """
         try:
             info = msgspec.json.decode(self.runner_file.read_bytes(), type=RunnerInfo)
-            process = psutil.Process(info.pid)
-            return info if abs(process.create_time() - info.started) < 2 else None
-        except (OSError, msgspec.DecodeError, psutil.Error):
+            command = psutil.Process(info.pid).cmdline()
+            ours = len(command) == 4 and command[1:3] == ["-m", "engine"] and Path(command[3]).samefile(self.path)
+            return info if ours else None
+        except (OSError, ValueError, OverflowError, psutil.Error):  # msgspec's and Unicode's are ValueErrors
             return None
 
 
@@ -136,29 +152,43 @@ class RunLock:
 
 def create_run(name: str, config: RunConfig, plan: Plan) -> RunDirectory:
     """Make the directory of a new run. Raises UsageError when the name is taken or unusable."""
-    if not NAME.fullmatch(name):
-        raise UsageError(f"--name {name}: use letters, digits, '.', '_' and '-', at most 100, beginning with a letter.")
+    run = named_run(name)
     require_writable(runs_home())
-    run = RunDirectory(runs_home() / name)
     try:
         run.path.mkdir(mode=0o700)
     except FileExistsError:
         raise UsageError(
             f"run {name} exists already. Go on with it (nanosolo resume {name}) or choose another --name."
         ) from None
-    write_atomically(run.config_file, to_toml(config).encode())
-    write_atomically(run.plan_file, msgspec.json.format(msgspec.json.encode(plan), indent=2))
+    try:
+        write_atomically(run.config_file, to_toml(config).encode())
+        write_atomically(run.plan_file, msgspec.json.format(msgspec.json.encode(plan), indent=2))
+    except NanosoloError:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
     return run
+
+
+def named_run(name: str) -> RunDirectory:
+    """The directory of a run by its name, whether it exists or not. Raises UsageError for what is no name."""
+    if not NAME.fullmatch(name) or name == NEWEST:
+        raise UsageError(
+            f"--name {name}: use letters, digits, '.', '_' and '-', at most 100, beginning with a letter or a digit; "
+            f"{NEWEST} means the newest run."
+        )
+    return RunDirectory(runs_home() / name)
 
 
 def find_run(name: str) -> RunDirectory:
     """The run of that name, or at that path; `last`: the newest. Raises UsageError that lists what there is."""
     known = list_runs()
-    if name == "last" and known:
+    if name == NEWEST:
+        if not known:
+            raise UsageError(f"there are no runs in {runs_home()} yet. Start one: nanosolo --preset quickstart")
         return known[-1]
     at_path = Path(name)
     run = RunDirectory(at_path.absolute() if "/" in name else runs_home() / name)
-    if not run.config_file.exists():
+    if _created(run) is None:
         names = ", ".join(r.name for r in known[-8:]) or "none yet"
         raise UsageError(f"no run {name} in {runs_home()}. Runs there: {names}.")
     return run
@@ -166,11 +196,22 @@ def find_run(name: str) -> RunDirectory:
 
 def list_runs() -> list[RunDirectory]:
     """All run directories, oldest first by the time of their configuration."""
-    folder = runs_home()
-    if not folder.is_dir():
+    try:
+        runs = [RunDirectory(path) for path in runs_home().iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    found = [RunDirectory(path) for path in folder.iterdir() if (path / "run.toml").is_file()]
-    return sorted(found, key=lambda run: (run.config_file.stat().st_mtime, run.name))
+    except OSError as error:
+        raise NanosoloError(f"cannot read {runs_home()}: {error.strerror}. Mend its rights.") from None
+    dated = [(created, run.name, run) for run in runs if (created := _created(run)) is not None]
+    return [run for *_, run in sorted(dated, key=lambda entry: entry[:2])]
+
+
+def _created(run: RunDirectory) -> float | None:
+    """The time of the configuration; None where there is none, or none for us to see."""
+    try:
+        return run.config_file.stat().st_mtime
+    except (OSError, ValueError):
+        return None
 
 
 def free_name(stem: str) -> str:

@@ -1,5 +1,6 @@
 """What this machine is: its GPUs through NVML, its cores, and the memory that its limits leave."""
 
+import contextlib
 import os
 import platform
 from pathlib import Path
@@ -32,20 +33,66 @@ def gpu_index() -> int:
     return int(first) if first.isdigit() else 0
 
 
+def gpu_handle(lib: Any) -> Any | None:
+    """NVML's handle of the device that torch calls cuda:0, a MIG slice where there is one; None where there is none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    first = (visible or "").split(",")[0].strip()
+    if visible is not None and first in ("", "-1"):
+        return None
+    try:
+        if first.startswith(("GPU-", "MIG-")):
+            handle = lib.nvmlDeviceGetHandleByUUID(first)
+        else:
+            handle = lib.nvmlDeviceGetHandleByIndex(gpu_index())
+    except lib.NVMLError:
+        return None
+    return handle if first.startswith("MIG-") else _first_slice(lib, handle) or handle
+
+
+def _first_slice(lib: Any, handle: Any) -> Any | None:
+    """The first MIG slice of a GPU that is cut into slices: all that torch can see of it."""
+    try:
+        if not lib.nvmlDeviceGetMigMode(handle)[0]:
+            return None
+        for number in range(lib.nvmlDeviceGetMaxMigDeviceCount(handle)):
+            with contextlib.suppress(lib.NVMLError):
+                return lib.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+    except (lib.NVMLError, AttributeError):
+        return None  # a GPU that cannot be cut, or a driver that does not say
+    return None
+
+
 def detect_gpu() -> Gpu | None:
     """The GPU that torch would use; None where NVML sees none."""
     lib = nvml()
-    if lib is None or lib.nvmlDeviceGetCount() == 0 or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+    handle = gpu_handle(lib) if lib is not None else None
+    if lib is None or handle is None:
         return None
-    handle = lib.nvmlDeviceGetHandleByIndex(gpu_index())
-    name = lib.nvmlDeviceGetName(handle)
-    major, minor = lib.nvmlDeviceGetCudaComputeCapability(handle)
-    return gpus.by_name(name, int(lib.nvmlDeviceGetMemoryInfo(handle).total), (major, minor))
+    try:
+        name = lib.nvmlDeviceGetName(handle)
+        memory = int(lib.nvmlDeviceGetMemoryInfo(handle).total)
+    except lib.NVMLError:
+        return None  # lost: torch cannot use it either
+    try:
+        major, minor = lib.nvmlDeviceGetCudaComputeCapability(handle)
+    except lib.NVMLError:
+        major, minor = 8, 0  # some drivers do not say it of a slice; only these GPUs and later can be cut
+    return gpus.by_name(name, memory, (major, minor))
 
 
 def detect_cpu() -> Gpu:
     """The host's processor, with the cores and the memory that this process may use."""
-    return gpus.cpu(usable_cores(), memory_limit(), platform.processor() or platform.machine() or "CPU")
+    wide = "avx512f" in _read(Path("/proc/cpuinfo"))
+    return gpus.cpu(usable_cores(), memory_limit(), cpu_name(), wide)
+
+
+def cpu_name() -> str:
+    """The processor as it calls itself."""
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and value.strip():
+            return " ".join(value.replace("(R)", "").replace("(TM)", "").partition("@")[0].split())
+    return platform.processor() or platform.machine() or "CPU"
 
 
 def detect() -> Gpu:

@@ -5,8 +5,10 @@ from typing import Any
 
 import psutil
 
-from engine.run.events import System
-from engine.run.hardware import gpu_index, nvml
+from engine.run.events import Advice, System
+from engine.run.fault_watch import FaultWatch, KernelLog
+from engine.run.faults import Fault
+from engine.run.hardware import gpu_handle, nvml
 
 GIB = 2**30
 SAMPLE_SECONDS = 1.0
@@ -22,11 +24,19 @@ THROTTLE_REASONS = {
 }
 
 
+# The power cap is normal: it holds every PCIe card back. These are not.
+ALARMING = ("hardware slowdown", "software thermal", "hardware thermal", "power brake")
+
+
 class Monitor:
     """Looks at one GPU, if there is one, and at the host."""
 
     def __init__(self, disk: Path) -> None:
         self._nvml = nvml()
+        self._handle = gpu_handle(self._nvml) if self._nvml is not None else None
+        self._kernel_log = KernelLog()
+        self._faults = FaultWatch(self._nvml, self._handle, self._kernel_log) if self._handle is not None else None
+        self._told: set[str] = set()
         self._disk = disk
         self._samples: list[dict[str, Any]] = []
         self._count = 0
@@ -44,21 +54,52 @@ class Monitor:
         self._samples, self._count = [], 0
         return event
 
+    def faults(self) -> list[Fault]:
+        """What went wrong with the GPU since the last call."""
+        return self._faults.new() if self._faults is not None else []
+
+    def killed(self, pid: int) -> bool:
+        """Whether the kernel's log says that it ended this process for lack of memory."""
+        return self._kernel_log.killed(pid)
+
+    def notices(self, event: System) -> list[Advice]:
+        """What a reading says that a user should hear of, each once in the life of a runner."""
+        gpu = event.gpu or {}
+        reasons = [reason for reason in gpu.get("throttle") or () if reason in ALARMING]
+        found = {}
+        if reasons:
+            degrees = f" at {gpu['temperature']} °C" if gpu.get("temperature") is not None else ""
+            found["gpu_throttled"] = f"the GPU slows itself down{degrees}: {', '.join(reasons)}. Improve its cooling."
+        if (gpu.get("processes") or 0) > 1:
+            others = gpu["processes"] - 1
+            found["gpu_shared"] = (
+                f"{others} other process{'es are' if others > 1 else ' is'} on this GPU and may take the memory that "
+                "this run needs. End what you can spare: nvidia-smi lists it."
+            )
+        new = {code: message for code, message in found.items() if code not in self._told}
+        self._told.update(new)
+        return [Advice(code=code, message=message, change={}, effect="") for code, message in new.items()]
+
     def _host(self) -> dict[str, Any]:
         memory = psutil.virtual_memory()
         return {
             "cpu": psutil.cpu_percent(),
             "ram_used": _gib(memory.total - memory.available),
             "ram_total": _gib(memory.total),
-            "disk_free": _gib(psutil.disk_usage(str(self._disk)).free),
+            "disk_free": self._disk_free(),
         }
 
+    def _disk_free(self) -> float | None:
+        try:
+            return _gib(psutil.disk_usage(str(self._disk)).free)
+        except OSError:
+            return None  # a network disk that is away for a while
+
     def _gpu(self) -> dict[str, Any] | None:
-        lib = self._nvml
-        if lib is None:
+        lib, handle = self._nvml, self._handle
+        if lib is None or handle is None:
             return None
         try:
-            handle = lib.nvmlDeviceGetHandleByIndex(gpu_index())
             memory = lib.nvmlDeviceGetMemoryInfo(handle)
             found: dict[str, Any] = {"used": _gib(memory.used), "total": _gib(memory.total)}
         except lib.NVMLError:

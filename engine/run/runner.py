@@ -1,11 +1,13 @@
 """The runner: holds the run's lock, runs each stage as a child process, watches the machine, says how stages ended."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -13,33 +15,21 @@ import msgspec
 import psutil
 
 from engine import __version__
-from engine.errors import (
-    EXIT_CRASHED,
-    EXIT_DIVERGED,
-    EXIT_DONE,
-    EXIT_OUT_OF_MEMORY,
-    EXIT_STOPPED,
-    EXIT_USAGE,
-    NanosoloError,
-    UsageError,
-)
-from engine.files import write_atomically
+from engine.errors import EXIT_DONE, EXIT_STOPPED, NanosoloError, UsageError
+from engine.files import cannot_write, write_atomically
+from engine.run.calibration import record_run
 from engine.run.directory import RunDirectory, RunLock, RunnerInfo
-from engine.run.events import EventLog, RunEnded, RunStarted, StageEnded, StageStarted, read_events
+from engine.run.ending import exit_code_of, outcome_of, tail, why
+from engine.run.events import Advice, EventLog, RunEnded, RunStarted, StageEnded, StageStarted, read_events
+from engine.run.faults import Fault
 from engine.run.hardware import out_of_memory_kills
+from engine.run.home import home
 from engine.run.monitor import SAMPLE_SECONDS, Monitor
+from engine.run.stage import STAGE_SIGNALS
 
 LOCK_PATIENCE = 3.0  # seconds; whoever only looks whether a run lives holds the lock for an instant
 POLL_SECONDS = 0.1
-
-OUTCOMES = {
-    EXIT_DONE: "done",
-    EXIT_USAGE: "refused",
-    EXIT_OUT_OF_MEMORY: "out_of_memory",
-    EXIT_DIVERGED: "diverged",
-    EXIT_CRASHED: "crashed",
-    EXIT_STOPPED: "stopped",
-}
+LAST_WORD_SECONDS = 60.0  # how long the end of a run waits for a full disk
 
 
 class Runner:
@@ -50,6 +40,8 @@ class Runner:
         self.lock = RunLock(run)
         self.child: subprocess.Popen[bytes] | None = None
         self.stop_asked = False
+        self.faults: list[Fault] = []  # of the stage at work
+        self.began = time.time()
 
     def main(self) -> int:
         """Returns the exit code of the run. Raises NanosoloError when it cannot start."""
@@ -73,11 +65,18 @@ class Runner:
             if self.stop_asked:
                 code, outcome = EXIT_STOPPED, "stopped"
                 break
-            ended = self._run_stage(stage)
+            try:
+                ended = self._run_stage(stage)
+            except BaseException:
+                self._end_child()
+                raise
             if ended.outcome != "done":
                 code, outcome, message = ended.exit_code, ended.outcome, ended.message
                 break
+        with contextlib.suppress(NanosoloError):  # a run that cannot teach the next one is no worse for it
+            record_run(self.run)
         self.events.write(RunEnded(outcome=outcome, exit_code=code, message=message))
+        self.events.close(patience=LAST_WORD_SECONDS)
         return code
 
     def _acquire(self) -> None:
@@ -116,34 +115,41 @@ class Runner:
         if self.child is not None and self.child.returncode is None:
             self.child.send_signal(number)
 
+    def _end_child(self) -> None:
+        """A runner that cannot go on leaves no stage alone: it saves its checkpoint and ends."""
+        self._tell_child(signal.SIGTERM)
+        if self.child is not None:
+            self.child.wait()
+
     def _run_stage(self, stage: str) -> StageEnded:
         argv = (sys.executable, "-m", "engine.run.stage", str(self.run.path), stage)
         kills = out_of_memory_kills()
         began = time.monotonic()
+        self.faults = []
         with self.run.log_file.open("ab") as log:
             log_start = log.seek(0, os.SEEK_END)
-            self.child = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(self.lock.fd,),
-                env=_child_environment(),
-            )
+            with signals_held_back():
+                self.child = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(self.lock.fd,),
+                    env=_child_environment(),
+                )
         self.events.write(StageStarted(stage=stage, pid=self.child.pid, argv=argv))
-        if self.stop_asked:  # asked between the last stage and this one
-            self._tell_child(signal.SIGTERM)
         peak = self._watch(self.child)
         code = self.child.returncode
-        starved = out_of_memory_kills() > kills
-        outcome = self._outcome(code, starved)
+        starved = out_of_memory_kills() > kills or self.monitor.killed(self.child.pid)
+        outcome = outcome_of(code, self.stop_asked, starved)
+        self._report_faults()
         ended = StageEnded(
             stage=stage,
             outcome=outcome,
             seconds=time.monotonic() - began,
-            exit_code=_exit_code(outcome),
+            exit_code=exit_code_of(outcome),
             peak_memory=peak,
-            message="" if outcome in ("done", "stopped") else _last_line(self.run.log_file, log_start, code),
+            message=why(outcome, code, tail(self.run.log_file, log_start), self.faults),
         )
         self.events.write(ended)
         return ended
@@ -154,20 +160,34 @@ class Runner:
         next_sample = time.monotonic()
         while child.poll() is None:
             if time.monotonic() >= next_sample:
-                next_sample += SAMPLE_SECONDS
+                next_sample = max(next_sample + SAMPLE_SECONDS, time.monotonic())
                 peak = max(peak, _resident(child.pid))
-                event = self.monitor.sample()
-                if event is not None:
-                    self.events.write(event)
+                self._sample()
+                self._look_for_preemption()
             time.sleep(POLL_SECONDS)
         return peak or None
 
-    def _outcome(self, code: int, starved: bool) -> str:
-        if code < 0:
-            if self.stop_asked:
-                return "stopped"
-            return "out_of_host_memory" if starved else "killed"
-        return OUTCOMES.get(code, "crashed")
+    def _sample(self) -> None:
+        """Look at the machine, and write down what is seen."""
+        event = self.monitor.sample()
+        if event is not None:
+            self.events.write(event)
+            for notice in self.monitor.notices(event):
+                self.events.write(notice)
+        self._report_faults()
+
+    def _report_faults(self) -> None:
+        for fault in self.monitor.faults():
+            self.faults.append(fault)
+            self.events.write(Advice(code=fault.code, message=str(fault), change={}, effect=""))
+
+    def _look_for_preemption(self) -> None:
+        """Stop after a checkpoint when someone has said, since this runner began, that the machine will be taken."""
+        for path in (self.run.preempt_file, home() / self.run.preempt_file.name):
+            if not self.stop_asked and modified(path) > self.began:
+                message = f"{path} says that this machine is about to be taken away: stopping after a checkpoint."
+                self.events.write(Advice(code="preempted", message=message, change={}, effect=""))
+                self._on_stop(signal.SIGTERM, None)
 
 
 def finished_stages(run: RunDirectory) -> tuple[set[str], bool]:
@@ -184,13 +204,17 @@ def finished_stages(run: RunDirectory) -> tuple[set[str], bool]:
     return done, started
 
 
-def launch(run: RunDirectory) -> int:
-    """Start a detached runner for the run: own session, no terminal. Returns its process id.
+def launch(run: RunDirectory) -> subprocess.Popen[bytes]:
+    """Start a detached runner for the run: own session, no terminal. Raises NanosoloError where it cannot.
 
     It lives on when the terminal, the console or the SSH connection that started it goes.
     """
-    with run.log_file.open("ab") as log:
-        process = subprocess.Popen(
+    try:
+        log = run.log_file.open("ab")
+    except OSError as error:
+        raise cannot_write(run.log_file, error, 0) from None
+    with log:
+        return subprocess.Popen(
             (sys.executable, "-m", "engine", str(run.path)),
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -198,7 +222,6 @@ def launch(run: RunDirectory) -> int:
             start_new_session=True,
             env=_child_environment(),
         )
-    return process.pid
 
 
 def _child_environment() -> dict[str, str]:
@@ -210,11 +233,6 @@ def _child_environment() -> dict[str, str]:
     }
 
 
-def _exit_code(outcome: str) -> int:
-    codes = {name: code for code, name in OUTCOMES.items()} | {"out_of_host_memory": EXIT_OUT_OF_MEMORY}
-    return codes.get(outcome, EXIT_CRASHED)
-
-
 def _resident(pid: int) -> int:
     try:
         return int(psutil.Process(pid).memory_info().rss)
@@ -222,12 +240,20 @@ def _resident(pid: int) -> int:
         return 0
 
 
-def _last_line(log: Path, start: int, code: int) -> str:
-    """The last line that the stage wrote, which says why it ended."""
-    with log.open("rb") as file:
-        file.seek(max(start, file.seek(0, os.SEEK_END) - 8192))
-        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    if code < 0:
-        name = signal.Signals(-code).name if -code in list(signal.Signals) else str(-code)
-        return f"the process was ended by {name}"
-    return lines[-1].removeprefix("error: ") if lines else f"exit code {code}"
+def modified(path: Path) -> float:
+    """When a file was last changed, in Unix seconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+@contextlib.contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Keep signals for a stage waiting while it is started: it is born with them held back, lets them in when it can
+    answer them, and so neither dies of one that comes too early nor misses it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STAGE_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -16,6 +16,8 @@ from engine.run.directory import RunDirectory
 from engine.run.events import Event, EventLog, Progress
 
 PROGRESS_SECONDS = 0.5
+LAST_WORD_SECONDS = 10.0  # how long the end of a stage waits for a full disk
+STAGE_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1}  # what a runner may pass on
 
 # Imported by name, so that a stage loads only what it needs: downloading needs no torch.
 STAGES = {
@@ -47,9 +49,17 @@ class StageContext:
         self.checkpoint_asked = False
         self.stops_at_boundary = False  # a stage that sets this looks at stop_asked itself
 
+    def close(self) -> None:
+        """Write what a full disk held back, if it now can be."""
+        self._log.close(patience=LAST_WORD_SECONDS)
+
     def emit(self, event: Event) -> None:
         """Append an event to the run."""
         self._log.write(event)
+
+    def sync(self) -> None:
+        """Return when all events are on the disk. Raises NanosoloError when they cannot be."""
+        self._log.sync()
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Say how far the stage is, at most twice a second and always at the end."""
@@ -71,11 +81,13 @@ class StageContext:
 def main(arguments: list[str]) -> int:
     """Run one stage. Returns its exit code; errors the user can mend are one line on standard error."""
     folder, stage = Path(arguments[0]), arguments[1]
+    context = None
     try:
         context = StageContext(RunDirectory(folder), stage)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, context.on_stop)
         signal.signal(signal.SIGUSR1, context.on_checkpoint)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STAGE_SIGNALS)  # the runner held them back until now
         module, _, name = STAGES[stage].partition(":")
         work: Callable[[StageContext], None] = getattr(importlib.import_module(module), name)
         work(context)
@@ -89,6 +101,9 @@ def main(arguments: list[str]) -> int:
     except Exception:
         traceback.print_exc()
         return EXIT_CRASHED
+    finally:
+        if context is not None:
+            context.close()
     return 0
 
 

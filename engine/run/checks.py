@@ -1,0 +1,186 @@
+"""What a look at the machine means for training: one finding a check, with what to do about it. Pure functions."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from engine.plan.gpus import GIB, MIB
+from engine.run import words
+from engine.run.fault_watch import memory_errors, row_faults
+from engine.run.survey import GpuSurvey, Survey, TorchBuild
+
+Level = Literal["ok", "note", "warning", "problem"]  # problem: training cannot work
+
+# The oldest driver for each CUDA that torch is built with; within one major version any driver will do.
+# https://docs.nvidia.com/cuda/cuda-toolkit-release-notes, "CUDA Toolkit and Minimum Required Driver Versions"
+OLDEST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
+OLDEST_GPU = {13: (7, 5)}  # CUDA 13 compiles for Turing and later; before, for all that train in bfloat16
+PROHIBITED, EXCLUSIVE = 2, 3  # NVML's compute modes
+BUSY_BYTES = 500 * MIB  # of GPU memory that others hold; an idle card shows a few MiB
+LITTLE_HOST_MEMORY = 4 * GIB  # torch with CUDA alone takes two or three
+LITTLE_SHARED_MEMORY = 64 * MIB
+LITTLE_DISK = 20 * GIB
+EARLIEST_CLOCK = 1_735_689_600.0  # 2025-01-01: no clock was right before this was written
+CLOCK_SLACK = 86_400.0  # seconds; time zones and slow clocks are no matter
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding."""
+
+    name: str
+    verdict: Level
+    finding: str
+    action: str = ""
+
+
+def check_gpu(found: GpuSurvey | None) -> Iterator[Check]:
+    """Which GPU there is, and what it says of its own health."""
+    if found is None:
+        action = "train on the CPU with --preset quickstart; on a GPU machine, install NVIDIA's driver"
+        yield Check(name="GPU", verdict="note", finding="no NVIDIA GPU is visible here", action=action)
+        return
+    gpu = found.gpu
+    known = "" if gpu.peak_flops else ", not in the catalogue: its times are not predicted"
+    part = ", a MIG slice: planned with its own memory and its share of the speed" if found.is_slice else ""
+    yield Check(name="GPU", verdict="ok", finding=f"{gpu.name}, plans as {gpu.id}{known}{part}")
+    faults = [] if found.row_remapping is None else row_faults(*found.row_remapping)
+    if found.uncorrected_errors:
+        faults.append(memory_errors(found.uncorrected_errors))
+    for fault in faults:
+        yield Check(name="GPU health", verdict="warning", finding=fault.what, action=fault.action)
+    if not faults and found.uncorrected_errors is not None:
+        yield Check(name="GPU health", verdict="ok", finding="no uncorrected memory errors")
+    held = [reason for reason in found.throttle if reason != "power cap"]
+    if held:
+        finding = f"held below its clock by {', '.join(held)}"
+        yield Check(name="GPU clock", verdict="warning", finding=finding, action="improve its cooling or power supply")
+
+
+def check_driver(found: GpuSurvey | None, torch: TorchBuild | None) -> Check | None:
+    """Whether the driver runs the CUDA that torch was built with, and torch the GPU."""
+    if found is None or torch is None:
+        return None
+    has = f"{found.driver}, CUDA up to {found.cuda[0]}.{found.cuda[1]}"
+    if torch.cuda is None:
+        return Check(
+            name="driver",
+            verdict="problem",
+            finding=f"{has}; torch {torch.version} is a build without CUDA and cannot use this GPU",
+            action="pip install --force-reinstall torch from PyPI, or train on the CPU: --gpu cpu",
+        )
+    major = torch.cuda[0]
+    built = f"torch {torch.version} is built for CUDA {major}.{torch.cuda[1]}"
+    if found.cuda[0] < major:
+        oldest = OLDEST_DRIVER.get(major)
+        needs = f"needs driver {oldest} or newer" if oldest else "needs a newer driver"
+        return Check(
+            name="driver",
+            verdict="problem",
+            finding=f"{has}; {built} and {needs}",
+            action="update the driver, or take a machine that has it",
+        )
+    if found.gpu.compute_capability < OLDEST_GPU.get(major, (0, 0)):
+        return Check(
+            name="driver",
+            verdict="problem",
+            finding=f"{has}; {built}, which has no code for {found.gpu.name}",
+            action="use a newer GPU",
+        )
+    return Check(name="driver", verdict="ok", finding=f"{has}; {built}")
+
+
+def check_vram(found: GpuSurvey | None, need: int = 0, floor: int = 0) -> Check | None:
+    """Free GPU memory against the predicted peak `need`, and the part `floor` of it that no setting saves."""
+    if found is None:
+        return None
+    held = found.total - found.free
+    others = f", {_others(found.processes)}" if found.processes else ""
+    finding = f"{words.size(found.free)} of {words.size(found.total)} free{others}"
+    wants = f"; the plan needs {words.size(need)}" if need else ""
+    action = "end the other processes (nvidia-smi lists them), or lower batch.device_batch_size"
+    if found.compute_mode == PROHIBITED or (found.compute_mode == EXCLUSIVE and found.processes):
+        mode = "may not be used at all" if found.compute_mode == PROHIBITED else "is held by another process alone"
+        way = "nvidia-smi --compute-mode=DEFAULT, or end that process"
+        return Check(name="GPU memory", verdict="problem", finding=f"the GPU {mode} (compute mode)", action=way)
+    if floor > found.free:
+        finding += f"; weights, gradients and optimizer alone take {words.size(floor)}"
+        return Check(name="GPU memory", verdict="problem", finding=finding, action=action)
+    if need > found.free or held > BUSY_BYTES:
+        return Check(name="GPU memory", verdict="warning", finding=finding + wants, action=action)
+    return Check(name="GPU memory", verdict="ok", finding=finding + wants)
+
+
+def check_host_memory(look: Survey, need: int = 0, floor: int = 0) -> Check:
+    """The host's memory, as the container limits it, against what a run takes of it, and what it must have."""
+    limit, free = look.memory_limit, look.memory_available
+    bound = f", limited from {words.size(look.memory_total)} by the container" if limit < look.memory_total else ""
+    finding = f"{look.cores} cores, {words.size(limit)} of memory{bound}, {words.size(free)} free"
+    if floor > limit:
+        finding += f"; the run needs about {words.size(need)}"
+        return Check(name="host", verdict="problem", finding=finding, action="take a machine with more memory")
+    if max(need, LITTLE_HOST_MEMORY) > free:
+        finding += f"; the run needs about {words.size(need)}" if need else ""
+        return Check(name="host", verdict="warning", finding=finding, action="end other programs")
+    return Check(name="host", verdict="ok", finding=finding)
+
+
+def check_shared_memory(look: Survey) -> Check | None:
+    """/dev/shm, which containers keep small. nanosolo itself does without it."""
+    if look.shared_memory is None:
+        return None
+    little = look.shared_memory <= LITTLE_SHARED_MEMORY
+    action = "enough for nanosolo; other programs may need docker run --shm-size=1g" if little else ""
+    verdict: Level = "note" if little else "ok"
+    return Check(name="/dev/shm", verdict=verdict, finding=words.size(look.shared_memory), action=action)
+
+
+def check_home(look: Survey, where: str, need: int | None = None) -> Check:
+    """Whether the home can be written, and has room: for `need` bytes, or for some run."""
+    if look.home_fault:
+        return Check(name="home", verdict="problem", finding=str(look.home), action=look.home_fault)
+    finding = f"{look.home} ({where}), {words.size(look.disk_free)} free"
+    if need is None:
+        little = look.disk_free < LITTLE_DISK
+        action = "free some space: a balanced run needs about 27 GB" if little else ""
+        return Check(name="home", verdict="warning" if little else "ok", finding=finding, action=action)
+    finding += f"; this run still needs {words.size(need)}"
+    action = "free some space, set NANOSOLO_HOME to a folder on a larger disk, or lower checkpoint.keep_last"
+    if look.disk_free < need:
+        return Check(name="home", verdict="problem", finding=finding, action=action)
+    if look.disk_free < need + max(GIB, need // 10):
+        return Check(name="home", verdict="warning", finding=finding + ", which leaves little", action=action)
+    return Check(name="home", verdict="ok", finding=finding)
+
+
+def check_clock(look: Survey) -> Check:
+    """Whether the clock can be right: downloads fail and times mean nothing where it is not."""
+    action = "set it (timedatectl, or ask who runs the machine)"
+    if look.now < EARLIEST_CLOCK:
+        return Check(name="clock", verdict="warning", finding="it stands before 2025", action=action)
+    if look.newest_run is not None and look.newest_run > look.now + CLOCK_SLACK:
+        finding = f"the newest run here is from {words.duration(look.newest_run - look.now)} in the future"
+        return Check(name="clock", verdict="warning", finding=finding, action=action)
+    return Check(name="clock", verdict="ok", finding="plausible")
+
+
+def check_compiler(look: Survey) -> Check:
+    """What torch.compile needs beside torch: it builds small C programs with Python's headers."""
+    missing = [
+        what
+        for what, there in (("a C compiler", look.compiler), ("Python's headers", look.python_headers))
+        if not there
+    ]
+    if missing:
+        action = "apt install gcc python3-dev, or run without: --set runtime.compile=off (about half the speed)"
+        return Check(
+            name="compiler",
+            verdict="warning",
+            finding=f"torch.compile needs {' and '.join(missing)}, not found here",
+            action=action,
+        )
+    return Check(name="compiler", verdict="ok", finding="a C compiler and Python's headers are here")
+
+
+def _others(count: int) -> str:
+    return f"{count} other process{'es' * (count != 1)}"

@@ -1,0 +1,93 @@
+"""What goes wrong with GPUs, in words: the driver's Xid numbers and CUDA's errors, each with what to do about it."""
+
+import re
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """One fault."""
+
+    code: str
+    what: str  # what happened
+    action: str  # what to do
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.action}."
+
+
+RESUME = "Resume from the last checkpoint"
+SOFTWARE = "Resume from the last checkpoint; if it comes back at the same place it is a fault of software: report it"
+RESET = "Stop, reset the GPU (nvidia-smi --gpu-reset, or restart the machine), and resume from the last checkpoint"
+LEAVE = "Take another machine and resume there: the run directory holds all it needs"
+DRIVER = "Ask for a machine with a newer driver"
+
+# NVIDIA's numbers, and what they mean to a run on one GPU.
+XIDS: dict[int, tuple[str, str]] = {
+    13: ("a kernel failed on the GPU", SOFTWARE),
+    31: ("a kernel read or wrote GPU memory that is not there", SOFTWARE),
+    43: ("the GPU stopped working for this program", RESUME),
+    45: ("the program was ended on the GPU", RESUME),
+    48: ("GPU memory has an error that cannot be corrected", RESET),
+    63: ("a bad row of GPU memory is to be replaced", "Reset the GPU at the next pause (nvidia-smi --gpu-reset)"),
+    64: ("a bad row of GPU memory could not be replaced", LEAVE),
+    74: ("NVLink reports an error, which does not touch a run on one GPU", "Nothing to do"),
+    79: ("the GPU has fallen off the bus: this machine has lost it", LEAVE),
+    92: ("GPU memory corrects many errors", "Keep an eye on it; if it goes on, take another machine"),
+    94: ("a memory error was contained: it ends this program and no other", RESUME),
+    95: ("a memory error was not contained: every program on this GPU ends", RESET),
+    119: ("the GPU's system processor does not answer", f"{RESET}. {DRIVER} if it comes back"),
+    120: ("the GPU's system processor failed", f"{RESET}. {DRIVER} if it comes back"),
+}
+
+# What torch writes when a stage dies of the GPU; the first that is found counts.
+CUDA_ERRORS: tuple[tuple[str, Fault], ...] = tuple(
+    (pattern, Fault(code, what, action))
+    for pattern, code, what, action in (
+        (r"uncorrectable ECC error", "ecc", *XIDS[48]),
+        (r"fallen off the bus|GPU is lost", "gpu_lost", *XIDS[79]),
+        (
+            r"driver .{0,60}is too old|CUDA driver version is insufficient",
+            "driver_too_old",
+            "the NVIDIA driver is too old for this build of torch",
+            "See what it needs with nanosolo doctor",
+        ),
+        (
+            r"no kernel image is available",
+            "gpu_not_supported",
+            "this build of torch has no code for this GPU",
+            "Use a newer GPU, or a torch built for an older CUDA",
+        ),
+        (
+            r"devices are busy or unavailable",
+            "gpu_busy",
+            "another process has the GPU for itself",
+            "End it (nvidia-smi lists it), then resume",
+        ),
+        (
+            r"no CUDA-capable device|Found no NVIDIA driver|No CUDA GPUs are available",
+            "no_gpu",
+            "no NVIDIA GPU can be used here",
+            "See why with nanosolo doctor; resume when it is back, or on another machine",
+        ),
+        (r"illegal memory access|misaligned address", "illegal_access", *XIDS[31]),
+        (r"unspecified launch failure|illegal instruction was encountered", "launch_failure", *XIDS[13]),
+        (
+            r"device-side assert triggered",
+            "device_assert",
+            "a check inside a GPU kernel failed",
+            "It is a fault of software: report it with the last lines of the log",
+        ),
+        (r"CUDA error: unknown error", "gpu_unknown", "the driver reports an error that it does not name", RESET),
+    )
+)
+
+
+def xid(number: int) -> Fault:
+    """The fault that the driver gave this number."""
+    what, action = XIDS.get(number, ("the driver reports a fault", f"{RESUME} if it ended the run; watch for more"))
+    return Fault(f"xid_{number}", f"GPU fault Xid {number}: {what}", action)
+
+
+def cuda_error(text: str) -> Fault | None:
+    """The fault that an error message of torch or CUDA speaks of; None where it speaks of none."""
+    return next((fault for pattern, fault in CUDA_ERRORS if re.search(pattern, text)), None)

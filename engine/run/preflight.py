@@ -1,0 +1,84 @@
+"""The checks before a run: whether this machine can carry it to its end."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.errors import NanosoloError
+from engine.plan.config import RunConfig
+from engine.plan.gpus import GIB
+from engine.plan.plan import Plan
+from engine.run.checks import (
+    Check,
+    check_clock,
+    check_compiler,
+    check_driver,
+    check_gpu,
+    check_home,
+    check_host_memory,
+    check_shared_memory,
+    check_vram,
+)
+from engine.run.directory import RunDirectory
+from engine.run.survey import Survey, survey
+
+CUDA_HOST_BYTES = 3 * GIB  # of the host's memory, for torch and CUDA
+
+
+def preflight(
+    config: RunConfig, plan: Plan, look: Survey | None = None, run: RunDirectory | None = None
+) -> list[Check]:
+    """What speaks for and against this run on this machine; a `problem` means that it cannot work.
+
+    `look`: what is known of the machine (default: look now). `run`: the run that is gone on with, if it is one.
+    """
+    look = look or survey()
+    on_gpu = plan.gpu != "cpu"
+    memory = plan.memory
+    floor = memory.weights + memory.gradients + memory.optimizer  # no setting of the batch saves these
+    found: list[Check | None] = [check_home(look, home_origin(), disk_need(plan, look, run))]
+    if on_gpu:
+        found += [
+            *check_gpu(look.gpu),
+            check_driver(look.gpu, look.torch),
+            check_vram(look.gpu, memory.total, floor),
+            check_host_memory(look, CUDA_HOST_BYTES + plan.checkpoint_bytes, CUDA_HOST_BYTES),
+        ]
+    else:
+        found.append(check_host_memory(look, memory.total, floor))
+    if plan.compiled:
+        found.append(check_compiler(look))
+    found += [check_shared_memory(look), check_clock(look)]
+    return [check for check in found if check is not None]
+
+
+def require_ready(checks: Sequence[Check]) -> None:
+    """Raises NanosoloError with the first problem and its way out."""
+    for check in checks:
+        if check.verdict == "problem":
+            raise NanosoloError(
+                f"this run cannot work here: {check.name}: {check.finding}. To mend it: {check.action}."
+            )
+
+
+def disk_need(plan: Plan, look: Survey, run: RunDirectory | None = None) -> int:
+    """Bytes that the run will still write, beyond the text, tokens and checkpoints that are here already."""
+    shards = max(0, plan.disk.shards - look.shards)
+    tokens = max(0, plan.disk.tokens - look.tokens)
+    kept = _size(run.path / "checkpoints") if run is not None else 0
+    return shards + tokens + max(0, plan.disk.checkpoints - kept)
+
+
+def home_origin() -> str:
+    """Why the home is where it is."""
+    return "NANOSOLO_HOME" if os.environ.get("NANOSOLO_HOME") else "the default; NANOSOLO_HOME moves it"
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except OSError:
+            continue  # gone since
+    return total

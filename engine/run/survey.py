@@ -1,0 +1,170 @@
+"""One look at this machine: its GPU and driver, torch's build, memory, disk and clock, without importing torch."""
+
+import re
+import shutil
+import sysconfig
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from engine.errors import NanosoloError
+from engine.plan.gpus import Gpu
+from engine.run.fault_watch import row_remapping, uncorrected_errors
+from engine.run.hardware import detect_gpu, gpu_handle, memory_limit, nvml, usable_cores
+from engine.run.home import data_home, home, require_writable, runs_home
+from engine.run.monitor import throttle_words
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+class GpuSurvey(NamedTuple):
+    """What NVML says of the GPU. Bytes; None where it does not say."""
+
+    gpu: Gpu
+    total: int
+    free: int
+    processes: int | None
+    driver: str
+    cuda: tuple[int, int]  # the newest CUDA that the driver runs
+    compute_mode: int | None  # 0 default, 2 prohibited, 3 one process only
+    uncorrected_errors: int | None
+    row_remapping: tuple[bool, bool] | None  # pending, failed
+    throttle: tuple[str, ...]
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether this is a MIG slice of a GPU."""
+        return "mig" in self.gpu.name.lower().split()
+
+
+class TorchBuild(NamedTuple):
+    """What is installed as torch."""
+
+    version: str
+    cuda: tuple[int, int] | None  # None: a build for CPUs
+
+
+class Survey(NamedTuple):
+    """This machine. Bytes and Unix seconds."""
+
+    gpu: GpuSurvey | None
+    torch: TorchBuild | None
+    cores: int
+    memory_total: int
+    memory_limit: int  # the container's, or all of it
+    memory_available: int
+    shared_memory: int | None
+    home: Path
+    home_fault: str  # why nothing can be written there; empty where it can
+    disk_free: int
+    shards: int  # downloaded text that is here
+    tokens: int  # the largest set of token files that is here
+    now: float
+    newest_run: float | None  # when the newest run was made
+    compiler: bool  # a C compiler, which torch.compile calls
+    python_headers: bool  # it needs these as well
+
+
+def survey() -> Survey:
+    """Look. Takes some milliseconds; writes and removes one small file in the home."""
+    folder, fault = home(), ""
+    try:
+        require_writable(folder)
+    except NanosoloError as error:
+        fault = str(error)
+    memory = psutil.virtual_memory()
+    limit = memory_limit()
+    return Survey(
+        gpu=survey_gpu(),
+        torch=torch_build(),
+        cores=usable_cores(),
+        memory_total=int(memory.total),
+        memory_limit=limit,
+        memory_available=min(limit, int(memory.available)),
+        shared_memory=shutil.disk_usage(SHARED_MEMORY).total if SHARED_MEMORY.is_dir() else None,
+        home=folder,
+        home_fault=fault,
+        disk_free=0 if fault else shutil.disk_usage(folder).free,
+        shards=sum(_sizes(data_home() / "fineweb-edu", "*.parquet")),
+        tokens=max((sum(_sizes(path, "*.bin")) for path in _folders(data_home() / "tokens")), default=0),
+        now=time.time(),
+        newest_run=max(_times(runs_home(), "*/run.toml"), default=None),
+        compiler=any(shutil.which(name) for name in ("cc", "gcc", "clang")),
+        python_headers=Path(sysconfig.get_path("include"), "Python.h").is_file(),
+    )
+
+
+def survey_gpu() -> GpuSurvey | None:
+    """What NVML says of the GPU that torch would use; None where there is none."""
+    gpu, lib = detect_gpu(), nvml()
+    if gpu is None or lib is None:
+        return None
+    handle = gpu_handle(lib)
+    try:
+        memory = lib.nvmlDeviceGetMemoryInfo(handle)
+        driver, cuda = str(lib.nvmlSystemGetDriverVersion()), int(lib.nvmlSystemGetCudaDriverVersion())
+    except lib.NVMLError:
+        return None
+
+    def ask(function: str) -> Any | None:
+        try:
+            return getattr(lib, function)(handle)
+        except (lib.NVMLError, AttributeError):
+            return None
+
+    processes, throttle = ask("nvmlDeviceGetComputeRunningProcesses"), ask("nvmlDeviceGetCurrentClocksThrottleReasons")
+    return GpuSurvey(
+        gpu=gpu,
+        total=int(memory.total),
+        free=int(memory.free),
+        processes=None if processes is None else len(processes),
+        driver=driver,
+        cuda=(cuda // 1000, cuda % 1000 // 10),
+        compute_mode=ask("nvmlDeviceGetComputeMode"),
+        uncorrected_errors=uncorrected_errors(lib, handle),
+        row_remapping=row_remapping(lib, handle),
+        throttle=tuple(throttle_words(throttle or 0)),
+    )
+
+
+def torch_build() -> TorchBuild | None:
+    """The installed torch, as its own version file says; None where there is none."""
+    try:
+        found = metadata.distribution("torch")
+        text = Path(str(found.locate_file("torch/version.py"))).read_text(encoding="utf-8")
+    except (metadata.PackageNotFoundError, OSError, UnicodeDecodeError):
+        return None
+    return TorchBuild(found.version, _cuda_of(text))
+
+
+def _cuda_of(version_file: str) -> tuple[int, int] | None:
+    match = re.search(r"^cuda\b[^=]*=\s*['\"](\d+)\.(\d+)", version_file, re.MULTILINE)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return [entry for entry in path.iterdir() if entry.is_dir()]
+    except OSError:
+        return []
+
+
+def _sizes(path: Path, pattern: str) -> list[int]:
+    return [status.st_size for status in _statuses(path, pattern)]
+
+
+def _times(path: Path, pattern: str) -> list[float]:
+    return [status.st_mtime for status in _statuses(path, pattern)]
+
+
+def _statuses(path: Path, pattern: str) -> list[Any]:
+    found = []
+    for entry in path.glob(pattern):
+        try:
+            found.append(entry.stat())
+        except OSError:
+            continue  # gone since
+    return found
