@@ -10,7 +10,7 @@ import msgspec
 from engine.errors import UsageError
 from engine.plan.config import Layer, Resolved, RunConfig, fields, from_dict, get, parse_override, resolve
 from engine.plan.presets import load_preset
-from tui.planning.knobs import Knob, in_range, nearest, parse
+from tui.planning.knobs import Knob, in_range, nearest, parse, quoted
 
 Edits = dict[str, Any]  # dotted path -> value; None: not set
 
@@ -145,11 +145,9 @@ def override(path: str, value: Any) -> str:
     plain = f"{path}={value}"
     if isinstance(value, str) and parse_override(plain) == _nested({path: value}):
         return plain
-    import tomli_w
-
-    item = list(value) if isinstance(value, tuple) else value
-    text = tomli_w.dumps({"x": item}, multiline_strings=False).partition("= ")[2]
-    return f"{path}={' '.join(text.split()) if isinstance(value, tuple) else text.strip()}"
+    if isinstance(value, tuple):
+        return f"{path}=[{', '.join(map(quoted, value))}]"
+    return f"{path}={quoted(value)}"
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

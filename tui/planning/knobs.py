@@ -183,7 +183,7 @@ def to_text(value: Any) -> str:
         return _plain(value).replace(",", "")
     if isinstance(value, tuple):
         awkward = any("," in item or item != item.strip() or item[:1] in '["' or not item for item in value)
-        return "[" + ", ".join(_quoted(item) for item in value) + "]" if awkward else ", ".join(value)
+        return "[" + ", ".join(quoted(item) for item in value) + "]" if awkward else ", ".join(value)
     return str(value)
 
 
@@ -238,10 +238,11 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
-def _quoted(text: str) -> str:
+def quoted(value: Any) -> str:
+    """A plain value as TOML writes it."""
     import tomli_w
 
-    return tomli_w.dumps({"x": text}).partition("= ")[2].strip()
+    return tomli_w.dumps({"x": value}).partition("= ")[2].strip()
 
 
 def nearest(knob: Knob, text: str) -> Any:

@@ -70,7 +70,9 @@ class PlanScreen(ConsoleScreen):
     def on_resize(self, event: events.Resize) -> None:
         # headings and components need rows; the list scrolls where a window is in between
         wide = event.size.width >= 110
-        self.query_one(Preview).roomy = wide and event.size.height >= 36
+        preview = self.query_one(Preview)
+        preview.roomy = wide and event.size.height >= 36
+        preview.airy = event.size.height >= 46
         self.query_one(WarningBar).roomy = wide
 
     # the draft

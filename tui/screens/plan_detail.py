@@ -219,8 +219,7 @@ class Detail(Vertical):
         with self.prevent(Input.Changed):
             editor.value = text
         editor.display = True
-        editor.focus()
-        editor.action_end()
+        editor.focus()  # selects all: typing replaces, the arrow keys edit
 
     def show_fault(self, fault: str, mended: Mapping[str, Any] | None) -> None:
         """What is wrong with what is typed, and the nearest valid value; an empty fault clears it."""

@@ -15,16 +15,23 @@ HEADINGS = {"step": "A step", "budget": "The run", "memory": "Memory at the peak
 
 
 class Preview(RowList):
-    """Rows for the figures of one plan. `roomy` adds headings and a row for each component of the memory."""
+    """Rows for the figures of one plan.
+
+    `roomy` adds headings and a row for each component of the memory, `airy` a blank line between the groups.
+    """
 
     figures: reactive[tuple[Figure, ...]] = reactive(())
     memory: reactive[Memory | None] = reactive(None)
     roomy: reactive[bool] = reactive(False)
+    airy: reactive[bool] = reactive(False)
 
     def watch_figures(self) -> None:
         self.rebuild()
 
     def watch_roomy(self) -> None:
+        self.rebuild()
+
+    def watch_airy(self) -> None:
         self.rebuild()
 
     @property
@@ -43,7 +50,7 @@ class Preview(RowList):
             if figure.group == "components" and not self.roomy:
                 continue
             if self.roomy and figure.group != group and figure.group in HEADINGS:
-                if group:
+                if group and self.airy:
                     yield Row(None, Content(""))
                 yield Row(None, Content.styled(HEADINGS[figure.group], "bold $secondary"))
             group = figure.group
