@@ -5,12 +5,12 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from engine.model.cache import KVCache
+from engine.model.checkpointing import run_block
 from engine.model.loss import softcapped_logits
 from engine.model.pointwise import rms_norm, squared_relu
-from engine.plan.config import Checkpointing
+from engine.plan.config import CheckpointingMode
 from engine.plan.shape import Shape
 
 ROTARY_BASE = 10_000.0
@@ -90,11 +90,16 @@ class GPT(nn.Module):
     sin: Tensor
 
     def __init__(
-        self, shape: Shape, activation_checkpointing: Checkpointing = "none", device: torch.device | str = "cpu"
+        self,
+        shape: Shape,
+        activation_checkpointing: CheckpointingMode = "none",
+        device: torch.device | str = "cpu",
+        compute_dtype: torch.dtype | None = None,
     ) -> None:
+        """`compute_dtype`: other than what the device calls for, as one device stands in for another."""
         super().__init__()
         device = torch.device(device)
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        dtype = compute_dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
         self.shape = shape
         self.activation_checkpointing = activation_checkpointing
         embedding = torch.empty(shape.vocab_size, shape.width, device=device, dtype=dtype)
@@ -140,14 +145,10 @@ class GPT(nn.Module):
         length = tokens.shape[1]
         start = 0 if cache is None else cache.length
         cos, sin = self._rotary(start, start + length)
-        recompute = self.activation_checkpointing == "block" and cache is None and torch.is_grad_enabled()
+        mode = self.activation_checkpointing if cache is None else "none"  # a second run would append again
         x = rms_norm(self.embedding(tokens))
         for block in self.blocks:
-            if recompute:
-                # nothing in a block is random, so there is no generator state to keep
-                x = checkpoint(block, x, cos, sin, use_reentrant=False, preserve_rng_state=False)
-            else:
-                x = block(x, cos, sin, cache)
+            x = run_block(block, mode, x, cos, sin, cache)
         if cache is not None:
             cache.advance(length)
         return rms_norm(x)

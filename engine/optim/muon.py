@@ -6,13 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from engine.plan.moments import MUON_GROUP_BYTES
+
 NEWTON_SCHULZ_STEPS = 5
 NEWTON_SCHULZ = (3.4445, -4.775, 2.0315)  # Jordan 2024: steepest at 0; singular values end in about 0.7 .. 1.2
 SMALLEST_NORM = 1e-7
-
-# Float32 bytes of the matrices that are updated at one time. The step needs about twice this on top of weights,
-# gradients and momenta. 64 MiB keeps an A100 busy (ten 1280 x 1280 matrices) at a cost nobody notices.
-GROUP_BYTES = 64 * 2**20
 
 
 @torch.no_grad()
@@ -22,12 +20,14 @@ def muon_step(
     momenta: Sequence[Tensor],
     learning_rate: float,
     momentum: float,
-    group_bytes: int = GROUP_BYTES,
+    *,
+    dtype: torch.dtype = torch.float32,
+    group_bytes: int = MUON_GROUP_BYTES,
 ) -> None:
     """Update float32 matrices and their momenta in place (Jordan et al. 2024, Nesterov form).
 
     m = momentum m + (1 - momentum) g; w -= learning_rate sqrt(max(1, rows / columns)) orthogonal(momentum m +
-    (1 - momentum) g). Orthogonalises in bfloat16 on CUDA, in float32 on the CPU (which has no fast bfloat16).
+    (1 - momentum) g). Orthogonalises in `dtype`, `group_bytes` of float32 matrices at a time.
     """
     for group in groups_of_one_shape(weights, group_bytes):
         chosen_gradients = [gradients[i] for i in group]
@@ -35,12 +35,11 @@ def muon_step(
         chosen_weights = [weights[i] for i in group]
         rows, columns = chosen_weights[0].shape
         torch._foreach_lerp_(chosen_momenta, chosen_gradients, 1 - momentum)
-        update = torch.stack(torch._foreach_lerp(chosen_gradients, chosen_momenta, momentum))
-        if update.device.type == "cuda":
-            update = update.bfloat16()
+        update = torch.stack(torch._foreach_lerp(chosen_gradients, chosen_momenta, momentum)).to(dtype)
         update = orthogonalize(update).float()
         scale = math.sqrt(max(1.0, rows / columns))
         torch._foreach_add_(chosen_weights, list(update.unbind()), alpha=-learning_rate * scale)
+        del update  # or it would lie beside the next group's
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ class Optimizer:
         self._muon_parameters = parameters
         self._momenta = {name: torch.zeros_like(weight) for name, weight in parameters.items()}
         self._matrix_lr = config.matrix_lr
+        # that of the activations: bfloat16 on CUDA, float32 on a CPU, which has no fast bfloat16
+        self._muon_dtype = self._adam_parameters["embedding.weight"].dtype
         width_scale = (width / TUNED_WIDTH) ** -0.5
         self._adam_rates = [config.embedding_lr * width_scale, config.head_lr * width_scale]
         self._adam = torch.optim.AdamW(
@@ -54,6 +56,7 @@ class Optimizer:
             [self._momenta[name] for name in names],
             self._matrix_lr * learning_rate_scale,
             muon_momentum,
+            dtype=self._muon_dtype,
         )
 
     def zero_grad(self) -> None:

@@ -1,6 +1,12 @@
 """How a step of total_batch_size tokens is cut into whole micro-batches."""
 
-from engine.plan.config import RunConfig
+from engine.plan.config import BatchConfig, RunConfig
+
+
+def micro_batches(batch: BatchConfig, seq_len: int) -> int:
+    """The whole number of micro-batches nearest to the total batch that was asked for (halves go up), at least 1."""
+    micro = batch.device_batch_size * seq_len
+    return max(1, (2 * batch.total_batch_size + micro) // (2 * micro))
 
 
 def tokens_per_micro_batch(config: RunConfig) -> int:
@@ -9,9 +15,8 @@ def tokens_per_micro_batch(config: RunConfig) -> int:
 
 
 def grad_accum_steps(config: RunConfig) -> int:
-    """The whole number of micro-batches nearest to the total batch that was asked for (halves go up), at least 1."""
-    micro = tokens_per_micro_batch(config)
-    return max(1, (2 * config.batch.total_batch_size + micro) // (2 * micro))
+    """Micro-batches of one step."""
+    return micro_batches(config.batch, config.model.max_seq_len)
 
 
 def tokens_per_step(config: RunConfig) -> int:

@@ -21,7 +21,8 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 DataSource = Literal["builtin", "local", "fineweb-edu"]
 Stage = Literal["data", "tokenizer", "tokenize", "pretrain", "evaluate", "report"]
-Checkpointing = Literal["none", "block"]
+CheckpointingMode = Literal["none", "selective", "block"]
+Checkpointing = Literal["none", "selective", "block", "auto"]  # auto: the first of these that fits the device
 LossKind = Literal["chunked", "full"]
 
 ALL_STAGES: tuple[Stage, ...] = ("data", "tokenizer", "tokenize", "pretrain", "evaluate", "report")

@@ -56,7 +56,7 @@ def test_groups_do_not_change_the_result() -> None:
     results = []
     for group_bytes in (1, 2 * 4 * 32 * 32, 2**30):
         weights, momenta = random_matrices(0), random_matrices(2)
-        muon_step(weights, random_matrices(1), momenta, 0.05, 0.9, group_bytes)
+        muon_step(weights, random_matrices(1), momenta, 0.05, 0.9, group_bytes=group_bytes)
         results.append(weights)
     for weights in results[1:]:
         for weight, expected in zip(weights, results[0], strict=True):
