@@ -167,8 +167,9 @@ def run_console(layers: tuple[Layer, ...] = (), watch: str | None = None, ascii_
     app = NanosoloApp(layers, run, ascii_only)
     leave_on_signals(lambda code: _exit_soon(app, code))
     app.run()
-    for line in farewell():
-        print(line)
+    if not app.is_web:  # there, standard output is the wire to the browser
+        for line in farewell():
+            print(line)
     return app.return_code or 0
 
 

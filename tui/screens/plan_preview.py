@@ -17,7 +17,7 @@ HEADINGS = {"step": "A step", "budget": "The run", "memory": "Memory at the peak
 class Preview(RowList):
     """Rows for the figures of one plan.
 
-    `roomy` adds headings and a row for each component of the memory, `airy` a blank line between the groups.
+    `roomy` adds a row for each component of the memory and a blank line between groups, `airy` their headings.
     """
 
     figures: reactive[tuple[Figure, ...]] = reactive(())
@@ -50,9 +50,10 @@ class Preview(RowList):
             if figure.group == "components" and not self.roomy:
                 continue
             if self.roomy and figure.group != group and figure.group in HEADINGS:
-                if group and self.airy:
+                if group:
                     yield Row(None, Content(""))
-                yield Row(None, Content.styled(HEADINGS[figure.group], "bold $secondary"))
+                if self.airy:
+                    yield Row(None, Content.styled(HEADINGS[figure.group], "bold $secondary"))
             group = figure.group
             yield Row(figure.key, _line(figure, memory, width))
             if figure.key == "memory":

@@ -1,0 +1,319 @@
+"""The Plan screen, driven by its keys: choosing, editing, undoing, fixing, saving, exporting, at 80x24 and wider."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from console_home import console, use_home
+from snapshot import assert_snapshot, text_of
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from engine.plan.config import from_dict, get
+from engine.plan.gpus import by_id
+from tui.app import NanosoloApp
+from tui.screens.dialogs import ChoiceDialog, TextDialog
+from tui.screens.plan import PlanScreen
+from tui.screens.plan_detail import Detail, Editor, WarningBar
+from tui.screens.plan_knobs import KNOBS, KnobList
+from tui.screens.plan_preview import Preview
+
+SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 60)
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    use_home(monkeypatch, tmp_path / "home")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+def plan_of(app: NanosoloApp) -> PlanScreen:
+    assert isinstance(app.screen, PlanScreen)
+    return app.screen
+
+
+def value(app: NanosoloApp, path: str) -> Any:
+    return get(plan_of(app).draft.config, path)
+
+
+async def press(pilot: Pilot[None], *keys: str) -> None:
+    await pilot.press(*keys)
+    await pilot.pause()
+
+
+async def choose(pilot: Pilot[None], name: str) -> None:
+    """Take a preset by the keyboard."""
+    await press(pilot, "p")
+    names = ["quickstart", "smoke", "conservative", "balanced", "aggressive", "maximum", "reference"]
+    await press(pilot, "home", *["down"] * names.index(name), "enter")
+
+
+async def at(pilot: Pilot[None], path: str) -> None:
+    """Put the cursor on a knob by the keyboard."""
+    order = ["preset", "gpu", *KNOBS]
+    await press(pilot, "home", *["down"] * order.index(path))
+    assert pilot.app.screen.query_one(KnobList).chosen == path
+
+
+async def test_it_starts_with_quickstart_where_there_is_no_gpu() -> None:
+    app = console()
+    async with app.run_test(size=SMALL):
+        assert value(app, "about.preset") == "quickstart"
+        assert "no NVIDIA GPU here" in text_of(app)
+
+
+@pytest.mark.parametrize(("gpu", "preset"), [("a100-40gb", "balanced"), ("a100-80gb", "maximum")])
+async def test_it_starts_with_the_preset_for_the_gpu_found(
+    monkeypatch: pytest.MonkeyPatch, home: Path, gpu: str, preset: str
+) -> None:
+    use_home(monkeypatch, home, gpu=by_id(gpu))
+    app = console()
+    async with app.run_test(size=SMALL):
+        assert value(app, "about.preset") == preset
+        assert plan_of(app).plan.gpu == gpu
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE], ids=["80x24", "120x40"])
+async def test_snapshot(size: tuple[int, int]) -> None:
+    app = console()
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        assert_snapshot(app, f"plan_{size[0]}x{size[1]}")
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE], ids=["80x24", "120x40", "200x60"])
+async def test_nothing_is_drawn_beyond_the_edges(size: tuple[int, int]) -> None:
+    app = console()
+    async with app.run_test(size=size) as pilot:
+        if size != LARGE:
+            await choose(pilot, "reference")
+        lines = text_of(app).splitlines()
+        assert len(lines) == size[1] and max(map(len, lines)) <= size[0]
+        for name in ("knobs", "preview", "detail"):
+            region = app.screen.query_one(f"#{name}").region
+            assert region.right <= size[0] and region.bottom <= size[1] - 1 and region.height >= 6
+
+
+async def test_choosing_a_preset_shows_its_exact_step() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await choose(pilot, "balanced")
+        assert "43 × 6,144" in text_of(app) and "264,192" in text_of(app)
+
+
+async def test_the_preview_follows_each_keystroke_and_escape_takes_it_back() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await choose(pilot, "balanced")
+        await at(pilot, "model.depth")
+        await press(pilot, "enter")
+        assert isinstance(app.focused, Editor)
+        await press(pilot, "1")
+        assert plan_of(app).plan.depth == 1
+        await press(pilot, "2")
+        assert plan_of(app).plan.depth == 12 and "edited" in text_of(app)
+        assert value(app, "model.depth") == 14  # not kept yet
+        await press(pilot, "escape")
+        assert plan_of(app).plan.depth == 14 and isinstance(app.focused, KnobList)
+
+
+async def test_enter_keeps_what_was_typed_and_u_undoes_it() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await choose(pilot, "balanced")
+        await at(pilot, "model.depth")
+        await press(pilot, "e", "1", "2", "enter")
+        assert value(app, "model.depth") == 12
+        assert plan_of(app).draft.origins["model.depth"] == "edited"
+        await press(pilot, "u")
+        assert value(app, "model.depth") == 14
+        await press(pilot, "u")
+        assert value(app, "about.preset") == "quickstart"
+        await press(pilot, "u")
+        assert value(app, "about.preset") == "quickstart"
+
+
+async def test_a_wrong_value_names_the_nearest_and_tab_takes_it() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await choose(pilot, "balanced")
+        await at(pilot, "batch.device_batch_size")
+        await press(pilot, "enter", "9", "9", "9", "9")
+        shown = text_of(app)
+        assert "batch.device_batch_size = 9999: legal is 1 to 4,096" in shown
+        assert "Tab batch.device_batch_size = 170" in shown
+        await press(pilot, "enter")
+        assert isinstance(app.focused, Editor)  # Enter does not keep what is not valid
+        await press(pilot, "tab")
+        assert value(app, "batch.device_batch_size") == 170 and isinstance(app.focused, KnobList)
+
+
+async def test_up_and_down_step_while_editing() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await at(pilot, "batch.device_batch_size")
+        await press(pilot, "enter", "down")
+        assert app.screen.query_one(Editor).value == "8"
+        await press(pilot, "up", "up", "down", "enter")
+        assert value(app, "batch.device_batch_size") == 16
+
+
+async def test_arrows_turn_a_knob_and_backspace_gives_the_preset_back() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await at(pilot, "model.depth")
+        await press(pilot, "right", "plus")
+        assert value(app, "model.depth") == 7  # 5 has no whole heads
+        await press(pilot, "left", "minus", "minus")
+        assert value(app, "model.depth") == 3
+        await press(pilot, "backspace")
+        assert value(app, "model.depth") == 4 and plan_of(app).draft.edits == {}
+
+
+async def test_enter_on_a_choice_takes_the_next() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await at(pilot, "data.shuffle")
+        await press(pilot, "enter")
+        assert value(app, "data.shuffle") is False
+
+
+async def test_choosing_another_gpu_plans_for_it() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await choose(pilot, "balanced")
+        await press(pilot, "d")
+        assert isinstance(app.screen, ChoiceDialog)
+        await press(pilot, "home", "enter")
+        assert value(app, "runtime.gpu") == "cpu" and value(app, "runtime.device") == "cpu"
+        assert not plan_of(app).here.device(plan_of(app).draft.config).is_cuda
+
+
+async def test_escape_leaves_a_dialog_without_a_change() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await press(pilot, "p", "down", "escape")
+        assert value(app, "about.preset") == "quickstart"
+
+
+async def test_the_formula_of_the_number_under_the_cursor() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await choose(pilot, "balanced")
+        await press(pilot, "tab", "down")
+        assert app.screen.query_one(Preview).chosen == "accum"
+        assert "43 = 262,144 tokens asked for / (4 sequences × 1,536 tokens)" in text_of(app)
+        await press(pilot, "shift+tab")
+        assert isinstance(app.focused, KnobList)
+
+
+async def test_f_applies_the_fix_of_a_warning() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await choose(pilot, "balanced")
+        assert "f fixes" in text_of(app)
+        await press(pilot, "f")
+        assert value(app, "batch.total_batch_size") == 264_192
+        assert "total_batch_rounded" not in [warning.code for warning in plan_of(app).plan.warnings]
+
+
+async def test_a_plan_that_does_not_fit_says_so_first_and_f_makes_it_fit() -> None:
+    app = console()
+    async with app.run_test(size=MIDDLE) as pilot:
+        await choose(pilot, "balanced")
+        await at(pilot, "batch.device_batch_size")
+        await press(pilot, "enter", "1", "2", "8", "enter")
+        shown = app.screen.query_one(WarningBar).warning
+        assert shown is not None and shown.code == "does_not_fit" and "✗ does not fit" in text_of(app)
+        await press(pilot, "f")
+        assert plan_of(app).plan.memory.fits
+
+
+async def test_w_shows_one_warning_after_the_other_whole() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await choose(pilot, "balanced")
+        bar = app.screen.query_one(WarningBar)
+        first = bar.warning
+        await press(pilot, "w")
+        assert app.screen.query_one(Detail).border_title == "Warning"
+        if len(bar.warnings) > 1:
+            assert bar.warning is not first
+
+
+async def test_a_price_gives_the_cost() -> None:
+    app = console()
+    async with app.run_test(size=MIDDLE) as pilot:
+        await choose(pilot, "balanced")
+        await at(pilot, "runtime.price_per_hour")
+        await press(pilot, "enter", *"1.29", "enter")
+        cost = plan_of(app).plan.time.cost
+        assert cost is not None and f"{cost:,.2f}" in text_of(app)
+
+
+async def test_s_saves_a_preset_of_ones_own_that_the_command_line_knows(home: Path) -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await at(pilot, "model.depth")
+        await press(pilot, "right", "s")
+        assert isinstance(app.screen, TextDialog)
+        await press(pilot, *"balanced", "enter")
+        assert isinstance(app.screen, TextDialog)  # a shipped name is refused
+        app.screen.query_one(Input).value = ""
+        await press(pilot, *"mine", "enter")
+        assert value(app, "about.preset") == "mine" and plan_of(app).draft.edits == {}
+    saved = from_dict(tomllib.loads((home / "presets" / "mine.toml").read_text()))
+    assert saved.model.depth == 6 and saved.about.preset == "mine"
+
+
+async def test_capital_e_writes_the_complete_toml(tmp_path: Path) -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await press(pilot, "E", "enter")
+        config = plan_of(app).draft.config
+    assert from_dict(tomllib.loads((tmp_path / "quickstart.toml").read_text())) == config
+
+
+async def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await press(pilot, "E")
+        app.screen.query_one(Input).value = str(tmp_path / "no" / "such" / "x.toml")
+        await press(pilot, "enter")
+        assert isinstance(app.screen, TextDialog) and "does not exist" in text_of(app)
+
+
+async def test_a_broken_preset_of_ones_own_is_shown_as_broken(home: Path) -> None:
+    (home / "presets").mkdir()
+    (home / "presets" / "broken.toml").write_text("[model]\ndepht = 3\n")
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await press(pilot, "p", "end")
+        assert "cannot be used" in text_of(app) and "Did you mean model.depth" in text_of(app)
+        await press(pilot, "enter")
+        assert value(app, "about.preset") == "quickstart"
+
+
+async def test_lists_move_with_j_k_g_and_capital_g() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        knobs = app.screen.query_one(KnobList)
+        await press(pilot, "j", "j")
+        assert knobs.chosen == "model.depth"
+        await press(pilot, "k")
+        assert knobs.chosen == "gpu"
+        await press(pilot, "G")
+        assert knobs.chosen == list(KNOBS)[-1]
+        await press(pilot, "g")
+        assert knobs.chosen == "preset"
+
+
+async def test_a_large_terminal_shows_presets_and_gpus_beside_the_settings() -> None:
+    app = console()
+    async with app.run_test(size=LARGE) as pilot:
+        await press(pilot, "p", "down", "down", "down", "enter")
+        assert value(app, "about.preset") == "balanced"
+        await press(pilot, "d", "home", "enter")
+        assert value(app, "runtime.gpu") == "cpu"
