@@ -1,0 +1,201 @@
+"""Launch review: what it shows is what runs, it refuses with reasons, and Enter starts a real, detached run."""
+
+import asyncio
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+from console_home import console, use_home
+from snapshot import assert_snapshot, text_of
+from textual.widgets import Static
+
+from engine.plan.config import from_dict, from_toml, to_toml
+from engine.plan.gpus import by_id
+from engine.run.control import stop_run
+from engine.run.directory import RunDirectory, list_runs
+from tui.cli import build_parser
+from tui.commands.configuration import configuration
+from tui.planning.checks import NOTE, OK, REFUSE, checks
+from tui.planning.choices import Here
+from tui.planning.draft import Draft
+from tui.screens.monitor import MonitorScreen
+from tui.screens.plan import PlanScreen
+from tui.screens.review import NameField, ReviewScreen
+
+SIZES = [(80, 24), (120, 40)]
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    use_home(monkeypatch, tmp_path / "home")
+    monkeypatch.setattr("tui.screens.review.free_name", lambda stem: f"{stem}-20260131-1405")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+def review_of(app: object) -> ReviewScreen:
+    screen = app.screen  # type: ignore[attr-defined]
+    assert isinstance(screen, ReviewScreen)
+    return screen
+
+
+async def until(condition: object, what: str) -> None:
+    for _ in range(600):
+        if condition():  # type: ignore[operator]
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{what} did not come about")
+
+
+def shown(app: object, name: str) -> str:
+    return str(review_of(app).query_one(name, Static).content)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
+async def test_snapshot(size: tuple[int, int], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 500 * 2**30})())
+    monkeypatch.setattr("tui.screens.review.runs_home", lambda: Path("/home/you/nanosolo/runs"))
+    app = console()
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("L")
+        await pilot.pause()
+        assert_snapshot(app, f"review_{size[0]}x{size[1]}")
+
+
+async def test_the_command_shown_runs_the_configuration_that_is_written() -> None:
+    app = console()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("down", "down", "right", "L")
+        await pilot.pause()
+        line = shown(app, "#command")
+        words = shlex.split(line)
+        assert words[:3] == ["nanosolo", "--preset", "quickstart"] and "model.depth=6" in words
+        draft = review_of(app).draft
+        assert configuration(build_parser().parse_args(words[1:])).config == draft.config
+        await pilot.press("t")
+        assert shown(app, "#toml") + "\n" == to_toml(draft.config)
+        assert from_dict(from_toml(shown(app, "#toml"))) == draft.config
+        await pilot.press("t")
+        assert shown(app, "#toml") == "- model.depth = 4\n+ model.depth = 6"
+
+
+async def test_a_gpu_that_is_not_here_is_refused_with_the_ways_out(home: Path) -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("p", "end", "enter", "L")
+        await pilot.pause()
+        text = text_of(app)
+        assert "Cannot launch here" in text and "no NVIDIA GPU" in text and "E writes the TOML" in text
+        await pilot.press("enter")
+        await pilot.pause()
+        assert isinstance(app.screen, ReviewScreen) and list_runs() == []
+
+
+async def test_escape_goes_back_to_the_plan() -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("L")
+        review_of(app)
+        await pilot.press("escape")
+        assert isinstance(app.screen, PlanScreen)
+
+
+async def test_the_name_can_be_changed_and_a_taken_one_is_refused(home: Path) -> None:
+    (home / "runs" / "mine").mkdir(parents=True)
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("L", "n")
+        assert isinstance(app.focused, NameField)
+        app.screen.query_one(NameField).value = ""
+        await pilot.press(*"mine", "enter")
+        await pilot.pause()
+        assert "a run mine exists already" in text_of(app)
+        await pilot.press("n", "2", "escape")
+        await pilot.pause()
+        assert "--name mine2" in shown(app, "#command") and app.focused is None
+
+
+async def test_y_copies_the_command_to_a_file_as_well(home: Path) -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("L", "y")
+        assert (home / "command.sh").read_text() == shown(app, "#command") + "\n"
+        assert app.clipboard == shown(app, "#command")
+
+
+async def test_capital_e_exports_from_the_review(tmp_path: Path) -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("L", "E", "enter")
+        await pilot.pause()
+        review_of(app)
+    assert tomllib.loads((tmp_path / "quickstart.toml").read_text())["about"]["preset"] == "quickstart"
+
+
+async def test_the_keys_scroll_what_is_longer_than_the_screen() -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("L", "t")
+        await pilot.pause()
+        box = app.screen.query_one("#review")
+        await pilot.press("j", "down", "pagedown")
+        await pilot.pause()
+        below = box.scroll_y
+        await pilot.press("k")
+        await pilot.pause()
+        assert below > box.scroll_y > 0
+
+
+async def test_two_keys_launch_a_detached_run_and_open_its_monitor(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draft = Draft.from_preset("quickstart").edit({"pipeline.stages": ("data",)})
+    monkeypatch.setattr("tui.screens.plan.first_draft", lambda here: draft)
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("L", "enter")
+        await until(lambda: isinstance(app.screen, MonitorScreen), "the monitor")
+        run = RunDirectory(home / "runs" / "quickstart-20260131-1405")
+        assert app.watched is not None and app.watched.path == run.path
+        assert run.config_file.read_text() == to_toml(draft.config)
+        await pilot.press("1")
+        await pilot.pause()
+        assert isinstance(app.screen, PlanScreen)  # the review is gone
+    if run.is_running():
+        stop_run(run, now=True)
+    await until(lambda: not run.is_running(), "the end of the run")
+
+
+def levels(draft: Draft, here: Here, name: str = "x") -> dict[str, str]:
+    return {check.what: check.level for check in checks(draft.config, here.plan(draft.config), here, name)}
+
+
+def test_another_gpu_than_planned_is_a_note(home: Path) -> None:
+    draft = Draft.from_preset("balanced")
+    here = Here(by_id("a100-80gb"), by_id("a100-80gb"), {})
+    assert levels(draft, here)["device"] == NOTE
+    assert levels(draft.on_gpu("auto"), here)["device"] == OK
+
+
+def test_text_that_is_not_there_is_refused(home: Path, tmp_path: Path) -> None:
+    here = Here.look()
+    draft = Draft.from_preset("quickstart")
+    missing = draft.edit({"data.source": "local", "data.paths": (str(tmp_path / "no"),)})
+    assert levels(missing, here)["text"] == REFUSE
+    (tmp_path / "a.txt").write_text("text")
+    there = draft.edit({"data.source": "local", "data.paths": (str(tmp_path / "*.txt"),)})
+    assert levels(there, here)["text"] == OK
+
+
+@pytest.mark.parametrize("level", [REFUSE, NOTE, OK])
+def test_disk_that_is_too_full(level: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, draft = Here.look(), Draft.from_preset("quickstart")
+    plan = here.plan(draft.config)
+    free = {REFUSE: plan.disk.checkpoints - 1, NOTE: plan.disk_bytes - 1, OK: plan.disk_bytes}[level]
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free})())
+    assert levels(draft, here)["disk"] == level
+
+
+def test_a_home_that_cannot_be_written_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NANOSOLO_HOME", str(tmp_path / "file"))
+    assert levels(Draft.from_preset("quickstart"), Here.look())["disk"] == REFUSE
