@@ -5,7 +5,9 @@ import time
 from datetime import datetime
 from typing import Protocol
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from engine.errors import EXIT_CRASHED
 from engine.run import events, words
@@ -13,6 +15,7 @@ from engine.run.directory import RunDirectory
 from engine.run.events import AnyEvent, EventReader
 from engine.run.history import History
 from engine.run.verdict import progress_words, remaining_seconds
+from tui.progress_line import progress_line
 
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 2.0  # a runner that is gone may have written its last events a moment ago
@@ -44,8 +47,8 @@ def follow(run: RunDirectory, *, every: int = 10, as_json: bool = False, skip: i
                 seen += 1
                 if seen > skip:
                     printer.show(event)
-            if not running and seen > skip:
-                if history.ended is not None:
+            if not running:
+                if history.ended is not None and seen > skip:
                     return history.ended.exit_code
                 gone_since = gone_since or time.monotonic()
                 if time.monotonic() - gone_since > GRACE_SECONDS:
@@ -55,7 +58,11 @@ def follow(run: RunDirectory, *, every: int = 10, as_json: bool = False, skip: i
         return None
     finally:
         printer.close()
-    print(f"the runner of {run.name} is gone without a word. Go on with: nanosolo resume {run.name}", file=sys.stderr)
+    gone = "has not started yet" if history.started is None else "is gone without a word"
+    print(
+        f"the runner of {run.name} {gone}. Go on with: nanosolo resume {run.name}. Why: nanosolo logs {run.name}",
+        file=sys.stderr,
+    )
     return EXIT_CRASHED
 
 
@@ -88,7 +95,8 @@ class LinePrinter:
         match event:
             case events.Step():
                 if event.step % self._every == 0 or event.step in (1, event.steps):
-                    self._print(event, f"step {event.step}/{event.steps}  {step_figures(event, self._history)}")
+                    place = f"step {event.step:>{len(str(event.steps))}}/{event.steps}"
+                    self._print(event, "  ".join([place, *step_figures(event, self._history)]))
             case events.Progress():
                 share = PROGRESS_SHARES * event.done // event.total if event.total else self._share
                 if share != self._share:
@@ -112,51 +120,51 @@ class LivePrinter:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[figures]}"),
-            refresh_per_second=4,
-        )
-        self._task: TaskID | None = None
-        self._progress.start()
+        self._stage = ""
+        self._share: float | None = None
+        self._figures: list[str] = []
+        self._console = Console()
+        self._live = Live(console=self._console, get_renderable=self._line, refresh_per_second=4)
+        self._live.start()
 
     def show(self, event: AnyEvent) -> None:
         match event:
             case events.Step():
-                figures = f"{event.step}/{event.steps}  {step_figures(event, self._history)}"
+                figures = [f"{event.step}/{event.steps}", *step_figures(event, self._history)]
                 self._move(event.stage, event.step, event.steps, figures)
             case events.Progress():
-                self._move(event.stage, event.done, event.total, progress_words(self._history, event))
+                self._move(event.stage, event.done, event.total, [progress_words(self._history, event)])
             case events.StageStarted():
-                self._move(event.stage, 0, 0, "")
+                self._move(event.stage, 0, 0, ["started"])
             case _:
+                if isinstance(event, events.StageEnded | events.RunEnded):
+                    self._move("", 0, 0, [])
                 for line in event_lines(event):
-                    self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+                    self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        self._progress.stop()
+        self._live.stop()
 
-    def _move(self, stage: str, done: int, total: int, figures: str) -> None:
-        if self._task is None:
-            self._task = self._progress.add_task(stage, figures=figures)
-        self._progress.update(self._task, description=stage, completed=done, total=total or None, figures=figures)
+    def _move(self, stage: str, done: int, total: int, figures: list[str]) -> None:
+        self._stage, self._share, self._figures = stage, done / total if total else None, figures
+
+    def _line(self) -> Text:
+        width = self._console.width - 1  # some terminals wrap what ends in their last column
+        return Text(progress_line(self._stage, self._share, self._figures, width), no_wrap=True, overflow="crop")
 
 
-def step_figures(event: events.Step, history: History) -> str:
-    """Loss, speed, MFU, memory and the time left, as one line."""
-    parts = [
-        f"loss {'nan' if event.loss is None else f'{event.loss:.4f}'}",
-        f"{words.count(event.tokens_per_second)} tok/s",
-    ]
+def step_figures(event: events.Step, history: History) -> list[str]:
+    """Loss, the time left, speed, MFU and memory, in the order of their weight."""
+    parts = [f"loss {'nan' if event.loss is None else f'{event.loss:.4f}'}"]
+    left = remaining_seconds(history)
+    if left is not None and event.step < event.steps:
+        parts.append(f"{words.duration(left)} left")
+    parts.append(f"{words.count(event.tokens_per_second)} tok/s")
     if event.mfu is not None:
         parts.append(f"MFU {words.percent(event.mfu)}")
     if event.peak_memory is not None:
         parts.append(words.size(event.peak_memory))
-    left = remaining_seconds(history)
-    if left is not None:
-        parts.append(f"{words.duration(left)} left")
-    return "  ".join(parts)
+    return parts
 
 
 def event_lines(event: AnyEvent) -> list[str]:
@@ -183,6 +191,8 @@ def event_lines(event: AnyEvent) -> list[str]:
             return [f"step {event.step}  out of memory in {event.phase}: {event.action}"]
         case events.Diverged():
             return [f"step {event.step}  diverged: {event.what}; {event.action}"]
+        case events.Warning():
+            return [f"step {event.step}  warning: {event.message}"]
         case events.Advice():
             return [f"advice: {event.message}"]
         case events.RunEnded():

@@ -5,14 +5,16 @@ from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError
 from engine.evaluate.evaluator import Evaluator
 from engine.run.stage import StageContext
-from engine.train.checkpoint import latest_checkpoint, load_model, read_state
+from engine.train.checkpoint import load_model, read_state, warning_of, whole_checkpoint
 from engine.train.device import prepare_device
 
 
 def evaluate(context: StageContext) -> None:
     """Emit validation and training bits per byte and a sample for each prompt, of the newest checkpoint."""
     device = prepare_device(context.config)
-    newest = latest_checkpoint(context.run.checkpoints("pretrain"))
+    newest = whole_checkpoint(
+        context.run.checkpoints("pretrain"), lambda step, what: context.emit(warning_of(context.stage, step, what))
+    )
     if newest is None:
         raise NanosoloError(f"run {context.run.name} has no checkpoint to evaluate. Add pretrain to pipeline.stages.")
     step = read_state(newest).step

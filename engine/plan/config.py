@@ -122,6 +122,8 @@ class CheckpointConfig(Section, frozen=True, kw_only=True):
 
     every_steps: Whole = 500  # 0: only at the end
     keep_last: Count = 2
+    keep_every_steps: Whole = 0  # after each of these steps there is one that is never removed; 0: none
+    keep_best: bool = False  # also the one with the best validation, of those evaluated at their step
 
 
 class RuntimeConfig(Section, frozen=True, kw_only=True):
@@ -131,6 +133,9 @@ class RuntimeConfig(Section, frozen=True, kw_only=True):
     device: Literal["auto", "cuda", "cpu"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"  # auto: on for CUDA, off for the CPU
     on_oom: Literal["adapt", "stop"] = "adapt"  # adapt: halve the micro-batch and replay it
+    on_divergence: Literal["stop", "rewind"] = "stop"  # rewind: back to the last checkpoint, past the data since
+    on_spike: Literal["warn", "skip"] = "warn"  # a loss > 6 sigma above the last 128; skip: leave its update out
+    preempt_file: str | None = None  # its appearance means the same as SIGTERM, like `preempt` in the run's directory
     threads: Count | None = None  # CPU threads of torch; none: its own choice
     seed: Whole = 42
     price_per_hour: Rate | None = None  # what the machine costs, in any currency
@@ -319,6 +324,9 @@ def _check_together(config: RunConfig) -> None:
         raise UsageError(
             f"budget.steps = {config.budget.steps} and budget.tokens = {config.budget.tokens}: give one of the two."
         )
+    notice = config.runtime.preempt_file
+    if notice is not None and not notice.startswith("/"):
+        raise UsageError(f'runtime.preempt_file = "{notice}": expected an absolute path.')
     if config.data.source == "local" and not config.data.paths:
         raise UsageError('data.paths = []: data.source = "local" needs at least one folder, file or glob of text.')
     if len(set(config.pipeline.stages)) != len(config.pipeline.stages):

@@ -29,6 +29,7 @@ from engine.run.events import (
     StageStarted,
     Step,
     System,
+    Warning,
 )
 from engine.run.machine import MachineColumns
 
@@ -150,6 +151,7 @@ class History:
         self.advice: list[Advice] = []
         self.out_of_memory: list[OutOfMemory] = []
         self.diverged: list[Diverged] = []
+        self.warnings: list[Warning] = []
         self.system: System | None = None
         self.machine = MachineColumns()
         self.last_time: float | None = None
@@ -203,6 +205,8 @@ class History:
                 self.out_of_memory.append(event)
             case Diverged():
                 self.diverged.append(event)
+            case Warning():
+                self.warnings.append(event)
 
     def apply_all(self, events: Iterable[AnyEvent]) -> None:
         """Take in many events: the same as `apply` for each, several times as fast."""

@@ -3,7 +3,6 @@
 import gc
 import time
 from collections.abc import Sequence
-from typing import NoReturn
 
 import torch
 
@@ -11,11 +10,12 @@ from engine.data.loader import Loader
 from engine.data.stages import tokens_of
 from engine.data.tokenizer import Tokenizer
 from engine.errors import EXIT_DIVERGED, NanosoloError
-from engine.evaluate.evaluator import Evaluator
+from engine.evaluate.evaluator import Evaluator, Interrupted
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
 from engine.optim.schedule import learning_rate_scale, muon_momentum
 from engine.plan.batch import grad_accum_steps
+from engine.plan.memory import resolve_checkpointing
 from engine.plan.plan import training_steps, uses_compile
 from engine.plan.shape import shape_of
 from engine.run import events
@@ -23,25 +23,32 @@ from engine.run.directory import RunDirectory
 from engine.run.hardware import detect, detect_cpu
 from engine.run.history import read_history
 from engine.run.stage import StageContext, Stopped
-from engine.train import checkpoint as checkpoints
+from engine.train import resume
 from engine.train.checkpoint import TrainingState
 from engine.train.device import device_name, peak_memory, prepare_device
-from engine.train.step import NotFinite, StepRunner
+from engine.train.preemption import forget_notice, preemption_notice
+from engine.train.rewind import MOST_REWINDS, Rewind, add_rewind, attempts_from, read_rewinds
+from engine.train.saver import Saver
+from engine.train.spikes import find_spike, remember
+from engine.train.step import NotFinite, StepResult, StepRunner
 
 STAGE = "pretrain"
 
 
 class Diverged(NanosoloError):
-    """Loss or gradient is no longer a number."""
+    """Loss, gradient or weights are no longer numbers."""
 
     exit_code = EXIT_DIVERGED
 
 
 def pretrain(context: StageContext) -> None:
-    """Train to the last planned step, from the newest checkpoint if there is one.
+    """Train to the last planned step, from the newest checkpoint that is whole, if there is one.
 
-    Raises Stopped (after a checkpoint), Diverged, or OutOfMemory.
+    Raises Stopped (after a checkpoint), Diverged, OutOfMemory, or NanosoloError when nothing can be saved.
     """
+    # from here on a signal only sets a flag: raised anywhere, it could pass for a fault of what it interrupts
+    context.stops_at_boundary = True
+    forget_notice(context.run)  # of an earlier time; there is nothing to save yet
     Pretraining(context, prepare_device(context.config)).run()
 
 
@@ -61,16 +68,20 @@ class Pretraining:
 
         self.tokens = tokens_of(context)
         self.tokenizer = load_tokenizer(context.run, self.tokens.index.tokenizer)
-        self.model = GPT(self.shape, config.batch.activation_checkpointing, device)
-        self.optimizer = Optimizer(self.model, config.optim, self.shape.width)
-        self.state = self._restore()
-        self.history = read_history(context.run.events_file)
         compiled = uses_compile(config, gpu)
+        self.model = GPT(self.shape, resolve_checkpointing(self.shape, config.batch, gpu, compiled), device)
+        self.optimizer = Optimizer(self.model, config.optim, self.shape.width)
+        self.state = resume.restore(context, self.model, self.optimizer, self.shape)
+        self.history = read_history(context.run.events_file)
+        self.saver = Saver(context, self.model, self.optimizer, self.state.step, self.history)
         trunk = torch.compile(self.model.trunk, dynamic=False) if compiled else self.model.trunk
         self.stepper = StepRunner(
             self.model, trunk, self.optimizer, config, STAGE, context.emit, self.state.micro_splits
         )
-        self.evaluator = Evaluator(context, self.model, trunk, self.tokenizer, self.tokens)
+        self.evaluator = Evaluator(
+            context, self.model, trunk, self.tokenizer, self.tokens, lambda: self._stop_reason() is not None
+        )
+        self.warm = False  # whether this process has done a step
         context.emit(
             events.Device(
                 stage=STAGE,
@@ -85,16 +96,30 @@ class Pretraining:
 
     def run(self) -> None:
         """Steps until the last, or until asked to stop."""
-        self.context.stops_at_boundary = True
-        with self._loader() as loader:
-            self._judge_if_due()
+        with self.saver:
             while self.state.step < self.steps:
-                self._step(loader)
-                # the checkpoint comes first: an evaluation that fails then costs nothing
-                if self._checkpoint_is_due():
-                    self._save()
-                self._stop_if_asked()
-                self._judge_if_due()
+                try:
+                    with self._loader() as loader:
+                        self._train(loader)
+                except NotFinite as problem:
+                    self._diverged(problem)
+            self._judge_if_due()
+
+    def _train(self, loader: Loader) -> None:
+        self._stop_if_asked()
+        self._judge_if_due()
+        while self.state.step < self.steps:
+            self._step(loader)
+            self.saver.look()
+            # the checkpoint comes first: an evaluation that fails then costs nothing
+            if self.state.step == self.steps:
+                self._require_finite_weights()
+                self.saver.finish(self.state)
+            elif self.saver.is_due(self.state.step):
+                self._require_finite_weights()
+                self.saver.begin(self.state)
+            self._stop_if_asked()
+            self._judge_if_due()
 
     def _loader(self) -> Loader:
         return Loader(
@@ -109,44 +134,42 @@ class Pretraining:
             self.device,
         )
 
-    def _restore(self) -> TrainingState:
-        newest = checkpoints.latest_checkpoint(self.folder)
-        self.saved_step = 0
-        if newest is None:
-            self.model.init_weights(self.config.runtime.seed)
-            return checkpoints.first_state(self.shape)
-        state = checkpoints.read_state(newest)
-        if state.shape != self.shape:
-            raise NanosoloError(f"the checkpoint {newest} is of another model. Resume with its own run.toml.")
-        checkpoints.load_weights(newest, self.model)
-        checkpoints.load_optimizer(newest, self.optimizer)
-        self.saved_step = state.step
-        self.context.emit(events.Resumed(stage=STAGE, step=state.step, path=str(newest)))
-        return state
-
     def _step(self, loader: Loader) -> None:
         step = self.state.step + 1
         scale, momentum = self._rates()
         began = time.perf_counter()
-        try:
-            result = self.stepper.run(loader, step, scale, momentum)
-        except NotFinite as problem:
-            self._diverged(step, str(problem))
+        result = self.stepper.run(loader, step, scale, momentum, self._is_acceptable)
         seconds = time.perf_counter() - began
-        first = self.state.step == self.saved_step
         self.state = TrainingState(
-            format=checkpoints.FORMAT,
             step=step,
             tokens=self.state.tokens + result.tokens,
             loader=result.loader,
             micro_splits=self.stepper.splits,
+            losses=remember(self.state.losses, result.loss),
             shape=self.shape,
         )
+        self._tell(result, scale, seconds)
+        if not self.warm:
+            self.warm = True
+            gc.collect()
+            gc.freeze()  # what lives after the first step lives to the end: do not walk it again
+
+    def _is_acceptable(self, step: int, loss: float) -> bool:
+        """Whether to update the weights after a step of this loss; a spike is told of."""
+        spike = find_spike(self.state.losses, loss)
+        if spike is None:
+            return True
+        skips = self.config.runtime.on_spike == "skip"
+        message = f"{spike}; {'its update is left out' if skips else 'training goes on'}"
+        self.context.emit(events.Warning(stage=STAGE, step=step, code="spike", message=message))
+        return not skips
+
+    def _tell(self, result: StepResult, scale: float, seconds: float) -> None:
         rate = result.tokens / seconds
         self.context.emit(
             events.Step(
                 stage=STAGE,
-                step=step,
+                step=self.state.step,
                 steps=self.steps,
                 tokens=self.state.tokens,
                 loss=result.loss,
@@ -160,9 +183,6 @@ class Pretraining:
                 epoch=result.loader.epoch,
             )
         )
-        if first:
-            gc.collect()
-            gc.freeze()  # what lives after the first step lives to the end: do not walk it again
 
     def _rates(self) -> tuple[float, float]:
         """(learning rate scale, Muon's momentum) of the next step."""
@@ -173,45 +193,67 @@ class Pretraining:
         momentum = muon_momentum(step, optim.muon_momentum_start, optim.muon_momentum, optim.muon_momentum_warmup_steps)
         return scale, momentum
 
-    def _diverged(self, step: int, what: str) -> NoReturn:
-        action = "stopped before the update; the weights are those of the step before"
-        self.context.emit(events.Diverged(stage=STAGE, step=step, what=what, action=action))
-        raise Diverged(
-            f"diverged at step {step}: {what}. The weights were not updated. Lower optim.matrix_lr and "
-            f"optim.embedding_lr in {self.context.run.config_file}, then resume from step {self.saved_step}."
-        )
+    def _require_finite_weights(self) -> None:
+        """A step can be finite and its update not: such weights are no way back."""
+        if not self.saver.weights_are_finite():
+            raise NotFinite("weights are not finite after the update", self.state.step, self.state.loader)
 
-    def _checkpoint_is_due(self) -> bool:
-        every = self.config.checkpoint.every_steps
-        return (
-            self.state.step == self.steps
-            or self.context.checkpoint_asked
-            or (every > 0 and self.state.step % every == 0)
-        )
-
-    def _save(self) -> None:
-        self.context.checkpoint_asked = False
-        saved = checkpoints.save_checkpoint(
-            self.folder, self.model, self.optimizer, self.state, self.config.checkpoint.keep_last
-        )
-        self.saved_step = self.state.step
-        path = str(saved.path.relative_to(self.context.run.path))
+    def _diverged(self, problem: NotFinite) -> None:
+        """Go back to the last checkpoint with the data beyond it left out, or stop. Raises Diverged."""
+        self.saver.settle()
+        step, back = problem.step, self.saver.step
+        rewinds = self.config.runtime.on_divergence == "rewind"
+        tried = attempts_from(read_rewinds(self.folder), back)
+        goes_on = rewinds and tried < MOST_REWINDS
+        if goes_on:
+            action = f"going back to step {back} and on with the data after step {step}"
+        else:
+            action = f"stopped; the checkpoint of step {back} is the way back"
+        place = self.state.loader
         self.context.emit(
-            events.Checkpoint(stage=STAGE, step=self.state.step, path=path, bytes=saved.bytes, seconds=saved.seconds)
+            events.Diverged(stage=STAGE, step=step, what=str(problem), action=action, epoch=place.epoch, row=place.row)
         )
+        if not goes_on:
+            again = f" It was rewound {tried} times from there." if tried else ""
+            raise Diverged(
+                f"diverged at step {step}: {problem}.{again} Lower optim.matrix_lr and optim.embedding_lr in "
+                f"{self.context.run.config_file}, then resume from step {back}."
+            )
+        add_rewind(self.folder, Rewind(step=back, at_step=step, loader=problem.loader))
+        self.state = resume.restore(self.context, self.model, self.optimizer, self.shape)
+        self.saver.step = self.state.step
+        self.history = read_history(self.context.run.events_file)
+        self.stepper.splits = self.state.micro_splits
+
+    def _stop_reason(self) -> str | None:
+        """Why to stop; None to go on."""
+        notice = preemption_notice(self.context.run, self.config)
+        if notice is not None:
+            self.context.stop_asked = True
+            return f"stopped because {notice} appeared"
+        return "stopped as asked" if self.context.stop_asked else None
 
     def _stop_if_asked(self) -> None:
-        if not self.context.stop_asked:
+        reason = self._stop_reason()
+        if reason is None:
             return
-        if self.saved_step != self.state.step:
-            self._save()
-        raise Stopped(f"stopped after step {self.state.step} of {self.steps}; a checkpoint was written")
+        if self.saver.step != self.state.step:
+            self._require_finite_weights()
+        self.saver.finish(self.state)
+        forget_notice(self.context.run)
+        raise Stopped(f"{reason} after step {self.state.step} of {self.steps}; resume goes on from there")
 
     def _judge_if_due(self) -> None:
         """Evaluate and sample where this step is due for it, and it was not done before a resume."""
         step, settings = self.state.step, self.config.evaluate
         if self._is_due(settings.every_steps) and not _has(self.history.evaluations, step):
-            self.evaluator.validation(step)
+            try:
+                value = self.evaluator.validation(step)
+            except Interrupted:  # what is left out here is done first after a resume
+                self._stop_if_asked()
+                return
+            if value is not None:
+                self.saver.evaluated(step, value)
         if step > 0 and self._is_due(settings.sample_every_steps) and not _has(self.history.samples, step):
             self.evaluator.sample(step)
 

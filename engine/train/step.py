@@ -28,10 +28,11 @@ class OutOfMemory(NanosoloError):
 
 
 class NotFinite(Exception):
-    """Loss or gradient norm is not a number; the weights are as they were before the step."""
+    """Loss, gradient norm or weights are not numbers at `step`."""
 
-    def __init__(self, what: str, loader: LoaderState) -> None:
+    def __init__(self, what: str, step: int, loader: LoaderState) -> None:
         super().__init__(what)
+        self.step = step
         self.loader = loader  # where the step's data ends
 
 
@@ -70,8 +71,16 @@ class StepRunner:
         self._accumulation = grad_accum_steps(config)
         self._tokens = tokens_per_step(config)
 
-    def run(self, loader: Iterator[Batch], step: int, learning_rate_scale: float, momentum: float) -> StepResult:
-        """Do step number `step` (from 1) on the next batches.
+    def run(
+        self,
+        loader: Iterator[Batch],
+        step: int,
+        learning_rate_scale: float,
+        momentum: float,
+        is_acceptable: Callable[[int, float], bool],
+    ) -> StepResult:
+        """Do step number `step` (from 1) on the next batches. The update is left out where `is_acceptable`, given step
+        and loss, says no.
 
         Raises NotFinite before the weights are touched, OutOfMemory when the batch cannot be cut further.
         """
@@ -96,8 +105,11 @@ class StepRunner:
         loss = loss_sum / self._tokens
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             self._optimizer.zero_grad()
-            raise NotFinite(f"loss {loss:g}, gradient norm {grad_norm:g}", batches.state)
-        self._update(step, learning_rate_scale, momentum)
+            raise NotFinite(f"loss {loss:g}, gradient norm {grad_norm:g}", step, batches.state)
+        if is_acceptable(step, loss):
+            self._update(step, learning_rate_scale, momentum)
+        else:
+            self._optimizer.zero_grad()
         return StepResult(loss, grad_norm, self._tokens, batches.state, batches.seconds)
 
     def _accumulate(self, batches: "_Replayable") -> tuple[Tensor, Tensor]:

@@ -1,0 +1,77 @@
+"""The manifest of a checkpoint: size and fingerprint of each file, so that damage is seen before it is loaded."""
+
+from pathlib import Path
+
+import msgspec
+import xxhash
+
+from engine.errors import NanosoloError
+from engine.files import write_atomically
+
+FORMAT = 2
+MANIFEST_FILE = "manifest.json"
+_PIECE = 16 * 2**20  # bytes read at a time
+
+
+class Damaged(NanosoloError):
+    """A checkpoint is not what was written."""
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """What a file must be."""
+
+    bytes: int
+    hash: str  # XXH3, 128 bits, in hexadecimal: for a disk's mistakes, not against someone who means harm
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The contents of manifest.json."""
+
+    format: int
+    files: dict[str, FileEntry]
+
+
+def fingerprint() -> xxhash.xxh3_128:
+    """A hash to feed with `update`; reads 4 GiB a second and more on one core, several times as fast as SHA-256."""
+    return xxhash.xxh3_128()
+
+
+def write_manifest(folder: Path, files: dict[str, FileEntry]) -> None:
+    """Write the manifest of `folder`. It comes last: where it is, the rest is whole. Raises NanosoloError."""
+    content = msgspec.json.encode(Manifest(FORMAT, files))
+    write_atomically(folder / MANIFEST_FILE, msgspec.json.format(content, indent=1) + b"\n")
+
+
+def verify(folder: Path) -> None:
+    """Read every file of a checkpoint against its manifest. Raises Damaged naming the first that differs."""
+    path = folder / MANIFEST_FILE
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except OSError as error:
+        raise Damaged(f"{path}: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Damaged(f"{path} is not a manifest") from None
+    if manifest.format != FORMAT:
+        raise Damaged(f"{path} has format {manifest.format}; this version reads {FORMAT}")
+    for name, entry in manifest.files.items():
+        if "/" in name or name in ("", ".", ".."):
+            raise Damaged(f"{path} names a file outside: {name!r}")
+        found = measure(folder / name)
+        if found.bytes != entry.bytes:
+            raise Damaged(f"{folder / name} has {found.bytes:,} bytes, not {entry.bytes:,}")
+        if found.hash != entry.hash:
+            raise Damaged(f"{folder / name} is not what was written: its fingerprint differs")
+
+
+def measure(path: Path) -> FileEntry:
+    """Size and fingerprint of a file. Raises Damaged when it cannot be read."""
+    digest = fingerprint()
+    size = 0
+    try:
+        with path.open("rb", buffering=0) as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+                size += len(piece)
+    except OSError as error:
+        raise Damaged(f"{path}: {error.strerror}") from None
+    return FileEntry(size, digest.hexdigest())

@@ -1,0 +1,20 @@
+"""The notice that the machine is about to be taken away: a file that a cloud's script, or anyone, touches."""
+
+from pathlib import Path
+
+from engine.plan.config import RunConfig
+from engine.run.directory import RunDirectory
+
+
+def preemption_notice(run: RunDirectory, config: RunConfig) -> Path | None:
+    """The file that says so, `preempt` in the run's directory or the configured one; None without notice."""
+    named = config.runtime.preempt_file
+    for path in (run.preempt_file, *([Path(named)] if named else [])):
+        if path.exists():
+            return path
+    return None
+
+
+def forget_notice(run: RunDirectory) -> None:
+    """Remove the run's own notice, so that a resume goes on. One that was configured is its owner's to remove."""
+    run.preempt_file.unlink(missing_ok=True)

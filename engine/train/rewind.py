@@ -1,0 +1,52 @@
+"""Rewinds after a divergence: which data to leave out on the way on from a checkpoint, kept on disk."""
+
+from pathlib import Path
+
+import msgspec
+
+from engine.data.loader import LoaderState
+from engine.errors import NanosoloError
+from engine.files import write_atomically
+
+MOST_REWINDS = 3  # from one checkpoint: it is not the data then
+REWINDS_FILE = "rewinds.json"
+
+
+class Rewind(msgspec.Struct, frozen=True, kw_only=True):
+    """After the checkpoint of `step`, data goes on at `loader`: what lay between led to the divergence at `at_step`."""
+
+    step: int
+    at_step: int
+    loader: LoaderState
+
+
+def read_rewinds(folder: Path) -> list[Rewind]:
+    """All rewinds of a stage, oldest first. Raises NanosoloError when the file is damaged."""
+    path = folder / REWINDS_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[Rewind])
+    except FileNotFoundError:
+        return []
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NanosoloError(
+            f"cannot read {path}: {error}. Remove it to go over the data that diverged once more."
+        ) from None
+
+
+def add_rewind(folder: Path, rewind: Rewind) -> None:
+    """Put one on record. Raises NanosoloError."""
+    write_atomically(folder / REWINDS_FILE, msgspec.json.encode([*read_rewinds(folder), rewind]))
+
+
+def position_after(rewinds: list[Rewind], step: int, loader: LoaderState) -> LoaderState:
+    """Where data goes on from the checkpoint of `step` that was written at `loader`.
+
+    A checkpoint of the same step that was written after a rewind is beyond what the rewind left out already.
+    """
+    places = [loader, *(rewind.loader for rewind in rewinds if rewind.step == step)]
+    return max(places, key=lambda place: (place.epoch, place.row))
+
+
+def attempts_from(rewinds: list[Rewind], step: int) -> int:
+    """How often training went back to the checkpoint of `step`."""
+    return sum(rewind.step == step for rewind in rewinds)

@@ -1,0 +1,97 @@
+"""Writes checkpoints in a thread, from a copy in host memory, while training goes on."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import torch
+from torch import Tensor
+
+from engine.errors import NanosoloError
+from engine.model.gpt import GPT
+from engine.optim.optimizer import Optimizer
+from engine.run.hardware import memory_limit
+from engine.train.checkpoint import (
+    MODEL_FILE,
+    OPTIMIZER_FILE,
+    SavedCheckpoint,
+    TrainingState,
+    write_checkpoint,
+)
+
+Tensors = dict[str, dict[str, Tensor]]  # file name -> tensors by name
+
+
+class Written(NamedTuple):
+    """How a write ended."""
+
+    step: int
+    saved: SavedCheckpoint | None  # None: it failed
+    problem: NanosoloError | None
+
+
+class CheckpointWriter:
+    """One write at a time. The copy is made before the next optimizer step, so what is written is of one step."""
+
+    def __init__(self, folder: Path, model: GPT, optimizer: Optimizer, before: Callable[[], None]) -> None:
+        """`before`: called in the thread before a checkpoint gets its name; see `write_checkpoint`."""
+        self._folder = folder
+        self._before = before
+        self._source: Tensors = {MODEL_FILE: model.state_dict(), OPTIMIZER_FILE: optimizer.state_tensors()}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._copy = self._pool.submit(_host_twins, self._source)  # fetching fresh memory takes longer than the copy
+        self._future: Future[SavedCheckpoint] | None = None
+        self._step = 0
+
+    def start(self, state: TrainingState) -> None:
+        """Copy the weights and write them behind training's back. Nothing may be under way."""
+        assert self._future is None
+        copied = self._fill_copy()
+        self._step = state.step
+        self._future = self._pool.submit(write_checkpoint, self._folder, copied or self._source, state, self._before)
+        if copied is None:
+            self._future.exception()  # the weights themselves are written: training waits for the disk
+
+    def poll(self) -> Written | None:
+        """How the write ended, once; None while it goes on or when there is none."""
+        return self.wait() if self._future is not None and self._future.done() else None
+
+    def wait(self) -> Written | None:
+        """Like `poll`, when it has ended."""
+        if self._future is None:
+            return None
+        future, self._future = self._future, None
+        try:
+            return Written(self._step, future.result(), None)
+        except NanosoloError as error:
+            return Written(self._step, None, error)
+
+    def close(self) -> None:
+        """Let a write that is under way come to its end."""
+        self._pool.shutdown(wait=True)
+
+    def _fill_copy(self) -> Tensors | None:
+        """The tensors as they are now, in host memory; None where there was no room for a copy."""
+        copy = self._copy.result()
+        if copy is None:
+            return None
+        for file, group in self._source.items():
+            for name, tensor in group.items():
+                copy[file][name].copy_(tensor, non_blocking=True)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return copy
+
+
+def _host_twins(source: Tensors) -> Tensors | None:
+    """Memory for a copy, pinned for CUDA, which then copies at the bus' speed. None unless the host has twice that."""
+    needed = sum(tensor.nbytes for group in source.values() for tensor in group.values())
+    if 2 * needed > min(psutil.virtual_memory().available, memory_limit()):
+        return None
+    return {file: {name: _host_twin(tensor) for name, tensor in group.items()} for file, group in source.items()}
+
+
+def _host_twin(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda).zero_()

@@ -1,0 +1,21 @@
+"""One tokenised corpus for all tests of training, and one run that nothing disturbed."""
+
+from pathlib import Path
+
+import pytest
+import tiny_run
+
+from engine.run.directory import RunDirectory
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> tiny_run.Base:
+    return tiny_run.Base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(base: tiny_run.Base, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    run = base.run(tmp_path_factory.mktemp("undisturbed") / "run")
+    done = tiny_run.train(run)
+    assert done.returncode == 0, done.stderr
+    return run
