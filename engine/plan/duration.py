@@ -1,26 +1,35 @@
 """How long a run takes: throughput, hours, energy and cost, each with the basis it rests on."""
 
-from bisect import bisect_left
-
 import msgspec
 
+from engine.plan import work
+from engine.plan.batch import grad_accum_steps, tokens_per_step
 from engine.plan.config import RunConfig
-from engine.plan.gpus import Gpu
-from engine.plan.shape import Shape
+from engine.plan.gpus import Gpu, by_id
+from engine.plan.memory import resolve_checkpointing
+from engine.plan.roofline import seconds
+from engine.plan.shape import Shape, shape_of
 
-# Model FLOPs utilisation (nanochat's FLOPs, of 312e12) of a warm, compiled A100-SXM4-80GB with large micro-batches, by
-# width. Mids of what was published for depths 12 to 24 (docs/time.md); the ends are extrapolated.
-UTILISATION_BY_WIDTH = ((128, 0.10), (256, 0.25), (512, 0.44), (768, 0.58), (1024, 0.60), (1280, 0.66), (1536, 0.68))
-# Tokens of a micro-batch at which a width-768 model reaches half of that: 12k tokens give 0.86 of what 48k give.
-HALF_TOKENS_AT_768 = 2_800
-EAGER = 0.5  # throughput without torch.compile, relative
-BLOCK_CHECKPOINTING = 0.78  # throughput when every block is computed twice: 20-25 % less
-FORWARD_SHARE = 1 / 3  # of a training token's FLOPs, for a token that is only evaluated
-CPU_UTILISATION = 0.45  # of the float32 matmul peak, measured on two AVX2 cores at depth 4
 COMPILE_SECONDS = 60.0  # first step: 17-80 s
 DISK_BYTES_PER_SECOND = 1e9  # writing a checkpoint
-HOST_SPREAD = 0.10  # hosts with the same card differ by this much
-WALL_OVER_TRAIN = 0.08  # the wall clock's excess that no term names: 5-10 %
+UNNAMED = (
+    0.03  # of all that is named: waiting for data, events, the host. Wall clock over train time is 5-10 % with all
+)
+
+# The range around the likeliest figure, as (faster, slower) shares of it.
+HOSTS = (0.10, 0.20)  # hosts with the same card differ by 10 %, and what goes wrong makes a run slower, not faster
+OTHER_CARDS = (0.25, 0.50)  # cards for which few figures were published
+EAGER = (0.15, 0.60)  # nobody published an uncompiled run; others' programs run at half speed then
+MEASURED = (0.05, 0.10)  # this machine has run nearly this
+MEASURED_ELSEWHERE = (0.10, 0.20)  # this machine has run something else
+
+
+class Correction(msgspec.Struct, frozen=True, kw_only=True):
+    """What measurements on the same device say of a prediction."""
+
+    factor: float  # measured over predicted
+    close: bool  # whether what was measured is nearly what is predicted
+    basis: str
 
 
 class Duration(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,96 +38,142 @@ class Duration(msgspec.Struct, frozen=True, kw_only=True):
     low_hours: float | None
     hours: float | None
     high_hours: float | None
-    tokens_per_second: float | None
+    tokens_per_second: float | None  # while training, with the optimizer step
     mfu: float | None  # share of the device's peak, nanochat's FLOPs
     step_seconds: float | None
-    parts: dict[str, float]  # seconds: training, evaluation, checkpoints, compile
+    parts: dict[str, float]  # seconds of each, which add up to `hours`
     energy_kwh: float | None
     cost: float | None  # in the currency of runtime.price_per_hour
     basis: str
 
 
-def utilisation(
-    shape: Shape, tokens_per_micro_batch: int, gpu: Gpu, compiled: bool, block_checkpointing: bool
-) -> float:
-    """Predicted share of the device's peak FLOP/s."""
-    recompute = BLOCK_CHECKPOINTING if block_checkpointing else 1.0
-    if not gpu.is_cuda:
-        return CPU_UTILISATION * recompute
-    half = HALF_TOKENS_AT_768 * 768 / shape.width
-    fill = tokens_per_micro_batch / (tokens_per_micro_batch + half)
-    reached = _interpolate(UTILISATION_BY_WIDTH, shape.width) * fill * gpu.speed * recompute
-    return min(0.87, reached * (1.0 if compiled else EAGER))  # 0.87: the best matmul measured on an A100
-
-
 def estimate(
     config: RunConfig,
-    shape: Shape,
     gpu: Gpu,
     *,
     compiled: bool,
-    tokens: int,
-    total_batch_size: int,
+    steps: int,
     checkpoint_bytes: int,
+    correction: Correction | None = None,
 ) -> Duration:
-    """Predict a pretraining run of `tokens` tokens in steps of `total_batch_size`."""
-    if gpu.peak_flops <= 0:
-        return Duration(
-            low_hours=None,
-            hours=None,
-            high_hours=None,
-            tokens_per_second=None,
-            mfu=None,
-            step_seconds=None,
-            parts={},
-            energy_kwh=None,
-            cost=None,
-            basis=f"no figure for {gpu.name}: its peak is not in the catalogue",
-        )
-    micro = config.batch.device_batch_size * shape.max_seq_len
-    mfu = utilisation(shape, micro, gpu, compiled, config.batch.activation_checkpointing == "block")
-    rate = mfu * gpu.peak_flops / shape.flops_per_token
-    steps = tokens // total_batch_size
-    evaluations = 1 + (steps // config.evaluate.every_steps if config.evaluate.every_steps else 0)
-    checkpoints = 1 + (steps // config.checkpoint.every_steps if config.checkpoint.every_steps else 0)
+    """Predict a pretraining run of `steps` steps, corrected by what was measured on this device."""
+    if gpu.peak_flops <= 0 and correction is None:
+        return _unknown(gpu)
+    shape, per_step = shape_of(config), tokens_per_step(config)
+    scale = 1 / correction.factor if correction else 1.0
+    of_step = step_parts(config, gpu, compiled)
+    training, optimizer = scale * of_step["training"], scale * of_step["optimizer"]
+    step_seconds = training + optimizer
+    evaluations, samples, checkpoints = (
+        1 + _times(steps, config.evaluate.every_steps) if config.evaluate.every_steps else 2,
+        _times(steps, config.evaluate.sample_every_steps) or 1,
+        _times(steps, config.checkpoint.every_steps) or 1,
+    )
     parts = {
-        "training": tokens / rate,
-        "evaluation": evaluations * config.evaluate.tokens * FORWARD_SHARE / rate,
+        "training": steps * training,
+        "optimizer": steps * optimizer,
+        "evaluation": evaluations
+        * config.evaluate.tokens
+        * scale
+        * evaluation_seconds_per_token(config, gpu, compiled),
+        "samples": samples * len(config.evaluate.prompts) * config.evaluate.sample_tokens * scale * _draw(shape, gpu),
         "checkpoints": checkpoints * checkpoint_bytes / DISK_BYTES_PER_SECOND,
         "compile": COMPILE_SECONDS if compiled else 0.0,
     }
-    seconds = sum(parts.values()) * (1 + WALL_OVER_TRAIN)
-    hours = seconds / 3600
-    spread = HOST_SPREAD if gpu.id.startswith(("a100", "a800")) else 2.5 * HOST_SPREAD
+    parts["other"] = UNNAMED * sum(parts.values())
+    hours = sum(parts.values()) / 3600
+    faster, slower = _range(gpu, compiled, correction)
+    rate = per_step / step_seconds
     price = config.runtime.price_per_hour
     return Duration(
-        low_hours=hours * (1 - spread),
+        low_hours=hours * (1 - faster),
         hours=hours,
-        high_hours=hours * (1 + 2 * spread),
+        high_hours=hours * (1 + slower),
         tokens_per_second=rate,
-        mfu=mfu,
-        step_seconds=total_batch_size / rate,
+        mfu=rate * shape.flops_per_token / gpu.peak_flops if gpu.peak_flops > 0 else None,
+        step_seconds=step_seconds,
         parts=parts,
         energy_kwh=gpu.watts * hours / 1000 if gpu.watts else None,
         cost=price * hours if price is not None else None,
-        basis=_basis(gpu),
+        basis=correction.basis if correction else _basis(gpu, compiled),
     )
 
 
-def _basis(gpu: Gpu) -> str:
+def tokens_per_second(config: RunConfig, gpu: Gpu, compiled: bool) -> float:
+    """Steady training speed, from the model alone. On a card without figures: that of an A100, good for ratios only."""
+    return tokens_per_step(config) / sum(step_parts(config, gpu, compiled).values())
+
+
+def step_parts(config: RunConfig, gpu: Gpu, compiled: bool) -> dict[str, float]:
+    """Seconds of one optimizer step: its micro-batches forward and backward, and the update."""
+    gpu = _known(gpu)
+    shape, wide = shape_of(config), bytes_of_activation(gpu)
+    mode = resolve_checkpointing(shape, config.batch, gpu, compiled)
+    traffic = work.traffic_of(compiled, config.batch.loss)
+    micro = work.micro_batch(shape, config.batch, mode, traffic, wide)
+    return {
+        "training": grad_accum_steps(config) * seconds(micro, gpu, compiled=compiled),
+        "optimizer": seconds(work.optimizer_step(shape, wide), gpu),
+    }
+
+
+def evaluation_seconds_per_token(config: RunConfig, gpu: Gpu, compiled: bool) -> float:
+    """Forward and loss without gradients, in micro-batches as large as in training."""
+    gpu = _known(gpu)
+    shape = shape_of(config)
+    traffic = work.traffic_of(compiled, "chunked")  # evaluation never has all logits at once
+    forward = work.micro_batch(shape, config.batch, "none", traffic, bytes_of_activation(gpu), training=False)
+    return seconds(forward, gpu, compiled=compiled) / (config.batch.device_batch_size * shape.max_seq_len)
+
+
+def bytes_of_activation(gpu: Gpu) -> int:
+    """bfloat16 on CUDA, float32 on a CPU."""
+    return 2 if gpu.is_cuda else 4
+
+
+def _draw(shape: Shape, gpu: Gpu) -> float:
+    """Seconds to draw one token: every weight is read once, and the host starts every operation."""
+    params = shape.params
+    read = work.Work(moved=4.0 * (params.matrices + params.lm_head), kernels=shape.depth * work.EAGER.kernels_forward)
+    return seconds(read, _known(gpu), compiled=False)
+
+
+def _times(steps: int, every: int) -> int:
+    """How often something that is due every `every` steps, and after the last, happens; 0 where it is not due."""
+    return -(-steps // every) if every else 0
+
+
+def _range(gpu: Gpu, compiled: bool, correction: Correction | None) -> tuple[float, float]:
+    if correction is not None:
+        return MEASURED if correction.close else MEASURED_ELSEWHERE
+    if gpu.is_cuda and not compiled:
+        return EAGER
+    return HOSTS if gpu.id.startswith(("a100", "a800")) else OTHER_CARDS
+
+
+def _basis(gpu: Gpu, compiled: bool) -> str:
     if not gpu.is_cuda:
-        return "float32 matmul rate of AVX2 cores; unmeasured on this machine"
-    if gpu.id == "a100-80gb":
-        return "published warm runs on A100-SXM4-80GB, by width and micro-batch; unmeasured on this card"
-    return f"published A100-SXM4-80GB runs x {gpu.speed:g} for this card; unmeasured on it"
+        return "operations counted, at the rates of a CPU like this; unmeasured on this machine"
+    eager = "" if compiled else ", uncompiled by count alone"
+    if gpu.id.startswith(("a100", "a800")):
+        return f"operations counted, at the rates of published A100 runs{eager}; unmeasured on this card"
+    return f"operations counted, at A100 rates x {gpu.speed:g} of the peak for this card{eager}; unmeasured on it"
 
 
-def _interpolate(table: tuple[tuple[int, float], ...], x: float) -> float:
-    xs = [at for at, _ in table]
-    if x <= xs[0]:
-        return table[0][1]
-    if x >= xs[-1]:
-        return table[-1][1]
-    right = bisect_left(xs, x)
-    (x0, y0), (x1, y1) = table[right - 1], table[right]
-    return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+def _known(gpu: Gpu) -> Gpu:
+    return gpu if gpu.peak_flops > 0 else by_id("a100-80gb")
+
+
+def _unknown(gpu: Gpu) -> Duration:
+    return Duration(
+        low_hours=None,
+        hours=None,
+        high_hours=None,
+        tokens_per_second=None,
+        mfu=None,
+        step_seconds=None,
+        parts={},
+        energy_kwh=None,
+        cost=None,
+        basis=f"no figure for {gpu.name}: its peak is not in the catalogue",
+    )

@@ -21,7 +21,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     bandwidth: float  # bytes/s
     watts: int  # board power limit
     compute_capability: tuple[int, int] = (8, 0)
-    speed: float = 1.0  # model FLOPs utilisation relative to an A100-SXM4-80GB; source in docs/time.md
+    speed: float = 1.0  # share of its peak that it sustains, relative to an A100-SXM4; source in docs/time.md
     has_bf16: bool = True
 
     @property
@@ -46,31 +46,34 @@ def _gpu(
     )
 
 
-# Capacity: torch's total memory, the lowest seen by driver. `speed`: the mid of the published ratios for A100s; for
-# other chips the utilisation that nanochat's own published runs reached there, over what an A100 reaches at that depth.
+# Capacity: torch's total memory, the lowest seen by driver. `speed`: from published runs where there are any (A100,
+# H100, RTX 4090 and 5090; docs/time.md), for the others that of their nearest relative.
 CATALOGUE: tuple[Gpu, ...] = (
-    _gpu("a100-40gb", "NVIDIA A100-SXM4-40GB", 39.39, 312, 1555, 400, (8, 0), 0.945),
-    _gpu("a100-40gb-pcie", "NVIDIA A100-PCIE-40GB", 40441 / 1024, 312, 1555, 250, (8, 0), 0.80),
+    _gpu("a100-40gb", "NVIDIA A100-SXM4-40GB", 39.39, 312, 1555, 400, (8, 0), 1.0),
+    _gpu("a100-40gb-pcie", "NVIDIA A100-PCIE-40GB", 40441 / 1024, 312, 1555, 250, (8, 0), 0.75),
     _gpu("a100-80gb", "NVIDIA A100-SXM4-80GB", 79.15, 312, 2039, 400, (8, 0), 1.0),
-    _gpu("a100-80gb-pcie", "NVIDIA A100 80GB PCIe", 79.3, 312, 1935, 300, (8, 0), 0.89),
+    _gpu("a100-80gb-pcie", "NVIDIA A100 80GB PCIe", 79.3, 312, 1935, 300, (8, 0), 0.87),
     _gpu("a800-80gb", "NVIDIA A800-SXM4-80GB", 79.25, 312, 2039, 400, (8, 0), 1.0),
-    _gpu("h100-80gb", "NVIDIA H100 80GB HBM3", 79.19, 989, 3350, 700, (9, 0), 0.72),
+    _gpu("h100-80gb", "NVIDIA H100 80GB HBM3", 79.19, 989, 3350, 700, (9, 0), 0.7),
     _gpu("h100-80gb-pcie", "NVIDIA H100 PCIe", 79.1, 756, 2000, 350, (9, 0), 0.65),
     _gpu("h100-nvl", "NVIDIA H100 NVL", 93.1, 835, 3900, 400, (9, 0), 0.68),
-    _gpu("h200", "NVIDIA H200", 139.81, 989, 4800, 700, (9, 0), 0.74),
-    _gpu("b200", "NVIDIA B200", 178.35, 2250, 8000, 1000, (10, 0), 0.60),
-    _gpu("l40s", "NVIDIA L40S", 44.4, 362, 864, 350, (8, 9), 0.80),
-    _gpu("l4", "NVIDIA L4", 22.0, 121, 300, 72, (8, 9), 0.75),
-    _gpu("a40", "NVIDIA A40", 44.35, 149.7, 696, 300, (8, 6), 0.95),
-    _gpu("rtx-3090", "NVIDIA GeForce RTX 3090", 23.56, 71, 936, 350, (8, 6), 1.2),
-    _gpu("rtx-4090", "NVIDIA GeForce RTX 4090", 23.5, 165.2, 1008, 450, (8, 9), 1.25),
-    _gpu("rtx-5090", "NVIDIA GeForce RTX 5090", 31.4, 209.5, 1792, 575, (12, 0), 1.3),
+    _gpu("h200", "NVIDIA H200", 139.81, 989, 4800, 700, (9, 0), 0.72),
+    _gpu("b200", "NVIDIA B200", 178.35, 2250, 8000, 1000, (10, 0), 0.6),
+    _gpu("l40s", "NVIDIA L40S", 44.4, 362, 864, 350, (8, 9), 0.8),
+    _gpu("l4", "NVIDIA L4", 22.0, 121, 300, 72, (8, 9), 0.7),
+    _gpu("a40", "NVIDIA A40", 44.35, 149.7, 696, 300, (8, 6), 1.1),
+    _gpu("rtx-3090", "NVIDIA GeForce RTX 3090", 23.56, 71, 936, 350, (8, 6), 1.4),
+    _gpu("rtx-4090", "NVIDIA GeForce RTX 4090", 23.5, 165.2, 1008, 450, (8, 9), 1.6),
+    _gpu("rtx-5090", "NVIDIA GeForce RTX 5090", 31.4, 209.5, 1792, 575, (12, 0), 1.6),
     _gpu("v100-16gb", "Tesla V100-SXM2-16GB", 15.8, 125, 900, 300, (7, 0), 0.8),
 )
 
-# One core of a machine with AVX2 reaches 77-87 GFLOP/s in a float32 matmul; the second adds 0.6-0.9 of a core.
+# A float32 matmul on one core: 77-87 GFLOP/s with AVX2, 140 with AVX-512. The second core adds 0.6-0.9 of the first.
 CPU_CORE_FLOPS = 80e9
+WIDE_CPU_CORE_FLOPS = 140e9
+CPU_CORE_BANDWIDTH = 20e9  # bytes/s
 CPU_CORE_SHARE = 0.8  # what each core after the first adds
+CPU_MEMORY_CORES = 4  # as many keep the memory busy
 SMS_OF_A100 = 108
 
 
@@ -109,12 +112,22 @@ def by_name(name: str, capacity: int, compute_capability: tuple[int, int] = (8, 
     )
 
 
-def cpu(cores: int, capacity: int, name: str = "CPU") -> Gpu:
-    """The host's own processor as a device: float32, `capacity` bytes of memory free for the run."""
-    flops = CPU_CORE_FLOPS * (1 + CPU_CORE_SHARE * (cores - 1))
+def cpu(cores: int, capacity: int, name: str = "CPU", wide: bool = False) -> Gpu:
+    """The host's own processor as a device: float32, `capacity` bytes of memory for the run; `wide`: has AVX-512."""
+    core = WIDE_CPU_CORE_FLOPS if wide else CPU_CORE_FLOPS
     return Gpu(
-        id="cpu", name=name, capacity=capacity, peak_flops=flops, bandwidth=20e9, watts=0, compute_capability=(0, 0)
+        id="cpu",
+        name=name,
+        capacity=capacity,
+        peak_flops=core * _cores_worth(cores),
+        bandwidth=CPU_CORE_BANDWIDTH * _cores_worth(min(cores, CPU_MEMORY_CORES)),
+        watts=0,
+        compute_capability=(0, 0),
     )
+
+
+def _cores_worth(cores: int) -> float:
+    return 1 + CPU_CORE_SHARE * (cores - 1)
 
 
 def _mig_slice(name: str, capacity: int) -> Gpu:

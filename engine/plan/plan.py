@@ -7,10 +7,11 @@ import msgspec
 from engine.plan import duration, memory
 from engine.plan.advice import Changes, ways_to_fit
 from engine.plan.batch import grad_accum_steps, tokens_per_micro_batch, tokens_per_step
-from engine.plan.config import RunConfig
+from engine.plan.calibration import Calibration, corrected
+from engine.plan.config import CheckpointingMode, RunConfig
 from engine.plan.duration import Duration
 from engine.plan.gpus import GIB, Gpu
-from engine.plan.memory import Memory
+from engine.plan.memory import SAFE_HEADROOM, Memory
 from engine.plan.shape import Params, Shape, shape_of
 
 # FineWeb-Edu as nanochat shards it.
@@ -20,7 +21,6 @@ SHARD_BYTES = 100_000_000  # compressed, on disk
 TRAINING_SHARDS = 1_822  # of 1,823; the last is the pinned validation shard
 BYTES_PER_TOKEN = 2  # uint16 token files
 CHINCHILLA_TOKENS_PER_PARAM = 20
-SAFE_HEADROOM = 0.08  # below this a plan that fits on paper is called tight
 
 
 class Warning(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +38,15 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
     shards: int
     tokens: int
     checkpoints: int
+
+
+class CheckpointingOption(msgspec.Struct, frozen=True, kw_only=True):
+    """What one mode of activation checkpointing saves and costs."""
+
+    mode: CheckpointingMode
+    peak: int  # bytes, with overhead
+    fits: bool
+    time_factor: float | None  # of the step time, relative to `none`; None where the device's speed is not known
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,14 +76,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     params: Params
     flops_per_token: int
     total_flops: int
+    activation_checkpointing: CheckpointingMode  # as used: what `auto` comes to here
     memory: Memory
+    memory_by_checkpointing: tuple[CheckpointingOption, ...]
     time: Duration
     expected_hours: tuple[float, float] | None
     warnings: tuple[Warning, ...]
 
 
-def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
-    """What `config` means on `gpu`."""
+def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = None) -> Plan:
+    """What `config` means on `gpu`, corrected by what was measured on that device before."""
+    calibration = calibration or Calibration()
     shape = shape_of(config)
     compiled = uses_compile(config, gpu)
     accum = grad_accum_steps(config)
@@ -88,16 +100,23 @@ def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
         tokens=BYTES_PER_TOKEN * (tokens + config.evaluate.tokens),
         checkpoints=(config.checkpoint.keep_last + 1) * checkpoint_bytes,  # a new one is whole before an old one goes
     )
-    vram = memory.estimate(shape, config.batch, gpu, compiled)
-    time = duration.estimate(
-        config,
-        shape,
-        gpu,
-        compiled=compiled,
-        tokens=tokens,
-        total_batch_size=per_step,
-        checkpoint_bytes=checkpoint_bytes,
-    )
+    mode = memory.resolve_checkpointing(shape, config.batch, gpu, compiled)
+    by_mode = memory.peak_by_mode(shape, config.batch, gpu, compiled)
+    needed = {each: calibration.peak(in_mode(config, each), gpu, compiled) for each in by_mode}
+    memories = {each: corrected(counted, needed[each]) for each, counted in by_mode.items()}
+    times = {
+        each: duration.estimate(
+            in_mode(config, each),
+            gpu,
+            compiled=compiled,
+            steps=steps,
+            checkpoint_bytes=checkpoint_bytes,
+            correction=calibration.speed(in_mode(config, each), gpu, compiled),
+        )
+        for each in memories
+    }
+    scale = correction.factor if (correction := needed[mode]) else 1.0
+    config, vram, time = in_mode(config, mode), memories[mode], times[mode]
     return Plan(
         preset=config.about.preset,
         gpu=gpu.id,
@@ -123,11 +142,26 @@ def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
         params=shape.params,
         flops_per_token=shape.flops_per_token,
         total_flops=shape.flops_per_token * tokens,
+        activation_checkpointing=mode,
         memory=vram,
+        memory_by_checkpointing=tuple(
+            CheckpointingOption(
+                mode=each,
+                peak=memories[each].total,
+                fits=memories[each].fits,
+                time_factor=_ratio(times[each].step_seconds, times["none"].step_seconds),
+            )
+            for each in memories
+        ),
         time=time,
         expected_hours=config.about.expected_hours,
-        warnings=tuple(_warnings(config, gpu, shape, vram, time, steps, tokens, compiled)),
+        warnings=tuple(_warnings(config, gpu, shape, vram, time, steps, tokens, compiled, scale)),
     )
+
+
+def in_mode(config: RunConfig, mode: CheckpointingMode) -> RunConfig:
+    """The configuration with this mode of activation checkpointing."""
+    return msgspec.structs.replace(config, batch=msgspec.structs.replace(config.batch, activation_checkpointing=mode))
 
 
 def uses_compile(config: RunConfig, gpu: Gpu) -> bool:
@@ -155,12 +189,24 @@ def checkpoint_size(shape: Shape, gpu: Gpu) -> int:
     return (4 + 4) * p.matrices + (4 + 8) * p.lm_head + 3 * table * p.embedding
 
 
+def _ratio(value: float | None, of: float | None) -> float | None:
+    return None if value is None or of is None else value / of
+
+
 def _warnings(
-    config: RunConfig, gpu: Gpu, shape: Shape, vram: Memory, time: Duration, steps: int, tokens: int, compiled: bool
+    config: RunConfig,
+    gpu: Gpu,
+    shape: Shape,
+    vram: Memory,
+    time: Duration,
+    steps: int,
+    tokens: int,
+    compiled: bool,
+    scale: float,
 ) -> list[Warning]:
     found = [
         _rounded_batch(config),
-        _does_not_fit(config, gpu, vram, compiled),
+        _does_not_fit(config, gpu, vram, compiled, scale),
         _few_tokens(config, shape, tokens),
         _short_warmdown(config, steps),
         _more_data_than_there_is(config, tokens),
@@ -185,11 +231,11 @@ def _rounded_batch(config: RunConfig) -> Warning | None:
     )
 
 
-def _does_not_fit(config: RunConfig, gpu: Gpu, vram: Memory, compiled: bool) -> Warning | None:
+def _does_not_fit(config: RunConfig, gpu: Gpu, vram: Memory, compiled: bool, scale: float) -> Warning | None:
     need, have = f"{vram.total / GIB:.1f} GiB", f"{gpu.capacity / GIB:.1f} GiB"
     if vram.fits and vram.headroom >= SAFE_HEADROOM:
         return None
-    offers = [way for way in ways_to_fit(config, gpu, compiled) if way.fits]
+    offers = [way for way in ways_to_fit(config, gpu, compiled, scale) if way.fits]
     fix = offers[0].message if offers else "choose a smaller model.depth"
     change = offers[0].change if offers else None
     if vram.fits:
@@ -203,6 +249,13 @@ def _few_tokens(config: RunConfig, shape: Shape, tokens: int) -> Warning | None:
     ratio = tokens / shape.params.total
     if ratio >= 0.98 * CHINCHILLA_TOKENS_PER_PARAM:
         return None
+    if config.budget.steps is not None:  # as asked: no reason to argue
+        return Warning(
+            code="few_tokens_per_param",
+            message=f"{ratio:.2g} tokens per parameter: enough to see it work, not to train the model.",
+            fix="set budget.steps = none to train it in full",
+            change=None,
+        )
     return Warning(
         code="few_tokens_per_param",
         message=f"{ratio:.2g} tokens per parameter; about {CHINCHILLA_TOKENS_PER_PARAM} are compute-optimal, "

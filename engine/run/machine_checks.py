@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator
 
 from engine.plan import memory
-from engine.plan.advice import Changes, tokens_per_flop
+from engine.plan.advice import Changes
 from engine.plan.batch import tokens_per_step
 from engine.plan.config import RunConfig, with_changes
+from engine.plan.duration import tokens_per_second
 from engine.plan.gpus import GIB, Gpu
-from engine.plan.plan import SAFE_HEADROOM
+from engine.plan.memory import SAFE_HEADROOM
 from engine.plan.shape import shape_of
 from engine.run import words
 from engine.run.finding import Finding, Situation, data_wait, gpu_of, measured_peak, pace
@@ -97,7 +98,7 @@ def larger_batch(config: RunConfig, gpu: Gpu, compiled: bool, scale: float) -> t
         peak = int(scale * memory.estimate(shape_of(changed), changed.batch, gpu, compiled).total)
         if peak > gpu.capacity * (1 - SAFE_HEADROOM):
             break
-        gain = tokens_per_flop(changed, gpu, compiled) / tokens_per_flop(config, gpu, compiled) - 1
+        gain = tokens_per_second(changed, gpu, compiled) / tokens_per_second(config, gpu, compiled) - 1
         best = (change, peak, gain) if gain >= WORTHWHILE else best
         size *= 2
     return best

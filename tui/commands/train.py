@@ -7,12 +7,11 @@ from types import FrameType
 
 from engine.errors import EXIT_DONE, EXIT_STOPPED, UsageError
 from engine.plan.config import RunConfig, fields, get
-from engine.plan.plan import make_plan
 from engine.run import words
-from engine.run.control import resume_run, start_run, stop_run, with_absolute_paths
+from engine.run.control import plan_here, resume_run, start_run, stop_run, with_absolute_paths
 from engine.run.directory import RunDirectory, find_run
 from engine.run.events import read_events
-from engine.run.hardware import device_for, require_device
+from engine.run.hardware import require_device
 from engine.run.history import read_history
 from engine.run.home import runs_home
 from tui.commands.configuration import configuration
@@ -123,7 +122,7 @@ def _follow_unless_detached(run: RunDirectory, options: argparse.Namespace, skip
 
 def _announce(config: RunConfig) -> None:
     """Say in two lines what is about to happen, and every warning of the plan."""
-    plan = make_plan(config, device_for(config))
+    plan = plan_here(config)
     hours = f", about {words.duration(plan.time.hours * 3600)}" if plan.time.hours is not None else ""
     print(
         f"{plan.preset}: depth {plan.depth}, {words.count(plan.params.total)} parameters, {plan.steps:,} steps of "

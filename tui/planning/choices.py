@@ -4,11 +4,13 @@ from typing import NamedTuple
 
 from engine.errors import UsageError
 from engine.plan import gpus
+from engine.plan.calibration import Calibration
 from engine.plan.config import RunConfig, from_dict
 from engine.plan.gpus import Gpu
-from engine.plan.plan import make_plan
+from engine.plan.plan import Plan, make_plan
 from engine.plan.presets import load_preset, preset_for, preset_names
 from engine.run import words
+from engine.run.calibration import read_calibration
 from engine.run.hardware import detect_cpu, detect_gpu
 from engine.run.home import presets_home
 from tui.planning.draft import Draft
@@ -29,11 +31,12 @@ class Here(NamedTuple):
 
     gpu: Gpu | None
     cpu: Gpu
+    measured: dict[Gpu, Calibration]  # of the devices asked for so far
 
     @classmethod
     def look(cls) -> "Here":
         """Ask NVML and the host, once."""
-        return cls(detect_gpu(), detect_cpu())
+        return cls(detect_gpu(), detect_cpu(), {})
 
     def device(self, config: RunConfig) -> Gpu:
         """The device a configuration is planned for, as engine.run.hardware.device_for has it, without asking again."""
@@ -41,6 +44,13 @@ class Here(NamedTuple):
         if named == "cpu" or (named == "auto" and (device == "cpu" or self.gpu is None)):
             return self.cpu
         return self.gpu if named == "auto" and self.gpu is not None else gpus.by_id(named)
+
+    def plan(self, config: RunConfig) -> Plan:
+        """What a configuration means on the device it is planned for, corrected by what was measured on it here."""
+        gpu = self.device(config)
+        if gpu not in self.measured:
+            self.measured[gpu] = read_calibration(gpu)
+        return make_plan(config, gpu, self.measured[gpu])
 
 
 def first_draft(here: Here) -> Draft:
@@ -62,7 +72,7 @@ def _preset_choice(name: str, here: Here) -> Choice:
         gpu = here.device(config)
     except UsageError as error:
         return Choice(name, name, "cannot be used", str(error))
-    plan = make_plan(config, gpu)
+    plan = here.plan(config)
     note = f"{words.count(plan.params.total)} · {time_range(plan)} · {gpu.name.removeprefix('NVIDIA ')}"
     return Choice(name, name, note, config.about.description or "a preset of your own")
 

@@ -178,7 +178,7 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
         "time",
         time_range(plan),
         f"costs {time.cost:,.2f}" if time.cost is not None else "",
-        f"{low} to {high}, likeliest {words.duration(3600 * time.hours)} = ({parts}) + 8 %. Basis: {time.basis}",
+        f"{low} to {high}, likeliest {words.duration(3600 * time.hours)} = {parts}. Basis: {time.basis}",
     )
     yield Figure(
         "speed",

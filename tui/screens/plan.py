@@ -10,7 +10,6 @@ from textual.widgets import OptionList
 
 from engine.errors import NanosoloError, UsageError
 from engine.plan.config import get
-from engine.plan.plan import make_plan
 from engine.run.home import presets_home
 from tui.bindings import bindings_for
 from tui.planning.choices import Choice, Here, first_draft, gpu_choices, preset_choices
@@ -37,7 +36,7 @@ class PlanScreen(ConsoleScreen):
         self.here = Here.look()
         self.history: list[Draft] = []
         self.draft = first_draft(self.here)
-        self.plan = make_plan(self.draft.config, self.here.device(self.draft.config))
+        self.plan = self.here.plan(self.draft.config)
 
     def compose_body(self) -> Iterable[Widget]:
         with Grid(id="plan"):
@@ -80,7 +79,7 @@ class PlanScreen(ConsoleScreen):
     def _show(self, draft: Draft) -> None:
         """Show what a draft means: the kept one, or the one that is being typed."""
         gpu = self.here.device(draft.config)
-        self.plan = make_plan(draft.config, gpu)
+        self.plan = self.here.plan(draft.config)
         preview = self.query_one(Preview)
         preview.memory = self.plan.memory
         preview.figures = tuple(figures(draft.config, gpu, self.plan))

@@ -11,7 +11,6 @@ from textual.widgets import Input, Static
 
 from engine.errors import NanosoloError
 from engine.plan.config import to_toml
-from engine.plan.plan import make_plan
 from engine.run.control import start_run
 from engine.run.directory import RunDirectory, free_name
 from engine.run.home import runs_home
@@ -50,7 +49,7 @@ class ReviewScreen(ConsoleScreen):
     def __init__(self, draft: Draft, here: Here) -> None:
         super().__init__()
         self.draft, self.here = draft, here
-        self.plan = make_plan(draft.config, here.device(draft.config))
+        self.plan = here.plan(draft.config)
         self.run_name = free_name(draft.config.about.preset)
         self.checks: list[Check] = []
         self.whole = False

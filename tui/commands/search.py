@@ -1,0 +1,77 @@
+"""`nanosolo plan --hours`: the best model for a time budget on one GPU."""
+
+import argparse
+from typing import Any
+
+import msgspec
+
+from engine.errors import EXIT_DONE, UsageError
+from engine.plan import scaling, search
+from engine.plan.config import Layer, RunConfig, resolve
+from engine.plan.gpus import Gpu
+from engine.plan.search import Candidate
+from engine.run import words
+from engine.run.calibration import read_calibration
+from engine.run.hardware import device_for
+from tui.commands.configuration import configuration, flags
+
+
+def show_search(options: argparse.Namespace) -> int:
+    """Print the candidates, the best first, for people or as JSON."""
+    if not options.hours > 0:
+        raise UsageError(f"--hours {options.hours:g}: expected a time above 0, for example --hours 12")
+    named = options.preset or options.config or options.set
+    config = configuration(options).config if named else resolve(Layer("flag", flags(options))).config
+    gpu = device_for(config)
+    if gpu.peak_flops <= 0:
+        raise UsageError(f"{gpu.name} is not in the catalogue, so its speed is not known. Name a similar one: --gpu ID")
+    found = search.candidates(config, gpu, options.hours, calibration=read_calibration(gpu))
+    if options.json:
+        answer = msgspec.json.encode(_as_json(gpu, options.hours, found))
+        print(msgspec.json.format(answer, indent=2).decode())
+    else:
+        print("\n".join(_lines(config, gpu, options.hours, found)))
+    return EXIT_DONE
+
+
+def _as_json(gpu: Gpu, hours: float, found: list[Candidate]) -> dict[str, Any]:
+    best = search.best(found)
+    return {
+        "gpu": gpu.id,
+        "budget_hours": hours,
+        "scaling_law": scaling.NAME,
+        "outside_range": scaling.outside_range(best.params, best.tokens) if best else "",
+        "best": best,
+        "candidates": found,
+    }
+
+
+def _lines(config: RunConfig, gpu: Gpu, hours: float, found: list[Candidate]) -> list[str]:
+    best = search.best(found)
+    if best is None:
+        return [f"no model trains {search.FEWEST_STEPS} steps in {hours:g} h on {gpu.name}. Allow more time."]
+    lines = [
+        f"{hours:g} h on {gpu.name}: depth {best.depth} on {words.count(best.tokens)} tokens, predicted loss "
+        f"{best.predicted_loss:.3f}",
+        "",
+        "depth  params  tokens  /param   loss   hours    cost      peak  batch  checkpointing",
+    ]
+    # the whole budget's, and what is best for less time
+    shown = [c for c in found if c.pareto or c.hours > 0.9 * hours]
+    lines += [_line(candidate, candidate is best) for candidate in shown]
+    lines += ["", "* no other is as quick and as good. Loss by the scaling law: " + scaling.NAME + "."]
+    outside = scaling.outside_range(best.params, best.tokens)
+    if outside:
+        lines.append(f"! outside the law's range: {outside}. Take the order as a guess.")
+    settings = " ".join(f"--set {path}={value}" for path, value in best.change.items())
+    lines += ["", f"adopt it: nanosolo --gpu {config.runtime.gpu} {settings}"]
+    return lines
+
+
+def _line(c: Candidate, is_best: bool) -> str:
+    cost = f"{c.cost:,.2f}" if c.cost is not None else "-"
+    return (
+        f"{c.depth:>5}  {words.count(c.params):>6}  {words.count(c.tokens):>6}  {c.tokens_per_param:>6.1f}  "
+        f"{c.predicted_loss:.3f}  {c.hours:>6.2f}  {cost:>6}  {words.size(c.peak):>8}  {c.device_batch_size:>5}  "
+        f"{c.activation_checkpointing:<9}{' *' if c.pareto else ''}{' best' if is_best else ''}"
+    )
