@@ -196,6 +196,14 @@ KEYS: tuple[Key, ...] = (
 )
 
 
+# what else has keys on a screen, with its title in the help
+PARTS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "monitor": (("Charts", "chart"),),
+    "compare": (("Charts", "chart"),),
+    "runs": (("List", "list"),),
+}
+
+
 def bindings_for(screen: str) -> list[BindingType]:
     """Textual's bindings of one screen (`app`: those that hold everywhere)."""
     return [

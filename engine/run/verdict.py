@@ -41,7 +41,8 @@ def verdict(name: str, state: str, history: History, now: float, config: RunConf
         case "stalled":
             return _stalled(name, history, now)
         case "orphaned":
-            text = f"its runner is gone, the stage works on: {_running(history, now, config).text}; stop it to save it"
+            doing = _running(history, now, config).text.removeprefix("running, ")
+            text = f"orphaned: the runner is gone, its stage works on, {doing}; stop it to save it"
             return Verdict(state, text, "warn")
         case "elsewhere":
             return _elsewhere(name, history, now)

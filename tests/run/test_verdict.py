@@ -94,7 +94,7 @@ def test_other_hosts_orphans_and_stalls() -> None:
     assert say(story, "elsewhere", 7200) == (
         "last heard of on gpu-7 2 h 00 m ago at step 50; if that machine is gone: nanosolo resume red"
     )
-    assert say(story, "orphaned").startswith("its runner is gone, the stage works on: running, step 50/")
+    assert say(story, "orphaned").startswith("orphaned: the runner is gone, its stage works on, step 50/")
     assert say(story, "stalled", 900).startswith("stalled at step 50: no step for 15 m 00 s, usually ")
 
 

@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.bindings import EVERYWHERE, bindings_for, keys_for, shown_keys
+from tui.bindings import EVERYWHERE, PARTS, bindings_for, keys_for, shown_keys
 from tui.settings import config_file
 
 
@@ -33,7 +33,7 @@ class HelpScreen(ModalScreen[None]):
     def _table(self) -> Content:
         keymap = self.app._keymap
         lines: list[Content] = []
-        for title, name in (("Here", self.screen_keys), ("Everywhere", EVERYWHERE)):
+        for title, name in (("Here", self.screen_keys), *PARTS.get(self.screen_keys, ()), ("Everywhere", EVERYWHERE)):
             rows = keys_for(name)
             if not rows or (name == EVERYWHERE and self.screen_keys == EVERYWHERE and lines):
                 continue
