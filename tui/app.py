@@ -4,9 +4,7 @@ from collections.abc import Callable
 
 from rich.markup import escape
 from textual.app import App, SystemCommand
-from textual.binding import Binding
 from textual.command import Provider
-from textual.dom import DOMNode
 from textual.filter import Monochrome, NoColor
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -15,7 +13,7 @@ from engine.errors import NanosoloError
 from engine.plan.config import Layer
 from engine.run.directory import RunDirectory, list_runs
 from tui.ascii import AsciiFilter
-from tui.bindings import KEYS, bindings_for
+from tui.bindings import KEYS, bindings_for, clashes
 from tui.nocolor import NoColorFilter
 from tui.settings import config_file, load_settings
 from tui.signals import leave_on_signals
@@ -81,6 +79,7 @@ class NanosoloApp(App[None], inherit_bindings=False):
         self.ascii_only = ascii_only or self.settings.ascii
         if self.ascii_only:
             self._filters.append(AsciiFilter())
+        self.faults += [f"{config_file()}: {clash}" for clash in clashes(self.settings.keys)]
         self.set_keymap(self.settings.keys)
         self.set_reactive(NanosoloApp.watched, watch)
 
@@ -109,7 +108,8 @@ class NanosoloApp(App[None], inherit_bindings=False):
             while len(self.screen_stack) > 1:
                 self.pop_screen()
             return
-        self._visited = [name for name in self._visited if name != self.current_mode] + [self.current_mode]
+        left = self.current_mode
+        self._visited = [name for name in self._visited if name not in (left, mode)] + [left]
         self.switch_mode(mode)
 
     async def action_back(self) -> None:
@@ -141,14 +141,6 @@ class NanosoloApp(App[None], inherit_bindings=False):
     def get_system_commands(self, screen: Screen[object]) -> list[SystemCommand]:
         """None of Textual's own: the palette is made from our table."""
         return []
-
-    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
-        """A remapped key that had another meaning: say once which binding lost it."""
-        names = ", ".join(sorted(binding.id or binding.action for binding in clashed_bindings))
-        message = f"{config_file()}: a remapped key takes the place of {names}."
-        if message not in self.faults:
-            self.faults.append(message)
-            self.tell(message, "warning")
 
     def action_leave(self) -> None:
         """Leave. Nothing that trains depends on this process."""

@@ -255,3 +255,17 @@ def show_key(key: str) -> str:
 def shown_keys(key: Key, keymap: Mapping[str, str], limit: int = 3) -> list[str]:
     """The keys of a row as people read them, after the user's remapping."""
     return [show_key(name.strip()) for name in keymap.get(key.id, key.keys).split(",")][:limit]
+
+
+def clashes(keymap: Mapping[str, str]) -> list[str]:
+    """One line for each row that loses a key on its screen because the user gave that key to another row."""
+    found = []
+    for key in KEYS:
+        wanted = {name.strip() for name in keymap.get(key.id, "").split(",")}
+        for other in KEYS:
+            kept = {name.strip() for name in keymap.get(other.id, other.keys).split(",")}
+            together = set(key.screens) & set(other.screens) or EVERYWHERE in (*key.screens, *other.screens)
+            for name in sorted(wanted & kept):
+                if other.id != key.id and together:
+                    found.append(f'keys."{key.id}" = "{name}" takes the key of {other.id}.')
+    return found

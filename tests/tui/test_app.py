@@ -1,0 +1,232 @@
+"""The frame: screens by keys, help and palette from the table, remapping, themes, ASCII, NO_COLOR, a quick start."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from console_home import console, use_home
+from made_run import story_of, write_run
+from rich.segment import Segment
+from rich.style import Style
+from snapshot import assert_snapshot, text_of
+from textual.color import Color
+from textual.command import CommandPalette
+
+from engine.errors import UsageError
+from engine.run.directory import RunDirectory, RunLock
+from tui.app import SCREENS, farewell
+from tui.ascii import to_ascii
+from tui.bindings import EVERYWHERE, keys_for
+from tui.nocolor import NoColorFilter
+from tui.screens.help import HelpScreen
+from tui.screens.plan import PlanScreen
+from tui.screens.review import ReviewScreen
+from tui.themes import THEMES, choose_theme
+
+FORBIDDEN = ("torch", "numpy", "pyarrow", "matplotlib", "transformers", "tokenizers", "rustbpe", "tiktoken")
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    use_home(monkeypatch, tmp_path / "home")
+    return tmp_path / "home"
+
+
+@pytest.mark.parametrize("key", [key for key in keys_for(EVERYWHERE) if key.id.startswith("go.")], ids=lambda k: k.id)
+async def test_each_screen_opens_by_its_key_and_escape_goes_back(key: object) -> None:
+    mode = key.id.removeprefix("go.")  # type: ignore[attr-defined]
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(key.keys)  # type: ignore[attr-defined]
+        await pilot.pause()
+        assert app.current_mode == mode
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.current_mode == "plan"
+
+
+async def test_escape_goes_back_through_all_that_was_visited() -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        seen = []
+        for key in ("4", "6", "4"):
+            await pilot.press(key)
+            await pilot.pause()
+        for _ in range(4):
+            seen.append(app.current_mode)
+            await pilot.press("escape")
+            await pilot.pause()
+        assert seen == ["runs", "logs", "plan", "plan"]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+async def test_help_is_made_from_the_table(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.screens.help.config_file", lambda: Path("~/.config/nanosolo/config.toml"))
+    app = console()
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert isinstance(app.screen, HelpScreen)
+        assert_snapshot(app, f"help_{size[0]}x{size[1]}")
+        await pilot.press("escape")
+        assert isinstance(app.screen, PlanScreen)
+
+
+@pytest.mark.parametrize("key", ["colon", "ctrl+p"])
+async def test_the_palette_finds_a_command_by_its_words(key: str) -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(key)
+        await pilot.pause()
+        assert CommandPalette.is_open(app)
+        await pilot.press(*"launch")
+        await pilot.pause(0.6)
+        await pilot.press("enter")
+        await pilot.pause(0.3)
+        assert isinstance(app.screen, ReviewScreen)
+
+
+async def test_a_remapped_key_works_and_footer_and_help_show_it(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    use_home(monkeypatch, home, '[keys]\n"plan.launch" = "f5"\n')
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert "f5 launch" in text_of(app) and "L launch" not in text_of(app)
+        await pilot.press("L")
+        assert isinstance(app.screen, PlanScreen)
+        await pilot.press("f5")
+        assert isinstance(app.screen, ReviewScreen)
+
+
+async def test_a_remapped_key_that_had_a_meaning_is_told(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    use_home(monkeypatch, home, '[keys]\n"plan.launch" = "f"\n')
+    app = console()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await pilot.press("f")
+        await pilot.pause()
+        assert isinstance(app.screen, ReviewScreen)
+        assert len(app.faults) == 1 and app.faults[0].endswith('"plan.launch" = "f" takes the key of plan.fix.')
+
+
+async def test_faults_of_the_settings_are_shown_and_not_fatal(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    use_home(monkeypatch, home, 'theme = "[nanosolo-drak]"\n')
+    app = console()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await pilot.pause(0.2)
+        text = text_of(app)
+        assert "[nanosolo-drak]" in text and "Did you mean" in text
+        assert isinstance(app.screen, PlanScreen)
+
+
+async def test_ctrl_t_goes_through_our_themes() -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        seen = [app.theme]
+        for _ in THEMES:
+            await pilot.press("ctrl+t")
+            seen.append(app.theme)
+        assert set(seen) == {theme.name for theme in THEMES} and seen[0] == seen[-1] == "nanosolo-dark"
+
+
+@pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
+async def test_every_theme_draws_every_screen(theme: str, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    use_home(monkeypatch, home, f'theme = "{theme}"\n')
+    app = console()
+    async with app.run_test(size=(120, 40)) as pilot:
+        for mode in SCREENS:
+            app.action_go(mode)
+            await pilot.pause()
+            assert "nanosolo" in text_of(app)
+
+
+def test_plain_colours_where_the_terminal_has_no_more() -> None:
+    assert choose_theme("auto", "standard", False) == "nanosolo-plain"
+    assert choose_theme("auto", "256", False) == choose_theme("auto", "truecolor", False) == "nanosolo-dark"
+    assert choose_theme("nanosolo-light", "truecolor", True) == "nanosolo-plain"
+    assert choose_theme("nanosolo-light", "standard", False) == "nanosolo-light"
+
+
+@pytest.mark.parametrize("mode", list(SCREENS))
+async def test_ascii_draws_nothing_else(mode: str) -> None:
+    app = console(ascii_only=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.action_go(mode)
+        await pilot.pause()
+        lines = app.screen._compositor.render_strips()
+        drawn = [line.apply_filter(app._filters[-1], Color(0, 0, 0)) for line in lines]
+        assert all(line.text.isascii() for line in drawn)
+        assert [line.cell_length for line in drawn] == [line.cell_length for line in lines]
+
+
+def test_ascii_keeps_the_width_of_any_text() -> None:
+    assert to_ascii("43 × 6,144 – é 日本 ⣿ ✓") == "43 x 6,144 - e ???? * v"
+
+
+def test_without_colour_what_lay_on_one_is_reversed() -> None:
+    on_blue, plain = Segment("a", Style.parse("red on blue bold")), Segment("b", Style.parse("red"))
+    first, second = NoColorFilter().apply([on_blue, plain], Color(0, 0, 0))
+    assert first.style == Style.parse("default on default bold reverse")
+    assert second.style == Style.parse("default on default")
+
+
+async def test_no_color_leaves_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        for line in app.screen._compositor.render_strips():
+            for text_filter in app._filters:
+                line = line.apply_filter(text_filter, Color(0, 0, 0))
+            for segment in line:
+                if segment.style is not None:
+                    for colour in (segment.style.color, segment.style.bgcolor):
+                        assert colour is None or colour.is_default
+
+
+async def test_q_leaves() -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("q")
+        await pilot.pause()
+    assert app.return_code == 0
+
+
+async def test_an_error_of_the_user_is_shown_as_it_is_written() -> None:
+    app = console()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        app.tell_error(UsageError("data.paths = [red]/tmp/[x].txt: no such file"))
+        await pilot.pause(0.2)
+        assert "[red]/tmp/[x].txt" in text_of(app)
+
+
+def test_the_farewell_names_what_goes_on_and_the_way_back(home: Path) -> None:
+    assert farewell() == []
+    story = story_of("demo", 1_700_000_000.0).start("demo")
+    run: RunDirectory = write_run(home, "demo", story)
+    with RunLock(run):
+        lines = farewell()
+    assert lines[0].startswith("demo goes on training without the console")
+    assert any("nanosolo attach demo" in line for line in lines)
+
+
+def test_the_console_imports_nothing_heavy_and_no_screen_before_it_is_shown(home: Path) -> None:
+    code = f"""
+import asyncio, sys
+from tui.app import NanosoloApp
+async def main():
+    app = NanosoloApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert app.current_mode == "plan"
+        assert "tui.screens.compare" not in sys.modules and "tui.screens.review" not in sys.modules
+        for mode in {list(SCREENS)!r}:
+            app.action_go(mode)
+            await pilot.pause()
+    print([name for name in {FORBIDDEN!r} if name in sys.modules])
+asyncio.run(main())
+"""
+    environment = {**os.environ, "NANOSOLO_HOME": str(home)}
+    done = subprocess.run((sys.executable, "-c", code), env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
