@@ -9,7 +9,18 @@ from engine.errors import UsageError
 from engine.plan.config import from_toml, read_toml
 from engine.plan.gpus import GIB, Gpu
 
-ORDER = ("quickstart", "smoke", "conservative", "balanced", "aggressive", "maximum", "reference")
+ORDER = (
+    "quickstart",
+    "smoke",
+    "conservative",
+    "balanced",
+    "aggressive",
+    "maximum",
+    "full-40gb",
+    "full-80gb",
+    "largest-80gb",
+    "reference",
+)
 
 
 class Choice(NamedTuple):
