@@ -62,6 +62,8 @@ def conversation_of(messages: Any) -> Conversation:
             raise Malformed(f"message {number + 1} is from {message.role} instead of {expected}")
         if message.role == "user" and not isinstance(message.content, str):
             raise Malformed(f"message {number + 1}, the user's, is not text")
+        if not _is_unicode(message):
+            raise Malformed(f"message {number + 1} is not Unicode text")
     if len(found) < 2:
         raise Malformed("the assistant says nothing")
     return found
@@ -108,3 +110,13 @@ def text_of(message: Message) -> str:
     if isinstance(message.content, str):
         return message.content
     return "".join(part.text for part in message.content if part.type == "text")
+
+
+def _is_unicode(message: Message) -> bool:
+    """False for halves of surrogate pairs, which JSON can spell and nothing can encode."""
+    texts = [message.content] if isinstance(message.content, str) else [part.text for part in message.content]
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -3,8 +3,6 @@
 from bisect import bisect_right, insort
 from collections.abc import Sequence
 
-import numpy as np
-
 POOL = 1000  # conversations to choose from while a row is filled
 
 

@@ -8,15 +8,7 @@ from typing import Any
 
 import yaml
 
-from engine.data.tokenizer import BYTES, Tokenizer
-
 THINGS = ("river", "stone", "engine", "bird", "window", "garden", "letter", "bridge", "lamp", "winter", "table")
-
-
-def byte_tokenizer(*words: str) -> Tokenizer:
-    """Every byte, and a few words built up letter by letter."""
-    merges = dict.fromkeys(word[:end].encode() for word in (*words, " the", "ing") for end in range(2, len(word) + 1))
-    return Tokenizer([bytes([i]) for i in range(BYTES)] + list(merges))
 
 
 def examples(count: int, seed: int) -> dict[str, list[dict[str, Any]]]:

@@ -1,0 +1,179 @@
+"""Rendered conversations on disk, and the rows they are packed into."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from engine.chat.conversation import Conversation, render
+from engine.chat.packing import pack
+from engine.data.corpus import SPLITS, Skipped, Split
+from engine.data.lock import exclusive
+from engine.data.progress import Progress, Reporter, silent
+from engine.data.tokenizer import Tokenizer
+from engine.errors import NanosoloError, UsageError
+from engine.files import cannot_write, sync_directory, write_atomically
+from engine.model.loss import IGNORED
+
+INDEX_NAME = "index.json"
+_FORMAT = 1
+
+
+class SetIndex(msgspec.Struct, frozen=True):
+    """What a set holds, by split."""
+
+    format: int
+    identity: str  # of sources and tokenizer
+    conversations: dict[Split, int]
+    tokens: dict[Split, int]
+    skipped: tuple[Skipped, ...] = ()
+
+
+class ConversationSet:
+    """Conversations of two splits as tokens, with the trained ones marked. Memory-mapped."""
+
+    def __init__(self, directory: Path, index: SetIndex) -> None:
+        self.directory = directory
+        self.index = index
+
+    def arrays(self, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(tokens uint16 (N,), trained bool (N,), ends int64 (C,)): conversation c is tokens[ends[c - 1] : ends[c]]."""
+        tokens, trained, ends = (np.load(self.directory / f"{split}.{what}.npy", mmap_mode="r") for what in _ARRAYS)
+        return tokens, trained, ends
+
+
+_ARRAYS = ("tokens", "trained", "ends")
+
+
+def open_set(directory: Path, identity: str) -> ConversationSet | None:
+    """The set in a folder when it is whole and the one asked for."""
+    try:
+        index = msgspec.json.decode((directory / INDEX_NAME).read_bytes(), type=SetIndex)
+        found = ConversationSet(directory, index)
+        whole = all(len(found.arrays(split)[2]) == index.conversations[split] for split in SPLITS)
+    except (OSError, ValueError, KeyError, msgspec.DecodeError):
+        return None
+    return found if (index.format, index.identity) == (_FORMAT, identity) and whole else None
+
+
+def write_set(
+    directory: Path,
+    identity: str,
+    conversations: dict[Split, Iterable[Conversation]],
+    tokenizer: Tokenizer,
+    progress: Progress = silent,
+) -> ConversationSet:
+    """Render conversations into a folder, or open what is there already. Raises NanosoloError."""
+    partial = directory.with_name(directory.name + ".partial")
+    try:
+        with exclusive(directory.with_name(directory.name + ".lock"), progress, "conversations"):
+            ready = open_set(directory, identity)
+            if ready is not None:
+                return ready
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            reporter = Reporter(progress, 0, "conversations")
+            counts: dict[Split, int] = {}
+            tokens: dict[Split, int] = {}
+            for split in SPLITS:
+                counts[split], tokens[split] = _write_split(partial, split, conversations[split], tokenizer, reporter)
+            reporter.finish()
+            index = SetIndex(_FORMAT, identity, counts, tokens)
+            write_atomically(partial / INDEX_NAME, msgspec.json.encode(index))
+            shutil.rmtree(directory, ignore_errors=True)
+            partial.rename(directory)
+            sync_directory(directory.parent)
+    except OSError as error:
+        raise cannot_write(directory, error, 0) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    written = open_set(directory, identity)
+    if written is None:
+        raise NanosoloError(f"{directory} could not be read back. Check the disk, and run again.")
+    return written
+
+
+def _write_split(
+    directory: Path, split: Split, conversations: Iterable[Conversation], tokenizer: Tokenizer, reporter: Reporter
+) -> tuple[int, int]:
+    """(conversations, tokens) written."""
+    ids: list[np.ndarray] = [np.empty(0, np.uint16)]
+    trained: list[np.ndarray] = [np.empty(0, bool)]
+    for conversation in conversations:
+        rendered = render(conversation, tokenizer)
+        ids.append(rendered.ids)
+        trained.append(rendered.trained)
+        reporter.advance(1)
+    ends = np.cumsum([len(part) for part in ids[1:]], dtype=np.int64)
+    for what, array in zip(_ARRAYS, (np.concatenate(ids), np.concatenate(trained), ends), strict=True):
+        np.save(directory / f"{split}.{what}.npy", array)
+    return len(ends), int(ends[-1]) if len(ends) else 0
+
+
+class PackedRows:
+    """A split's conversations as rows of `seq_len` tokens with targets: a row source of the loader.
+
+    A conversation of n tokens takes n - 1 places: each token but the last as input, its successor as target where
+    that is trained on, else -1. One that needs more places than a row has keeps its beginning (`cut` counts them); one
+    whose beginning holds nothing to train on is left out (`dropped`). So every row has a target that counts.
+    """
+
+    def __init__(self, conversations: ConversationSet, split: Split, seq_len: int, pad_id: int) -> None:
+        """Raises UsageError when the split has nothing to train on."""
+        self._tokens, self._trained, ends = conversations.arrays(split)
+        self._split = split
+        self._seq_len = seq_len
+        self._pad_id = pad_id
+        self._begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if len(ends) else ends
+        whole = ends - self._begins - 1
+        kept = np.minimum(whole, seq_len)
+        counts = self._trained_counts(kept)
+        usable = np.flatnonzero(counts > 0)
+        self.cut = int(((whole > seq_len) & (counts > 0)).sum())
+        self.dropped = len(ends) - len(usable)
+        self.conversations = len(usable)
+        self.trained_tokens = int(counts.sum())
+        packed = pack(kept[usable].tolist(), seq_len)
+        self._rows = [[(int(usable[i]), int(kept[usable[i]])) for i in row] for row in packed]
+        self.rows = len(self._rows)
+        self.padding = 1 - int(kept[usable].sum()) / (self.rows * seq_len) if self.rows else 0.0
+        if not self.rows:
+            raise UsageError(
+                f"no conversation of the {split} split has an answer within its first {seq_len} tokens. "
+                "Give shorter conversations, or raise model.max_seq_len."
+            )
+
+    def gather(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """(tokens, targets), each (len(rows), T) int64; padding is <|bos|> with targets of -1."""
+        tokens = np.full((len(rows), self._seq_len), self._pad_id, np.int64)
+        targets = np.full((len(rows), self._seq_len), IGNORED, np.int64)
+        for place, row in enumerate(rows):
+            at = 0
+            for conversation, length in self._rows[row]:
+                begin = self._begins[conversation]
+                tokens[place, at : at + length] = self._tokens[begin : begin + length]
+                following = slice(begin + 1, begin + length + 1)
+                targets[place, at : at + length] = np.where(
+                    self._trained[following], self._tokens[following].astype(np.int64), IGNORED
+                )
+                at += length
+        return torch.from_numpy(tokens), torch.from_numpy(targets)
+
+    def describe(self) -> str:
+        return (
+            f"the {self._split} split has {self.conversations:,} conversations ({self.rows:,} rows of {self._seq_len})"
+        )
+
+    def _trained_counts(self, kept: np.ndarray) -> np.ndarray:
+        """How many targets of each conversation count, when `kept` of its places are used."""
+        firsts = self._begins + 1
+        return np.array(
+            [
+                np.count_nonzero(self._trained[first : first + count])
+                for first, count in zip(firsts.tolist(), kept.tolist(), strict=True)
+            ],
+            np.int64,
+        )

@@ -1,0 +1,104 @@
+"""Parquet files of datasets on the Hugging Face hub, fetched once into a folder here and read from there."""
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.data.corpus import Tally
+from engine.data.lock import exclusive
+from engine.data.progress import Progress, silent
+from engine.data.shards import Hub, ShardStore, patiently
+from engine.errors import NanosoloError
+from engine.files import write_atomically
+
+LISTING = "files.json"  # the dataset's files as the hub listed them, so that what is here needs no network
+_BACKOFF_SECONDS = 1.0
+_ROWS_AT_ONCE = 1024
+
+
+def fetch(
+    repo: str, pattern: str, data_home: Path, progress: Progress = silent, endpoint: str | None = None
+) -> list[Path]:
+    """The dataset's files whose names match, in order; downloaded and checked unless they are here.
+
+    Raises NanosoloError. A folder that holds matching files but no listing was filled by hand, and is taken as it is.
+    """
+    folder = data_home / "hub" / repo
+    here = local_files(folder, pattern)
+    if here is not None:
+        return here
+    with exclusive(folder / ".lock", progress, "bytes"):
+        here = local_files(folder, pattern)
+        if here is not None:
+            return here
+        hub = Hub(repo, endpoint)
+        listed = patiently(f"the list of {repo}", partial(_list, repo, endpoint), _BACKOFF_SECONDS)
+        names = _matching(listed, pattern)
+        if not names:
+            raise NanosoloError(f"the dataset {repo} has no files {pattern}. Leave it out, or give a file of your own.")
+        facts = patiently(f"the list of {repo}", lambda: hub.facts(names), _BACKOFF_SECONDS)
+        store = ShardStore(folder, Tally())
+        store.require_room(facts.values())
+        total = sum(fact.size for fact in facts.values())
+        done = 0
+        for name in names:
+            patiently(f"{repo}/{name}", partial(store.fetch, hub, facts[name]), _BACKOFF_SECONDS)
+            done += facts[name].size
+            progress(done, total, "bytes")
+        write_atomically(folder / LISTING, msgspec.json.encode(listed))
+    return [folder / name for name in names]
+
+
+def local_files(folder: Path, pattern: str) -> list[Path] | None:
+    """What is here of the dataset, when it is all that matches; else None."""
+    try:
+        listed = msgspec.json.decode((folder / LISTING).read_bytes(), type=list[str])
+    except OSError:
+        listed = None
+    if listed is None:
+        found = sorted(path for path in folder.glob(pattern) if path.is_file())
+        return found or None
+    wanted = [folder / name for name in _matching(listed, pattern)]
+    return wanted if wanted and all(path.is_file() for path in wanted) else None
+
+
+def count_rows(files: list[Path]) -> int:
+    """How many rows parquet files have, from their footers. Raises NanosoloError for a damaged one."""
+    import pyarrow.parquet as pq
+
+    return sum(_safely(path, lambda path=path: pq.ParquetFile(path).metadata.num_rows) for path in files)
+
+
+def read_rows(files: list[Path]) -> Iterator[dict[str, Any]]:
+    """The rows of parquet files in order. Raises NanosoloError for a damaged one."""
+    import pyarrow.parquet as pq
+
+    for path in files:
+        with _safely(path, lambda path=path: pq.ParquetFile(path)) as opened:
+            batches = opened.iter_batches(batch_size=_ROWS_AT_ONCE)
+            while (batch := _safely(path, lambda batches=batches: next(batches, None))) is not None:
+                yield from batch.to_pylist()
+
+
+def _safely(path: Path, action: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return action()
+    except (pa.ArrowException, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise NanosoloError(f"{path} cannot be read: {first}. Remove it, and run again to fetch it anew.") from None
+
+
+def _list(repo: str, endpoint: str | None) -> list[str]:
+    from huggingface_hub import HfApi
+
+    return sorted(HfApi(endpoint=endpoint).list_repo_files(repo, repo_type="dataset"))
+
+
+def _matching(names: list[str], pattern: str) -> list[str]:
+    return sorted(name for name in names if fnmatchcase(name, pattern))

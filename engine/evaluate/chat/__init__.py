@@ -1,0 +1,1 @@
+"""Judging answers: choices among letters, written answers, programs."""
