@@ -3,6 +3,7 @@
 from engine.data.stages import tokens_of
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError
+from engine.evaluate.core.core import evaluate_core
 from engine.evaluate.evaluator import Evaluator
 from engine.run.stage import StageContext
 from engine.train.checkpoint import load_model, read_state, warning_of, whole_checkpoint
@@ -10,7 +11,7 @@ from engine.train.device import prepare_device
 
 
 def evaluate(context: StageContext) -> None:
-    """Emit validation and training bits per byte and a sample for each prompt, of the newest checkpoint."""
+    """Emit validation and training bits per byte, a sample for each prompt, and CORE, of the newest checkpoint."""
     device = prepare_device(context.config)
     newest = whole_checkpoint(
         context.run.checkpoints("pretrain"), lambda step, what: context.emit(warning_of(context.stage, step, what))
@@ -24,3 +25,4 @@ def evaluate(context: StageContext) -> None:
     evaluator.validation(step)
     evaluator.training(step)
     evaluator.sample(step)
+    evaluate_core(context, model, tokenizer, step)

@@ -16,12 +16,17 @@ from hypothesis import strategies as st
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError, UsageError
 from engine.evaluate.core.bundle import CoreTask, find_bundle, read_examples, read_tasks
-from engine.evaluate.core.core import core_metric, run_task
+from engine.evaluate.core.core import TaskResult, core_metric, evaluate_core, run_task
 from engine.evaluate.core.questions import Question, make_question
 from engine.evaluate.core.scoring import _score, answer, answer_alone
 from engine.evaluate.rows import batches_of_like_length
 from engine.model.gpt import GPT
+from engine.plan.config import from_dict, to_toml
 from engine.plan.shape import Shape
+from engine.run.directory import RunDirectory
+from engine.run.events import read_events
+from engine.run.history import read_history
+from engine.run.stage import StageContext
 
 
 @pytest.fixture(scope="module")
@@ -146,13 +151,63 @@ def test_a_model_that_knows_the_answers_scores_one(tokenizer: Tokenizer) -> None
 def test_the_metric_centres_on_the_baseline(tokenizer: Tokenizer, folder: Path) -> None:
     model = random_model(tokenizer.vocab_size, 0.0)  # all options alike: the first is chosen
     told: list[tuple[int, int]] = []
-    results = [run_task(model, tokenizer, task, 8, 2000, lambda *a: told.append(a)) for task in read_tasks(folder)]
+    results = []
+    for task in read_tasks(folder):
+        examples = read_examples(task, 8)
+        accuracy = run_task(model, tokenizer, task, examples, 2000, lambda *a: told.append(a))
+        results.append(TaskResult(task, accuracy, len(examples)))
     letters = next(result for result in results if result.task.label == "letters")
     golds = [example["gold"] for example in read_examples(letters.task, 8)]
     assert letters.examples == 8 and letters.accuracy == golds.count(0) / 8
     assert letters.centred == pytest.approx((letters.accuracy - 0.25) / 0.75)
     assert core_metric(results) == pytest.approx(sum(result.centred for result in results) / 4)
     assert told[-1] == (8, 8)
+
+
+def test_memory_that_runs_out_makes_batches_smaller(
+    tokenizer: Tokenizer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full device is what is not there: a trunk that refuses more than one row stands in for it."""
+    model = random_model(tokenizer.vocab_size)
+    task = read_tasks(folder)[0]
+    examples = read_examples(task, 6)
+    whole = run_task(model, tokenizer, task, examples, 4000, lambda *_: None)
+    trunk = model.trunk
+
+    def small(tokens: torch.Tensor, **cache: None) -> torch.Tensor:
+        if len(tokens) > 1:
+            raise torch.OutOfMemoryError("full")
+        return trunk(tokens, **cache)
+
+    monkeypatch.setattr(model, "trunk", small)
+    assert run_task(model, tokenizer, task, examples, 4000, lambda *_: None) == whole
+
+
+def test_the_evaluation_tells_every_task_and_repeats_none(tokenizer: Tokenizer, folder: Path, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    run.config_file.write_text(to_toml(from_dict({"evaluate": {"core": str(folder), "core_max_per_task": 5}})))
+    model = random_model(tokenizer.vocab_size)
+    evaluate_core(StageContext(run, "evaluate"), model, tokenizer, 7)
+    found = {event.metric: event for event in read_history(run.events_file).evaluations}
+    assert set(found) == {"core", "core/choices", "core/letters", "core/schemas", "core/words"}
+    assert (found["core/letters"].baseline, found["core/letters"].examples) == (0.25, 5)
+    centred_mean = sum((e.value - e.baseline) / (1 - e.baseline) for m, e in found.items() if m != "core") / 4
+    assert found["core"].value == pytest.approx(centred_mean)
+    # again, with a model that would answer otherwise: the tasks are taken from the events
+    evaluate_core(StageContext(run, "evaluate"), random_model(tokenizer.vocab_size, 0.0), tokenizer, 7)
+    evaluations = read_history(run.events_file).evaluations
+    assert [e.metric for e in evaluations].count("core/choices") == 1
+    assert evaluations[-1].value == found["core"].value
+
+
+def test_a_bundle_that_cannot_be_read_costs_a_warning(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    run.config_file.write_text(to_toml(from_dict({"evaluate": {"core": "/nowhere"}})))
+    evaluate_core(StageContext(run, "evaluate"), random_model(tokenizer.vocab_size), tokenizer, 7)
+    (event,) = read_events(run.events_file)
+    assert event.code == "core_left_out" and "/nowhere" in event.message
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=60), st.integers(1, 2000))
