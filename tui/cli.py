@@ -2,18 +2,20 @@
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from typing import NoReturn
 
 from engine import __version__
-from engine.errors import EXIT_STOPPED, EXIT_USAGE, NanosoloError
+from engine.errors import EXIT_CRASHED, EXIT_STOPPED, EXIT_USAGE, NanosoloError
 
 COMMANDS = {
     "console": "tui.commands.console:console",
     "train": "tui.commands.train:train",
     "export": "tui.commands.plan:export",
     "plan": "tui.commands.plan:show_plan",
+    "fit": "tui.commands.fit:fit",
     "runs": "tui.commands.runs:runs",
     "attach": "tui.commands.train:attach",
     "stop": "tui.commands.train:stop",
@@ -29,6 +31,8 @@ it goes on when this terminal closes.
 
   nanosolo --preset quickstart                        train a small model here, on the CPU
   nanosolo plan --preset balanced --gpu a100-40gb     what would this take?
+  nanosolo plan --hours 12 --gpu a100-40gb            the best model for this card and time
+  nanosolo fit --preset balanced                      the batch that fits and is fastest
   nanosolo --preset maximum --export my.toml          the complete configuration, to edit
   nanosolo --config my.toml --set batch.device_batch_size=16
 
@@ -46,6 +50,9 @@ class Parser(argparse.ArgumentParser):
 
 def entry() -> NoReturn:
     """The `nanosolo` script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows another
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -69,12 +76,20 @@ def main(arguments: list[str]) -> int:
         return EXIT_STOPPED
     except BrokenPipeError:
         return 0
+    except Exception as error:
+        if options.debug:
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"error: {what}. This should not happen: run it again with --debug and report it.", file=sys.stderr)
+        return EXIT_CRASHED
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The options of a command line; `command` is `console`, `train` or `export` where none is named."""
     parser = build_parser()
     options = parser.parse_args(arguments)
+    if options.command is not None and set(arguments[: arguments.index(options.command)]) - {"--debug"}:
+        parser.error(f"options go behind the command: nanosolo {options.command} {arguments[0]}")
     if options.command is None:
         if options.export is not None:
             options.command = "export"
@@ -109,7 +124,29 @@ def build_parser() -> Parser:
 
     plan = commands.add_parser("plan", help="what a configuration means: memory, time, steps, disk")
     _add_configuration(plan)
+    plan.add_argument(
+        "--trace", action="store_true", help="trace the real model on fake tensors (seconds) beside the formula"
+    )
+    plan.add_argument("--hours", metavar="H", type=float, help="the best model that trains in this time on this GPU")
     _add_json(plan)
+
+    fit = commands.add_parser("fit", help="which batch fits and which is fastest, predicted, then tried out")
+    _add_configuration(fit)
+    fit.add_argument("--limit", metavar="SIZE", help="memory that the trials may use, for example 2GiB")
+    fit.add_argument("--predict", action="store_true", help="only predict, try nothing")
+    fit.add_argument("--ladder", action="store_true", help="begin with depth 8, 2 x 512 tokens, 10 steps, and scale up")
+    fit.add_argument(
+        "--iterations", metavar="N", type=int, help="measured steps of each trial (default: 3; ladder: 10)"
+    )
+    fit.add_argument(
+        "--patience",
+        metavar="SECONDS",
+        type=float,
+        default=600.0,
+        help="give a trial up after this long (default: 600)",
+    )
+    fit.add_argument("--write", metavar="FILE", help="write the configuration with the best batch as TOML")
+    _add_json(fit)
 
     runs = commands.add_parser("runs", help="all runs and how they are doing")
     _add_json(runs)
@@ -129,7 +166,9 @@ def build_parser() -> Parser:
 
     logs = commands.add_parser("logs", help="what the stages of a run printed")
     _add_run(logs)
-    logs.add_argument("-n", "--lines", type=int, default=40, help="how many of the last lines (default: 40; 0: all)")
+    logs.add_argument(
+        "-n", "--lines", metavar="N", type=_number, default=40, help="how many of the last lines (default: 40; 0: all)"
+    )
     logs.add_argument("-f", "--follow", action="store_true", help="go on printing as lines come")
     _add_json(logs)
 
@@ -157,10 +196,24 @@ def _add_configuration(parser: argparse.ArgumentParser) -> None:
 
 def _add_following(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--every", metavar="N", type=int, default=10, help="when piped, print every Nth step (default: 10)"
+        "--every", metavar="N", type=_count, default=10, help="when piped, print every Nth step (default: 10)"
     )
     if parser.prog == "nanosolo" or parser.prog.endswith("resume"):
         parser.add_argument("--detach", action="store_true", help="start the run and return at once")
+
+
+def _count(text: str) -> int:
+    """A whole number from 1."""
+    if (number := _number(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1")
+    return number
+
+
+def _number(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number")
+    return int(text)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

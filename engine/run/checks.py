@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from engine.errors import UsageError
+from engine.plan.config import DataConfig
 from engine.plan.gpus import GIB, MIB
 from engine.run import words
 from engine.run.fault_watch import memory_errors, row_faults
@@ -138,7 +140,8 @@ def check_shared_memory(look: Survey) -> Check | None:
 def check_home(look: Survey, where: str, need: int | None = None) -> Check:
     """Whether the home can be written, and has room: for `need` bytes, or for some run."""
     if look.home_fault:
-        return Check(name="home", verdict="problem", finding=str(look.home), action=look.home_fault)
+        finding, _, action = look.home_fault.partition(". ")
+        return Check(name="home", verdict="problem", finding=finding, action=action)
     finding = f"{look.home} ({where}), {words.size(look.disk_free)} free"
     if need is None:
         little = look.disk_free < LITTLE_DISK
@@ -151,6 +154,22 @@ def check_home(look: Survey, where: str, need: int | None = None) -> Check:
     if look.disk_free < need + max(GIB, need // 10):
         return Check(name="home", verdict="warning", finding=finding + ", which leaves little", action=action)
     return Check(name="home", verdict="ok", finding=finding)
+
+
+def check_text(data: DataConfig) -> Check:
+    """Whether the text is here, as far as a look at names tells."""
+    if data.source == "builtin":
+        return Check(name="text", verdict="ok", finding="what Python itself carries; nothing is downloaded")
+    if data.source == "fineweb-edu":
+        return Check(name="text", verdict="ok", finding="downloaded from huggingface.co as far as it is not here")
+    from engine.data.local import find_files
+
+    try:
+        count = len(find_files(data.paths))
+    except UsageError as error:
+        finding, _, action = str(error).partition(". ")
+        return Check(name="text", verdict="problem", finding=finding, action=action)
+    return Check(name="text", verdict="ok", finding=f"{count:,} file{'s' * (count != 1)}")
 
 
 def check_clock(look: Survey) -> Check:

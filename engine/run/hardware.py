@@ -80,10 +80,10 @@ def detect_gpu() -> Gpu | None:
     return gpus.by_name(name, memory, (major, minor))
 
 
-def detect_cpu() -> Gpu:
-    """The host's processor, with the cores and the memory that this process may use."""
+def detect_cpu(threads: int | None = None) -> Gpu:
+    """The host's processor, with the cores (or as many threads) and the memory that this process may use."""
     wide = "avx512f" in _read(Path("/proc/cpuinfo"))
-    return gpus.cpu(usable_cores(), memory_limit(), cpu_name(), wide)
+    return gpus.cpu(threads or usable_cores(), memory_limit(), cpu_name(), wide)
 
 
 def cpu_name() -> str:
@@ -103,12 +103,14 @@ def detect() -> Gpu:
 def device_for(config: RunConfig) -> Gpu:
     """The device to plan for: the one named, else the one found here. Raises UsageError for an unknown name."""
     if config.runtime.gpu == "cpu" or (config.runtime.gpu == "auto" and config.runtime.device == "cpu"):
-        return detect_cpu()
+        return detect_cpu(config.runtime.threads)
     return detect() if config.runtime.gpu == "auto" else gpus.by_id(config.runtime.gpu)
 
 
 def require_device(config: RunConfig) -> None:
     """Refuse a run that asks for a GPU where there is none. Raises UsageError with the ways out."""
+    if config.runtime.gpu not in ("auto", "cpu"):
+        gpus.by_id(config.runtime.gpu)
     wants_gpu = config.runtime.device == "cuda" or (
         config.runtime.device == "auto" and config.runtime.gpu not in ("auto", "cpu")
     )

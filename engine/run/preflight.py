@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.errors import NanosoloError
+from engine.errors import UsageError
 from engine.plan.config import RunConfig
 from engine.plan.gpus import GIB
 from engine.plan.plan import Plan
@@ -17,6 +17,7 @@ from engine.run.checks import (
     check_home,
     check_host_memory,
     check_shared_memory,
+    check_text,
     check_vram,
 )
 from engine.run.directory import RunDirectory
@@ -36,7 +37,10 @@ def preflight(
     on_gpu = plan.gpu != "cpu"
     memory = plan.memory
     floor = memory.weights + memory.gradients + memory.optimizer  # no setting of the batch saves these
-    found: list[Check | None] = [check_home(look, home_origin(), disk_need(plan, look, run))]
+    found: list[Check | None] = [
+        check_text(config.data),
+        check_home(look, home_origin(), disk_need(plan, look, run)),
+    ]
     if on_gpu:
         found += [
             *check_gpu(look.gpu),
@@ -53,12 +57,11 @@ def preflight(
 
 
 def require_ready(checks: Sequence[Check]) -> None:
-    """Raises NanosoloError with the first problem and its way out."""
+    """Raises UsageError with the first problem and its way out."""
     for check in checks:
         if check.verdict == "problem":
-            raise NanosoloError(
-                f"this run cannot work here: {check.name}: {check.finding}. To mend it: {check.action}."
-            )
+            action = check.action.rstrip(".")
+            raise UsageError(f"{check.name}: {check.finding}. {action[:1].upper()}{action[1:]}.")
 
 
 def disk_need(plan: Plan, look: Survey, run: RunDirectory | None = None) -> int:

@@ -101,7 +101,8 @@ def _throughput(columns: StepColumns) -> dict[str, float]:
     if len(columns) < 3:
         return {}
     rates = sorted(columns.tokens_per_second[1:])
-    waiting = sum(columns.data_seconds[1:]) / sum(columns.step_seconds[1:])
+    seconds = sum(columns.step_seconds[1:])
+    waiting = sum(columns.data_seconds[1:]) / seconds if seconds > 0 else 0.0
     return {
         "median": statistics.median(rates),
         "p10": rates[len(rates) // 10],

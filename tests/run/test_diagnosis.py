@@ -13,7 +13,7 @@ from engine.plan.config import with_changes
 from engine.plan.gpus import by_id
 from engine.plan.shape import shape_of
 from engine.run.diagnosis import diagnose
-from engine.run.events import Diverged, Step
+from engine.run.events import Diverged, OutOfMemory, Step, Warning
 from engine.run.finding import Finding, gpu_of
 from engine.run.history import History, StepColumns
 from engine.run.learning_checks import last_spike
@@ -195,6 +195,32 @@ def test_spikes_are_where_the_definition_says(losses: list[float]) -> None:
 
 def test_an_outlier_within_six_sigma_is_no_spike() -> None:
     assert "loss_spike" not in found(healthy().steps(2000))
+
+
+def test_memory_that_ran_out_without_ending_the_run() -> None:
+    story = healthy().steps(40)
+    story.add(
+        OutOfMemory,
+        stage="pretrain",
+        step=40,
+        phase="forward and backward",
+        requested=None,
+        allocated=story.plan.memory.capacity,
+        capacity=story.plan.memory.capacity,
+        action="replaying the same batch with 8 sequences at a time",
+    )
+    advice = found(story.steps(5))["out_of_memory"]
+    assert "with 8 sequences at a time" in advice.message
+    assert advice.change
+    with_changes(story.config, advice.change)
+    story.end_stage("pretrain", "stopped").end("stopped").start("red", resumed=True).stage("pretrain").steps(2)
+    assert "out_of_memory" not in found(story)
+
+
+def test_what_the_stage_warned_of() -> None:
+    story = healthy().steps(40)
+    story.add(Warning, stage="pretrain", step=40, code="checkpoint_failed", message="the disk is full; trying again")
+    assert found(story.steps(2))["checkpoint_failed"].message == "step 40: the disk is full; trying again"
 
 
 def test_few_tokens_names_the_setting_that_was_used() -> None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -28,8 +29,12 @@ def runs(options: argparse.Namespace) -> int:
         print(f"no runs in {runs_home()} yet. Start one with: nanosolo --preset quickstart")
         return 0
     width = max(len(row["name"]) for row in rows)
-    for row in rows:
-        print(f"{row['name']:<{width}}  {words.duration(row['age_seconds'])} old  {row['verdict']}")
+    ages = [words.duration(row["age_seconds"]) for row in rows]
+    oldest = max(map(len, ages))
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for row, age in zip(rows, ages, strict=True):
+        line = f"{row['name']:<{width}}  {age:>{oldest}} ago  {row['verdict']}"
+        print(line if len(line) <= room else line[: room - 1] + "…")
     return 0
 
 

@@ -9,11 +9,11 @@ from engine.errors import EXIT_DONE, EXIT_STOPPED, UsageError
 from engine.plan.config import RunConfig, fields, get
 from engine.run import words
 from engine.run.control import plan_here, resume_run, start_run, stop_run, with_absolute_paths
-from engine.run.directory import RunDirectory, find_run
+from engine.run.directory import RunDirectory, find_run, named_run
 from engine.run.events import read_events
 from engine.run.hardware import require_device
 from engine.run.history import read_history
-from engine.run.home import runs_home
+from engine.run.preflight import preflight, require_ready
 from tui.commands.configuration import configuration
 from tui.follow import follow
 
@@ -21,6 +21,8 @@ from tui.follow import follow
 def train(options: argparse.Namespace) -> int:
     """Start a run and follow it to its end; its exit code is ours."""
     config = with_absolute_paths(configuration(options).config)
+    if options.name is not None:
+        named_run(options.name)  # refuse a bad name before anything is said
     existing = _existing(options.name) if options.resume else None
     if existing is not None:
         _require_same(existing, config)
@@ -58,7 +60,7 @@ def stop(options: argparse.Namespace) -> int:
 def _existing(name: str | None) -> RunDirectory | None:
     if name is None:
         raise UsageError("--resume needs the --name of the run to go on with.")
-    run = RunDirectory(runs_home() / name)
+    run = named_run(name)
     return run if run.config_file.exists() else None
 
 
@@ -121,12 +123,18 @@ def _follow_unless_detached(run: RunDirectory, options: argparse.Namespace, skip
 
 
 def _announce(config: RunConfig) -> None:
-    """Say in two lines what is about to happen, and every warning of the plan."""
+    """Say in a line what is about to happen, and every warning of machine and plan. Raises UsageError where it cannot
+    work here."""
     plan = plan_here(config)
+    checks = preflight(config, plan)
+    require_ready(checks)
     hours = f", about {words.duration(plan.time.hours * 3600)}" if plan.time.hours is not None else ""
     print(
         f"{plan.preset}: depth {plan.depth}, {words.count(plan.params.total)} parameters, {plan.steps:,} steps of "
         f"{plan.total_batch_size:,} tokens{hours} on {plan.gpu_name}"
     )
+    for check in checks:
+        if check.verdict == "warning":
+            print(f"! {check.name}: {check.finding}. {check.action[:1].upper()}{check.action[1:]}.")
     for warning in plan.warnings:
         print(f"! {warning.message} {warning.fix[:1].upper()}{warning.fix[1:]}.")

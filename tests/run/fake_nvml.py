@@ -1,0 +1,123 @@
+"""A GPU that is not there: the part of pynvml that nanosolo calls, over values that a test sets."""
+
+from types import SimpleNamespace
+from typing import Any
+
+GIB = 2**30
+
+
+class NVMLError(Exception):
+    """What the real bindings raise for everything that NVML refuses."""
+
+
+class FakeNvml:
+    """One GPU, by default a healthy A100 of 40 GB."""
+
+    NVMLError = NVMLError
+    NVML_TEMPERATURE_GPU = 0
+    NVML_CLOCK_SM = 1
+    NVML_MEMORY_ERROR_TYPE_UNCORRECTED = 1
+    NVML_VOLATILE_ECC = 0
+    nvmlEventTypeXidCriticalError = 8
+
+    def __init__(self) -> None:
+        self.name = "NVIDIA A100-SXM4-40GB"
+        self.total = 40 * GIB
+        self.used = 5 * 2**20
+        self.processes = 0
+        self.driver = "580.65.06"
+        self.cuda = 13000
+        self.capability = (8, 0)
+        self.compute_mode = 0
+        self.uncorrected = 0
+        self.rows = (0, 0, 0, 0)
+        self.throttle = 0
+        self.slices: list[str] = []  # names of MIG slices
+        self.xids: list[int] = []  # to be told, one a call
+        self.refused: set[str] = set()  # functions that this driver does not have
+        self.lost = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("nvml") and name[4].isupper() and name in object.__getattribute__(self, "refused"):
+            return self._refuse
+        return object.__getattribute__(self, name)
+
+    def _refuse(self, *_: Any) -> Any:
+        raise NVMLError("Not Supported")
+
+    def nvmlInit(self) -> None:
+        pass
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
+        if index != 0 or self.lost:
+            raise NVMLError("Invalid Argument")
+        return "gpu"
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        return {"GPU-1": "gpu", "MIG-1": "slice 1"}.get(uuid) or self._refuse()
+
+    def nvmlDeviceGetMigMode(self, handle: str) -> list[int]:
+        return [int(bool(self.slices)), 0]
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle: str) -> int:
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle: str, index: int) -> str:
+        return f"slice {index}" if index >= 7 - len(self.slices) else self._refuse()
+
+    def nvmlDeviceGetName(self, handle: str) -> str:
+        return self.slices[0] if handle.startswith("slice") else self.name
+
+    def nvmlDeviceGetMemoryInfo(self, handle: str) -> Any:
+        if self.lost:
+            raise NVMLError("GPU is lost")
+        total = self.total // 8 if handle.startswith("slice") else self.total
+        return SimpleNamespace(total=total, used=self.used, free=total - self.used)
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle: str) -> tuple[int, int]:
+        return self.capability
+
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return self.driver
+
+    def nvmlSystemGetCudaDriverVersion(self) -> int:
+        return self.cuda
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[int]:
+        return list(range(self.processes))
+
+    def nvmlDeviceGetComputeMode(self, handle: str) -> int:
+        return self.compute_mode
+
+    def nvmlDeviceGetTotalEccErrors(self, handle: str, kind: int, since: int) -> int:
+        return self.uncorrected
+
+    def nvmlDeviceGetRemappedRows(self, handle: str) -> tuple[int, int, int, int]:
+        return self.rows
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: str) -> int:
+        return self.throttle
+
+    def nvmlDeviceGetUtilizationRates(self, handle: str) -> Any:
+        return SimpleNamespace(gpu=99, memory=50)
+
+    def nvmlDeviceGetTemperature(self, handle: str, sensor: int) -> int:
+        return 64
+
+    def nvmlDeviceGetPowerUsage(self, handle: str) -> int:
+        return 381_600
+
+    def nvmlDeviceGetClockInfo(self, handle: str, clock: int) -> int:
+        return 1395
+
+    def nvmlEventSetCreate(self) -> str:
+        return "events"
+
+    def nvmlDeviceRegisterEvents(self, handle: str, kinds: int, events: str) -> None:
+        assert kinds == self.nvmlEventTypeXidCriticalError
+
+    def nvmlEventSetWait_v2(self, events: str, milliseconds: int) -> Any:
+        assert milliseconds == 0  # it must not wait
+        if not self.xids:
+            raise NVMLError("Timeout")
+        return SimpleNamespace(eventType=self.nvmlEventTypeXidCriticalError, eventData=self.xids.pop(0))

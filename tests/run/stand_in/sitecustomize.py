@@ -1,0 +1,65 @@
+"""Puts stand-ins in the place of the stages' work: what each does stands in behaviour.json of the run."""
+
+import json
+import os
+import signal
+import sys
+import time
+import types
+from typing import Any
+
+
+def _work(context: Any) -> None:
+    behaviour = json.loads((context.run.path / "behaviour.json").read_text())
+    (context.run.path / f"{context.stage}.began").touch()
+    match behaviour.get(context.stage, "done"):
+        case "done":
+            print(f"{context.stage} did its work")
+        case "refuse":
+            from engine.errors import UsageError
+
+            raise UsageError("data.paths: there is nothing here. Give a folder.")
+        case "raise":
+            raise ValueError("something odd")
+        case "ecc":
+            raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+        case "starve":
+            raise MemoryError
+        case "kill self":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "diverge":
+            os._exit(4)
+        case "wait":
+            context.stops_at_boundary = False
+            time.sleep(60)
+        case "train":
+            _train(context)
+
+
+def _train(context: Any) -> None:
+    """Steps until asked to stop, as the real stage does, with a file for a checkpoint."""
+    from engine.run.events import Checkpoint
+    from engine.run.stage import Stopped
+
+    context.stops_at_boundary = True
+    step = 0
+    while step < 10_000:
+        step += 1
+        time.sleep(0.01)
+        if context.checkpoint_asked or context.stop_asked:
+            context.checkpoint_asked = False
+            context.emit(Checkpoint(stage=context.stage, step=step, path=f"checkpoints/{step}", bytes=1, seconds=0.1))
+        if context.stop_asked:
+            raise Stopped(f"stopped after step {step}")
+
+
+if os.environ.get("STAND_IN"):
+    for name, functions in {
+        "engine.data.stages": ("fetch", "train_the_tokenizer", "write_tokens"),
+        "engine.train.pretrain": ("pretrain",),
+        "engine.evaluate.stage": ("evaluate",),
+    }.items():
+        module = types.ModuleType(name)
+        for function in functions:
+            setattr(module, function, _work)
+        sys.modules[name] = module

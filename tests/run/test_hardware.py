@@ -1,0 +1,93 @@
+"""What is found of GPU, slices, processor and limits, on machines that have them and machines that do not."""
+
+from pathlib import Path
+
+import pytest
+from fake_nvml import FakeNvml
+from made_run import config_of
+
+from engine.errors import UsageError
+from engine.run import hardware
+from engine.run.hardware import detect, detect_cpu, detect_gpu, device_for, require_device
+
+
+def test_a_gpu_is_found_by_the_name_that_nvml_gives(gpu: FakeNvml) -> None:
+    found = detect_gpu()
+    assert found is not None
+    assert found.id == "a100-40gb"
+    assert detect() == found == device_for(config_of("balanced", runtime__gpu="auto", runtime__device="auto"))
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "3", "GPU-unknown"])
+def test_a_gpu_that_torch_may_not_see_is_none(gpu: FakeNvml, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert detect_gpu() is None
+
+
+@pytest.mark.parametrize("visible", ["0", "0,1", "GPU-1"])
+def test_a_gpu_that_is_named_is_found(gpu: FakeNvml, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = detect_gpu()
+    assert found is not None
+    assert found.id == "a100-40gb"
+
+
+@pytest.mark.parametrize("visible", [None, "MIG-1"])
+def test_of_a_gpu_in_slices_the_slice_counts(
+    gpu: FakeNvml, monkeypatch: pytest.MonkeyPatch, visible: str | None
+) -> None:
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    gpu.slices = ["NVIDIA A100-SXM4-40GB MIG 1g.5gb"]
+    found = detect_gpu()
+    assert found is not None
+    assert found.capacity == gpu.total // 8
+    assert found.peak_flops == pytest.approx(312e12 * 14 / 108, rel=0.1)
+
+
+def test_a_lost_gpu_and_a_missing_driver_are_facts(gpu: FakeNvml) -> None:
+    gpu.lost = True
+    assert detect_gpu() is None
+    assert not detect().is_cuda
+
+
+def test_a_machine_without_nvml_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
+    assert hardware.nvml() is None
+    assert detect_gpu() is None
+
+
+def test_a_run_for_a_gpu_needs_one(gpu: FakeNvml) -> None:
+    require_device(config_of("balanced"))
+    gpu.lost = True
+    with pytest.raises(UsageError, match="no NVIDIA GPU is visible here"):
+        require_device(config_of("balanced"))
+    require_device(config_of("quickstart"))
+    with pytest.raises(UsageError, match=r"not in the catalogue. Did you mean a100-80gb"):
+        require_device(config_of("balanced", runtime__gpu="a100"))
+
+
+def test_the_processor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {"/proc/cpuinfo": "processor : 0\nmodel name\t: Intel(R) Xeon(R) CPU   E5-2673 v4 @ 2.30GHz\n"}
+    monkeypatch.setattr(hardware, "_read", lambda path: texts.get(str(path), ""))
+    assert detect_cpu().name == "Intel Xeon CPU E5-2673 v4"
+    texts.clear()
+    assert detect_cpu().name
+
+
+def test_limits_of_a_container_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "CGROUP", tmp_path)
+    assert hardware.out_of_memory_kills() == 0
+    for name, text in {
+        "memory.max": "1073741824",
+        "cpu.max": "100000 100000",
+        "memory.events": "oom 3\noom_kill 2\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    assert hardware.memory_limit() == 2**30
+    assert hardware.usable_cores() == 1
+    assert hardware.out_of_memory_kills() == 2
+    for name in ("memory.max", "cpu.max"):
+        (tmp_path / name).write_text("max" if name == "memory.max" else "max 100000")
+    assert hardware.memory_limit() > 2**30
+    assert hardware.usable_cores() >= 1

@@ -1,0 +1,203 @@
+"""What is refused and what is warned of before a run, on machines that lack one thing each."""
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_nvml import FakeNvml
+from made_run import config_of, plan_of
+
+from engine.errors import UsageError
+from engine.plan.config import RunConfig
+from engine.plan.gpus import GIB, cpu
+from engine.plan.plan import Plan
+from engine.run import survey as surveys
+from engine.run.checks import Check
+from engine.run.control import start_run
+from engine.run.directory import RunDirectory
+from engine.run.doctor import examine
+from engine.run.preflight import disk_need, preflight, require_ready
+from engine.run.survey import Survey, TorchBuild, survey, torch_build
+
+CONFIG = config_of("balanced")
+PLAN = plan_of(CONFIG)
+BUILD = TorchBuild("2.13.0", (13, 0))
+
+
+@pytest.fixture
+def machine(home: Path, gpu: FakeNvml) -> Callable[..., Survey]:
+    """A good machine with the GPU as it is set, but for what the arguments say."""
+
+    def make(**different: Any) -> Survey:
+        good = survey()._replace(
+            torch=BUILD,
+            cores=12,
+            memory_total=85 * GIB,
+            memory_limit=85 * GIB,
+            memory_available=80 * GIB,
+            shared_memory=8 * GIB,
+            disk_free=500 * GIB,
+            compiler=True,
+            python_headers=True,
+        )
+        return good._replace(**different)
+
+    return make
+
+
+def by_name(checks: list[Check]) -> dict[str, Check]:
+    return {check.name: check for check in checks}
+
+
+def test_a_good_machine_is_ready(machine: Callable[..., Survey]) -> None:
+    found = preflight(CONFIG, PLAN, machine())
+    assert {check.verdict for check in found} == {"ok"}, found
+    require_ready(found)
+    assert set(by_name(found)) == {
+        "text", "home", "GPU", "GPU health", "driver", "GPU memory", "host", "compiler", "/dev/shm", "clock"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("different", "name", "verdict", "says"),
+    [
+        ({"torch": TorchBuild("2.13.0", (14, 1))}, "driver", "problem", "is built for CUDA 14.1 and needs a newer"),
+        ({"torch": TorchBuild("2.13.0+cpu", None)}, "driver", "problem", "a build without CUDA"),
+        ({"disk_free": 5 * GIB}, "home", "problem", "this run still needs"),
+        ({"disk_free": 25 * GIB}, "home", "warning", "which leaves little"),
+        ({"home_fault": "cannot write to /x: Read-only file system. Free it."}, "home", "problem", "Read-only"),
+        ({"memory_limit": 2 * GIB, "memory_available": 2 * GIB}, "host", "problem", "limited from 85.0 GiB"),
+        ({"memory_limit": 8 * GIB, "memory_available": 3 * GIB}, "host", "warning", "the run needs about"),
+        ({"shared_memory": 64 * 2**20}, "/dev/shm", "note", "64 MiB"),
+        ({"now": 1e9}, "clock", "warning", "before 2025"),
+        ({"now": 1.8e9, "newest_run": 1.9e9}, "clock", "warning", "in the future"),
+        ({"compiler": False}, "compiler", "warning", "needs a C compiler, not found"),
+        ({"compiler": False, "python_headers": False}, "compiler", "warning", "a C compiler and Python's headers"),
+    ],
+)
+def test_what_a_machine_lacks_is_named_with_the_way_out(
+    machine: Callable[..., Survey], different: dict[str, Any], name: str, verdict: str, says: str
+) -> None:
+    found = preflight(CONFIG, PLAN, machine(**different))
+    check = by_name(found)[name]
+    assert (check.verdict, says in check.finding) == (verdict, True), check
+    assert check.action
+    assert [c.name for c in found if c.verdict != "ok"] == [name]
+    if verdict == "problem":
+        with pytest.raises(UsageError, match=f"^{name}: [^\n]*[.]$"):
+            require_ready(found)
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "verdict", "says"),
+    [
+        ({"cuda": 12080, "driver": "570.86.15"}, "driver", "problem", "needs driver 580.65.06 or newer"),
+        ({"name": "Tesla V100-SXM2-16GB"}, "driver", "problem", "has no code for"),
+        ({"used": 3 * GIB, "processes": 1}, "GPU memory", "warning", "37.0 GiB of 40.0 GiB free, 1 other process"),
+        ({"used": 39 * GIB, "processes": 2}, "GPU memory", "problem", "weights, gradients and optimizer alone"),
+        ({"compute_mode": 2}, "GPU memory", "problem", "may not be used at all"),
+        ({"compute_mode": 3, "processes": 1}, "GPU memory", "problem", "held by another process alone"),
+        ({"uncorrected": 1}, "GPU health", "warning", "1 error that cannot be corrected"),
+        ({"rows": (0, 1, 1, 0)}, "GPU health", "warning", "is to be replaced"),
+        ({"rows": (0, 1, 0, 1)}, "GPU health", "warning", "could not be replaced"),
+        ({"throttle": 0x40 | 0x4}, "GPU clock", "warning", "hardware thermal"),
+    ],
+)
+def test_what_is_wrong_with_a_gpu_is_named(
+    machine: Callable[..., Survey], gpu: FakeNvml, state: dict[str, Any], name: str, verdict: str, says: str
+) -> None:
+    for key, value in state.items():
+        setattr(gpu, key, value)
+    found = preflight(CONFIG, PLAN, machine())
+    check = by_name(found)[name]
+    assert (check.verdict, says in check.finding) == (verdict, True), check
+    assert {c.name for c in found if c.verdict != "ok"} == {name}
+    assert check in examine(machine()) or name == "GPU memory"
+
+
+def test_any_driver_of_the_same_cuda_will_do(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
+    gpu.cuda = 12020
+    check = by_name(preflight(CONFIG, PLAN, machine(torch=TorchBuild("2.9.0", (12, 8)))))["driver"]
+    assert check.verdict == "ok"
+
+
+def test_a_slice_is_called_one(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
+    gpu.slices = ["NVIDIA A100-SXM4-40GB MIG 3g.20gb"]
+    assert "a MIG slice" in by_name(preflight(CONFIG, PLAN, machine()))["GPU"].finding
+
+
+def test_on_a_cpu_only_the_host_counts(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
+    gpu.lost = True
+    config = config_of("quickstart")
+    plan = plan_of(config, cpu(2, 8 * GIB))
+    found = by_name(preflight(config, plan, machine()))
+    assert set(found) == {"text", "home", "host", "/dev/shm", "clock"}
+    tiny = machine(memory_limit=2**20, memory_available=2**20)
+    assert by_name(preflight(config, plan, tiny))["host"].verdict == "problem"
+
+
+def test_what_is_here_already_needs_no_room(machine: Callable[..., Survey], tmp_path: Path) -> None:
+    look = machine()
+    assert disk_need(PLAN, look) == PLAN.disk_bytes
+    assert disk_need(PLAN, look._replace(shards=10**15, tokens=10**15)) == PLAN.disk.checkpoints
+    run = RunDirectory(tmp_path / "run")
+    (run.path / "checkpoints" / "pretrain").mkdir(parents=True)
+    (run.path / "checkpoints" / "pretrain" / "x").write_bytes(b"x" * 1000)
+    assert disk_need(PLAN, look, run) == PLAN.disk_bytes - 1000
+
+
+@pytest.mark.parametrize("paths", [["/nowhere"], ["{tmp}/empty"]])
+def test_text_that_is_not_there_is_refused_and_no_run_is_made(home: Path, tmp_path: Path, paths: list[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    named = [path.format(tmp=tmp_path) for path in paths]
+    config = config_of("quickstart", data__source="local", data__paths=named)
+    with pytest.raises(UsageError, match=r"^text: data.paths: .* Give a folder"):
+        start_run(config, "one")
+    assert not (home / "runs" / "one").exists()
+
+
+def test_the_doctor_sees_what_is_here(machine: Callable[..., Survey], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = examine(machine())
+    assert {check.verdict for check in found} == {"ok"}
+    names = {check.name for check in found}
+    assert {"nanosolo", "torch", "GPU", "driver", "GPU memory", "host", "compiler", "home", "clock"} <= names
+    monkeypatch.setattr("engine.run.doctor.PACKAGES", ("no-such-package",))
+    missing = by_name(examine(machine()))["no-such-package"]
+    assert (missing.verdict, "pip install no-such-package" in missing.action) == ("problem", True)
+
+
+@pytest.mark.parametrize(
+    ("line", "cuda"),
+    [
+        ("cuda: Optional[str] = '13.0'", (13, 0)),
+        ('cuda = "12.8"', (12, 8)),
+        ("cuda: Optional[str] = None", None),
+        ("", None),
+    ],
+)
+def test_torch_says_its_cuda_without_being_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, cuda: tuple[int, int] | None
+) -> None:
+    before = "torch" in sys.modules
+    assert torch_build() is not None
+    assert ("torch" in sys.modules) == before
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "version.py").write_text(f"__version__ = '9.9'\ndebug = False\n{line}\nhip = None\n")
+    found = types.SimpleNamespace(version="9.9", locate_file=lambda name: tmp_path / name)
+    monkeypatch.setattr(surveys.metadata, "distribution", lambda _: found)
+    assert torch_build() == TorchBuild("9.9", cuda)
+
+
+def test_looking_leaves_nothing_behind(home: Path) -> None:
+    survey()
+    assert list(home.iterdir()) == []
+
+
+def test_every_preset_can_be_checked(machine: Callable[..., Survey]) -> None:
+    for name in ("smoke", "conservative", "aggressive", "maximum", "reference"):
+        config: RunConfig = config_of(name)
+        plan: Plan = plan_of(config)
+        assert preflight(config, plan, machine())
