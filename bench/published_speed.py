@@ -1,8 +1,8 @@
 """Predicts every published training speed we know of, and keeps the table of them in docs/time.md.
 
-`python bench/published_speed.py` prints the table; `--write` puts it into docs/time.md; `--fit` searches the three
-shares of the roofline anew. The rows are other programs' runs: what those programs move through memory is counted for
-each (`Program`), the roofline and its shares are the same for all, and for nanosolo.
+`python bench/published_speed.py` prints the table; `--write` puts the tables into docs/time.md; `--fit` searches the
+three shares of the roofline anew. The rows are other programs' runs: what each program moves through memory is counted
+for it, the roofline and its shares are the same for all, and for nanosolo.
 """
 
 import argparse
@@ -15,13 +15,20 @@ from typing import NamedTuple
 import msgspec
 
 from engine.plan import roofline, work
+from engine.plan.config import from_dict
 from engine.plan.gpus import by_id
+from engine.plan.plan import make_plan
+from engine.plan.presets import load_preset
 from engine.plan.roofline import Rates
 from engine.plan.shape import Shape
 from engine.plan.work import COMPILED, Traffic, Work
 
 DOCS = Path(__file__).parents[1] / "docs" / "time.md"
-BEGIN, END = "<!-- published speeds: bench/published_speed.py -->", "<!-- end of published speeds -->"
+MARKS = {
+    "speeds": ("<!-- published speeds: bench/published_speed.py -->", "<!-- end of published speeds -->"),
+    "hours": ("<!-- hours of the presets: bench/published_speed.py -->", "<!-- end of the hours of the presets -->"),
+}
+PRESETS = ("conservative", "balanced", "aggressive", "maximum")
 LIMIT = 0.15
 
 
@@ -160,22 +167,41 @@ def fit() -> None:
         print(f"worst {worst:.3f} rms {mean:.3f} {rates}")
 
 
-def with_table(text: str) -> str:
-    """The page with its table made anew."""
-    head, _, rest = text.partition(BEGIN)
-    return f"{head}{BEGIN}\n" + "\n".join(table()) + f"\n{END}" + rest.partition(END)[2]
+def hours() -> Iterator[str]:
+    """What the strategy document expects of its presets beside the plan, as Markdown."""
+    yield "| preset | GPU | tokens | document | plan | tok/s | tok/s the document's hours need |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    for name in PRESETS:
+        config = from_dict(load_preset(name))
+        plan = make_plan(config, by_id(config.runtime.gpu))
+        low, high = config.about.expected_hours or (math.nan, math.nan)
+        ours = f"{plan.time.low_hours:.0f}-{plan.time.high_hours:.0f} h"
+        yield (
+            f"| {name} | {plan.gpu} | {plan.tokens / 1e9:.2f}B | {low:g}-{high:g} h | {ours} | "
+            f"{plan.time.tokens_per_second:,.0f} | "
+            f"{plan.tokens / high / 3600:,.0f}-{plan.tokens / low / 3600:,.0f} |"
+        )
+
+
+def with_tables(text: str) -> str:
+    """The page with its tables made anew."""
+    for name, rows in (("speeds", table()), ("hours", hours())):
+        begin, end = MARKS[name]
+        head, _, rest = text.partition(begin)
+        text = f"{head}{begin}\n" + "\n".join(rows) + f"\n{end}" + rest.partition(end)[2]
+    return text
 
 
 def main() -> None:
     """Print or write the table, or fit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="put the table into docs/time.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/time.md")
     parser.add_argument("--fit", action="store_true", help="search the shares of the roofline")
     options = parser.parse_args()
     if options.fit:
         fit()
     elif options.write:
-        DOCS.write_text(with_table(DOCS.read_text()))
+        DOCS.write_text(with_tables(DOCS.read_text()))
     else:
         print("\n".join(table()))
 

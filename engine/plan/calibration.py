@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -55,6 +56,11 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class _Found(NamedTuple):
+    measured: Measured
+    correction: Correction
+
+
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """The measurements of one device under one version of torch."""
 
@@ -62,15 +68,24 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
     def speed(self, config: RunConfig, gpu: Gpu, compiled: bool) -> Correction | None:
         """How much faster than the model says this device is, by the nearest measurement; None without one."""
-        return self._correction(config, gpu, compiled, "tokens_per_second", _speed_factor)
+        found = self._correction(config, gpu, compiled, "tokens_per_second", _speed_factor)
+        return found.correction if found else None
 
     def peak(self, config: RunConfig, gpu: Gpu, compiled: bool) -> Correction | None:
-        """How much more memory than the formula says is needed, by the nearest measurement; None without one."""
-        return self._correction(config, gpu, compiled, "peak_memory", _peak_factor)
+        """How much more memory than the formula says is needed, by the nearest measurement; None without one.
+
+        What the formula missed is taken to grow with the size of what is predicted; what it had too much is not.
+        """
+        found = self._correction(config, gpu, compiled, "peak_memory", _peak_factor)
+        if found is None or found.correction.factor >= 1:
+            return found.correction if found else None
+        size = _counted(config, gpu, compiled) / _counted(found.measured.config(), gpu, compiled)
+        factor = 1 - (1 - found.correction.factor) / max(1.0, size)
+        return msgspec.structs.replace(found.correction, factor=factor)
 
     def _correction(
         self, config: RunConfig, gpu: Gpu, compiled: bool, what: str, factor_of: _Factor
-    ) -> Correction | None:
+    ) -> _Found | None:
         known = [m for m in self.measured if m.device == key_of(gpu) and m.compiled == compiled and getattr(m, what)]
         # the newest of equally near ones: the program changes
         for m in sorted(known, key=lambda m: (distance(m.config(), config), -m.t)):
@@ -81,7 +96,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
                     f"{'measured here' if close else 'scaled from a measurement here'} ({m.source}: depth {m.depth}, "
                     f"{m.device_batch_size} x {m.max_seq_len} tokens), x {factor:.2f} of the formula"
                 )
-                return Correction(factor=factor, close=close, basis=basis)
+                return _Found(m, Correction(factor=factor, close=close, basis=basis))
         return None
 
 
@@ -128,5 +143,8 @@ def _speed_factor(m: Measured, gpu: Gpu) -> float:
 
 
 def _peak_factor(m: Measured, gpu: Gpu) -> float:
-    config = m.config()
-    return (m.peak_memory or 0) / memory.estimate(shape_of(config), config.batch, gpu, m.compiled).total
+    return (m.peak_memory or 0) / _counted(m.config(), gpu, m.compiled)
+
+
+def _counted(config: RunConfig, gpu: Gpu, compiled: bool) -> int:
+    return memory.estimate(shape_of(config), config.batch, gpu, compiled).total

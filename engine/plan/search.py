@@ -21,7 +21,7 @@ SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)  # of the budget, so that it shows what a
 WORTHWHILE = 0.005  # a larger batch that gains less is not worth its memory
 LARGEST_BATCH = 512  # sequences
 FEWEST_STEPS = 100  # below, a run is no training
-FIRST_GUESS = 10_000  # steps
+MANY_STEPS = 10_000  # enough that what comes once does not show
 LEVEL = 0.01  # hours that differ by less come from whole steps, and are the same
 
 
@@ -230,14 +230,14 @@ def _of_depth(
 def steps_within(budget: float, hours_of: Callable[[int], float | None]) -> int:
     """The most steps, to a thousandth, that take at most `budget` hours; 0 where none does, or time is not known.
 
-    `hours_of` is a fixed time and nearly the same for every step, so scaling a guess a few times comes close.
+    `hours_of` is a fixed time and nearly the same for every step, so that two points give it away.
     """
-    steps = FIRST_GUESS
-    for _ in range(4):
-        took = hours_of(steps)
-        if took is None:
-            return 0
-        steps = max(1, int(steps * budget / took))
+    first, many = hours_of(1), hours_of(MANY_STEPS)
+    if first is None or many is None or first > budget:
+        return 0
+    each = (many - first) / (MANY_STEPS - 1)
+    steps = 1 + int((budget - first) / each)
+    steps = max(1, steps + int((budget - (hours_of(steps) or 0.0)) / each))
     while steps > 0 and (hours_of(steps) or 0.0) > budget:
         steps -= max(1, steps // 1000)
     return steps

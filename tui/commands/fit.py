@@ -132,7 +132,7 @@ def _predicted_lines(config: RunConfig, gpu: Gpu, found: list[search.Fit], chose
         "",
         f"{'batch':>5} {'checkpointing':<13} {'peak':>9} {'left':>6} {'tokens/s':>9}",
     ]
-    for fit in found:
+    for fit in _worth_showing(found):
         left = words.percent(fit.headroom) if fit.fits else "none"
         mark = " <- sweet spot" if fit == chosen else "" if fit.safe else " tight" if fit.fits else " does not fit"
         lines.append(
@@ -140,6 +140,16 @@ def _predicted_lines(config: RunConfig, gpu: Gpu, found: list[search.Fit], chose
             f"{words.count(fit.tokens_per_second):>9}{mark}"
         )
     return lines
+
+
+def _worth_showing(found: list[search.Fit]) -> list[search.Fit]:
+    """Those that fit, and the first of each mode that does not."""
+    shown: list[search.Fit] = []
+    for fit in found:
+        last = shown[-1] if shown else None
+        if last is None or last.fits or last.activation_checkpointing != fit.activation_checkpointing:
+            shown.append(fit)
+    return shown
 
 
 def _words_of(fit: search.Fit) -> str:
