@@ -16,7 +16,7 @@ class HelpScreen(ModalScreen[None]):
     BINDINGS = bindings_for("dialog")
     KEYS_OF = "dialog"
     CSS = """
-    HelpScreen > .dialog { height: auto; max-height: 90%; width: 84; }
+    HelpScreen > .dialog { width: 84; }
     HelpScreen Static { width: 100%; }
     """
 

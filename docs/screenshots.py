@@ -1,0 +1,143 @@
+"""Draw every screen of the console as SVG, from runs made up for the purpose: python docs/screenshots.py [FOLDER]."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from made_run import Story, story_of, write_run  # noqa: E402
+
+from engine.plan.gpus import by_id, cpu  # noqa: E402
+from engine.run.directory import RunDirectory, RunnerInfo  # noqa: E402
+from engine.run.events import encode, read_events  # noqa: E402
+from tui.app import NanosoloApp  # noqa: E402
+from tui.planning.choices import Here  # noqa: E402
+
+GIB = 2**30
+SIZES = {"": (120, 40), "-small": (80, 24)}
+# name -> (the run that is watched, the keys that lead there)
+SCREENS: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "plan": (None, ()),
+    "plan-edit": (None, ("down", "down", "down", "down", "enter", "6", "4")),
+    "review": (None, ("L",)),
+    "monitor": ("balanced-today", ()),
+    "runs": ("balanced-today", ("4",)),
+    "compare": ("balanced-today", ("4", "space", "down", "space", "v")),
+    "logs": ("balanced-today", ("6",)),
+    "oom-doctor": ("too-large", ()),
+    "help": (None, ("question_mark",)),
+}
+
+
+class Slower(Story):
+    """A run that learns a little less in each step."""
+
+    def loss_at(self, step: int) -> float:
+        return super().loss_at(int(0.86 * step)) + 0.02
+
+
+def tell_runs(home: Path) -> dict[str, RunDirectory]:
+    """Three runs: one that trains now, one that is finished, one that ran out of memory."""
+    now = time.time()
+    slower = story_of("lower-rate", now, optim__matrix_lr=0.01, budget__steps=4000)
+    slower.__class__ = Slower
+    slower.random.seed(11)
+    stories: dict[str, Story] = {
+        "lower-rate": slower.steps(4000),
+        "too-large": story_of("too-large", now, batch__device_batch_size=32).steps(40).out_of_memory(),
+        "balanced-today": story_of("balanced-today", now, budget__steps=4000).steps(2730),
+    }
+    stories["lower-rate"].end_stage("pretrain").end()
+    ages = {"lower-rate": 90_000.0, "too-large": 40_000.0, "balanced-today": 0.4}
+    runs = {}
+    for name, story in stories.items():
+        runs[name] = write_run(home, name, story.until(now - ages[name]))
+        os.utime(runs[name].config_file, (story.events[0].t, story.events[0].t))
+        lines = (f"step {number:05d} | loss {3.5 - number / 1500:.4f} | 93,100 tok/s" for number in range(2680, 2730))
+        runs[name].log_file.write_text("\n".join(["torch 2.13.0, CUDA 13.0, NVIDIA A100-SXM4-40GB", *lines]) + "\n")
+    return runs
+
+
+STAND_IN = """
+import fcntl, os, sys, time
+lock = os.open(os.path.join(sys.argv[1], "runner.lock"), os.O_RDWR | os.O_CREAT)
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("locked", flush=True)
+time.sleep(3600)
+"""
+
+
+@contextlib.contextmanager
+def alive(run: RunDirectory, folder: Path) -> Iterator[None]:
+    """Let a process that only holds the lock stand in for the run's runner, which is known by its command line."""
+    package = folder / "stand-in" / "engine"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()  # a namespace would give way to the real engine
+    (package / "__main__.py").write_text(STAND_IN)
+    command = (sys.executable, "-m", "engine", str(run.path))
+    process = subprocess.Popen(command, cwd=package.parent, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b"locked\n"
+        info = RunnerInfo(pid=process.pid, started=time.time(), host=socket.gethostname())
+        run.runner_file.write_bytes(msgspec.json.encode(info))
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def freshen(run: RunDirectory) -> None:
+    """Move a run's events so that the last of them is of this moment."""
+    events = list(read_events(run.events_file))
+    by = time.time() - events[-1].t
+    run.events_file.write_bytes(b"".join(encode(msgspec.structs.replace(event, t=event.t + by)) for event in events))
+
+
+async def draw(folder: Path, runs: dict[str, RunDirectory], only: set[str]) -> None:
+    """Save every screen at both sizes."""
+    for name, (watched, keys) in SCREENS.items():
+        for suffix, size in SIZES.items():
+            if only and name not in only:
+                continue
+            freshen(runs["balanced-today"])
+            app = NanosoloApp(watch=runs[watched] if watched else None)
+            async with app.run_test(size=size) as pilot:
+                await pilot.pause(0.4)
+                for key in keys:
+                    await pilot.press(key)
+                    await pilot.pause(0.2)
+                await pilot.pause(1.2)
+                path = folder / f"{name}{suffix}.svg"
+                app.save_screenshot(path.name, str(folder))
+                print(path)
+
+
+def main() -> None:
+    """Make the home, tell the runs, draw."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "screens"
+    folder.mkdir(parents=True, exist_ok=True)
+    gpu = by_id("a100-40gb")
+    here = Here(gpu, cpu(16, 125 * GIB, "AMD EPYC 7J13"), {})
+    Here.look = classmethod(lambda cls: here)  # type: ignore[assignment, method-assign]
+    with tempfile.TemporaryDirectory(prefix="nanosolo-") as temporary:
+        home = Path(temporary)
+        os.environ.update(NANOSOLO_HOME=str(home), NANOSOLO_CONFIG=str(home / "none.toml"), COLORTERM="truecolor")
+        os.environ.pop("NO_COLOR", None)
+        runs = tell_runs(home)
+        with alive(runs["balanced-today"], home):
+            asyncio.run(draw(folder, runs, set(sys.argv[2:])))
+
+
+if __name__ == "__main__":
+    main()
