@@ -143,23 +143,24 @@ def _component(name: str, config: RunConfig, gpu: Gpu, plan: Plan) -> str:
         case "weights":
             return f"4 bytes × ({p.matrices:,} in matrices + {p.lm_head:,} in the head) + {wide} × {p.embedding:,}"
         case "gradients":
+            if not plan.memory.gradients:
+                return f"none are alive in {plan.memory.peak_phase}, where the peak is"
             return f"as large as the weights, kept while {_micro_batches(plan)} accumulate"
         case "optimizer":
             return (
                 f"Muon 4 bytes × {p.matrices:,} + AdamW 8 × {p.lm_head:,} for the head + {2 * wide} × {p.embedding:,}"
             )
         case "activations":
-            if batch.activation_checkpointing == "block":
-                kept = f"the input of each block, {wide} bytes × {tokens:,} tokens × {plan.width}, {plan.depth} times"
-                return f"{kept}, and one block at work"
+            each = plan.memory.activations / (plan.depth * wide * tokens * plan.width)
             return (
-                f"mostly {plan.depth} blocks × 18 × {wide} bytes × {tokens:,} tokens × {plan.width}; "
-                f"at the peak, in {plan.memory.peak_phase}"
+                f"{each:.1f} × {wide} bytes × {tokens:,} tokens × {plan.width} for each of {plan.depth} blocks, on the "
+                f"average in {plan.memory.peak_phase}; checkpointing {plan.activation_checkpointing}"
             )
         case "loss":
-            size = batch.loss_chunk_tokens if batch.loss == "chunked" else tokens
-            what = "a chunk of" if batch.loss == "chunked" else "all"
-            return f"float32 logits of {what} {min(size, tokens):,} tokens × {plan.vocab_size:,} words, and the head's"
+            if not plan.memory.loss:
+                return f"nothing is alive in {plan.memory.peak_phase}, where the peak is"
+            size = min(batch.loss_chunk_tokens, tokens) if batch.loss == "chunked" else tokens
+            return f"logits of {size:,} tokens × {plan.vocab_size:,} words at a time, their gradients and the head's"
     if not gpu.is_cuda:
         return "torch's libraries and the interpreter"
     return f"CUDA context and kernels 1 GiB, allocator slack {ALLOCATOR_SLACK:.0%} of the rest"
