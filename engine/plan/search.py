@@ -97,9 +97,12 @@ def predict_fit(
     return _fit(config, gpu, uses_compile(config, gpu), calibration or Calibration(), mode, size)
 
 
-def sweet_spot(found: list[Fit]) -> Fit | None:
-    """The fastest that fits safely; of those that are as fast within half a percent, the one with the most room."""
-    safe = [fit for fit in found if fit.safe]
+def sweet_spot(found: list[Fit], headroom: float = SAFE_HEADROOM) -> Fit | None:
+    """The fastest that leaves this share of the memory; of those as fast within half a percent, the smallest.
+
+    Where none leaves that much: the smallest that fits.
+    """
+    safe = [fit for fit in found if fit.headroom >= headroom]
     if not safe:
         return min((fit for fit in found if fit.fits), key=lambda fit: fit.peak, default=None)
     best = max(fit.tokens_per_second for fit in safe)

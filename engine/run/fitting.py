@@ -156,14 +156,14 @@ def best_of(trials: list[Trial], capacity: int) -> Trial | None:
         (trial.mode, trial.size): msgspec.structs.replace(
             trial.predicted,
             peak=trial.peak,
-            headroom=1 - trial.peak / capacity + search.SAFE_HEADROOM - MEASURED_HEADROOM,
+            headroom=1 - trial.peak / capacity,
             fits=True,
             tokens_per_second=trial.finding.tokens_per_second,
         )
         for trial in trials
         if trial.peak is not None and trial.finding.tokens_per_second is not None
     }
-    best = search.sweet_spot(list(measured.values()))
+    best = search.sweet_spot(list(measured.values()), MEASURED_HEADROOM)
     return next(
         (trial for trial in trials if best is not None and measured.get((trial.mode, trial.size)) == best), None
     )

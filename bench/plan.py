@@ -1,0 +1,68 @@
+"""Measures what planning costs: CPU seconds of importing, of a plan with its warnings, of the search for a time budget.
+
+`python bench/plan.py` runs each in fresh processes and writes bench/results/plan.json. The limit, for all together
+with the import: 0.3 s.
+"""
+
+import importlib.metadata
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+RUNS = 7
+LIMIT_SECONDS = 0.3
+RESULTS = Path(__file__).parent / "results" / "plan.json"
+
+# CPU time of the process itself: interpreter, imports and work apart
+PROGRAM = """
+import json, time
+start = time.process_time()
+from engine.plan import search
+from engine.plan.config import RunConfig, from_dict
+from engine.plan.gpus import by_id
+from engine.plan.plan import make_plan
+from engine.plan.presets import load_preset
+imported = time.process_time()
+plan = make_plan(from_dict(load_preset("reference")), by_id("a100-40gb"))
+planned = time.process_time()
+found = search.candidates(RunConfig(), by_id("a100-40gb"), 12.0, price=1.29)
+searched = time.process_time()
+print(json.dumps({
+    "interpreter": start,
+    "import": imported - start,
+    "plan": planned - imported,
+    "search": searched - planned,
+    "all": searched - start,
+    "warnings": len(plan.warnings),
+    "candidates": len(found),
+}))
+"""
+
+
+def main() -> int:
+    """Measure, write, and fail where the limit does not hold."""
+    runs = [
+        json.loads(subprocess.run((sys.executable, "-c", PROGRAM), capture_output=True, check=True).stdout)
+        for _ in range(RUNS)
+    ]
+    result = {
+        "what": "CPU seconds, median of fresh processes",
+        "runs": RUNS,
+        "limit_seconds": LIMIT_SECONDS,
+        **{key: round(statistics.median(run[key] for run in runs), 4) for key in runs[0]},
+        "worst_all": round(max(run["all"] for run in runs), 4),
+        "python": platform.python_version(),
+        "msgspec": importlib.metadata.version("msgspec"),
+        "machine": platform.machine(),
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+    return 0 if result["all"] < LIMIT_SECONDS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
