@@ -1,0 +1,232 @@
+"""The command line as a user meets it: every command, as text and as JSON, with its exit codes."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import PROGRAM, environment, nanosolo
+from made_run import story_of, write_run
+
+from engine.plan.config import from_dict, from_toml
+from engine.run.directory import RunLock
+from tui.cli import COMMANDS, build_parser
+
+LIGHT = ("torch", "textual", "numpy", "matplotlib", "pyarrow", "huggingface_hub", "tiktoken")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with a finished run, a failed one and one that never started."""
+    now = time.time()
+    story = story_of("good", now, budget__steps=30).steps(30).checkpoint().sample()
+    good = write_run(tmp_path, "good", story.end_stage("pretrain").end().until(now - 60))
+    good.log_file.write_text("".join(f"line {number}\n" for number in range(100)))
+    write_run(tmp_path, "a-much-longer-name", story_of("bad", now).steps(20).checkpoint().out_of_memory().until(now))
+    new = write_run(tmp_path, "new", story_of("new", now))
+    new.events_file.unlink()
+    for age, name in enumerate(("good", "a-much-longer-name", "new")):
+        path = tmp_path / "runs" / name / "run.toml"
+        stamp = now - 1000 + 10 * age
+        __import__("os").utime(path, (stamp, stamp))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["plan", "--preset", "balanced", "--gpu", "a100-40gb"],
+        ["plan", "--preset", "balanced", "--gpu", "a100-40gb", "--json"],
+        ["--preset", "maximum", "--export", "-"],
+        ["runs"],
+        ["doctor"],
+    ],
+)
+def test_what_is_asked_before_a_launch_imports_nothing_heavy(home: Path, arguments: list[str]) -> None:
+    script = (
+        "import sys\nfrom tui.cli import main\n"
+        "try: code = main(sys.argv[1:])\nexcept SystemExit as end: code = end.code\n"
+        f"found = [name for name in {LIGHT} if name in sys.modules]\n"
+        "sys.stderr.write(f'{code} {found}')"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", script, *arguments), env=environment(home), capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "0 []"
+    assert done.stdout
+
+
+def test_help_names_every_command(home: Path) -> None:
+    text = nanosolo(home, "--help").stdout
+    for command in set(COMMANDS) - {"console", "train", "export"}:
+        assert f"\n    {command} " in text
+        own = nanosolo(home, command, "--help")
+        assert own.returncode == 0
+        assert f"usage: nanosolo {command}" in own.stdout
+
+
+def test_the_examples_of_the_help_are_valid(home: Path, tmp_path: Path) -> None:
+    text = build_parser().format_help()
+    shown = [line.strip().split("     ")[0].split()[1:] for line in text.splitlines() if line.startswith("  nanosolo ")]
+    assert len(shown) >= 4
+    for words in sorted(shown, key=lambda words: "--export" not in words):  # what one writes another reads
+        asked = [str(tmp_path / "my.toml") if word == "my.toml" else word for word in words]
+        if asked[0] in COMMANDS and asked[0] != "plan":
+            continue  # it would start to work
+        done = nanosolo(home, *(asked if asked[0] == "plan" or "--export" in asked else ["plan", *asked]))
+        assert done.returncode == 0, done.stderr
+
+
+def test_plan_gives_the_numbers_of_the_presets(home: Path) -> None:
+    plan = json.loads(nanosolo(home, "plan", "--preset", "balanced", "--gpu", "a100-40gb", "--json").stdout)
+    assert (plan["grad_accum_steps"], plan["total_batch_size"]) == (43, 264_192)
+    plan = json.loads(nanosolo(home, "plan", "--preset", "reference", "--json").stdout)
+    assert plan["params"]["total"] == 560_988_160
+
+
+def test_plan_as_text_fits_a_terminal(home: Path) -> None:
+    done = nanosolo(home, "plan", "--preset", "balanced", "--gpu", "a100-40gb")
+    assert done.returncode == 0
+    assert "43 micro-batches = 264,192 tokens" in done.stdout
+    assert "! 262,144 tokens were asked for" in done.stdout
+    assert done.stderr == ""
+
+
+def test_an_exported_preset_means_the_same(home: Path, tmp_path: Path) -> None:
+    toml = tmp_path / "m.toml"
+    done = nanosolo(home, "--preset", "maximum", "--export", str(toml))
+    assert done.returncode == 0
+    assert f"nanosolo --config {toml}" in done.stderr
+    printed = nanosolo(home, "--preset", "maximum", "--export", "-")
+    assert printed.stdout == toml.read_text()
+    from_dict(from_toml(printed.stdout))
+    plans = [
+        nanosolo(home, "plan", *words, "--json").stdout for words in (["--preset", "maximum"], ["--config", str(toml)])
+    ]
+    assert json.loads(plans[0]) == json.loads(plans[1])
+
+
+def test_later_settings_win(home: Path) -> None:
+    words = [
+        "--preset",
+        "balanced",
+        "--set",
+        "model.depth=8",
+        "--set",
+        "model.depth=10",
+        "--price",
+        "1.5",
+        "--gpu",
+        "h100-80gb",
+    ]
+    text = nanosolo(home, *words, "--export", "-").stdout
+    config = from_dict(from_toml(text))
+    assert (config.model.depth, config.runtime.price_per_hour, config.runtime.gpu) == (10, 1.5, "h100-80gb")
+
+
+def test_runs_stand_in_columns(home: Path) -> None:
+    done = nanosolo(home, "runs")
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["good", "a-much-longer-name", "new"]
+    column = lines[0].index("finished")
+    assert lines[1].index("failed") == lines[2].index("not started yet") == column
+    assert "out of GPU memory" in lines[1]
+
+
+def test_runs_as_json(home: Path) -> None:
+    rows = json.loads(nanosolo(home, "runs", "--json").stdout)
+    assert [(row["name"], row["state"], row["exit_code"]) for row in rows] == [
+        ("good", "finished", 0),
+        ("a-much-longer-name", "failed", 3),
+        ("new", "new", None),
+    ]
+    assert rows[0]["step"] == rows[0]["steps"] == 30
+
+
+def test_no_runs_is_no_error(tmp_path: Path) -> None:
+    done = nanosolo(tmp_path, "runs")
+    assert (done.returncode, done.stdout.startswith("no runs in ")) == (0, True)
+    assert json.loads(nanosolo(tmp_path, "runs", "--json").stdout) == []
+
+
+def test_attach_tells_a_run_from_its_beginning(home: Path) -> None:
+    done = nanosolo(home, "attach", "good", "--every", "10")
+    assert done.returncode == 0
+    lines = [line.split("  ", 1)[1] for line in done.stdout.splitlines()]
+    assert lines[0] == "data: started"
+    assert lines[-1] == "run done"
+    steps = [line for line in lines if line.startswith("step") and "loss" in line]
+    assert [line.split()[1] for line in steps] == ["1/30", "10/30", "20/30", "30/30"]
+    assert len({line.index("loss") for line in steps}) == 1  # in a column
+
+
+def test_attach_as_json_gives_the_events_as_they_stand(home: Path) -> None:
+    done = nanosolo(home, "attach", "good", "--json")
+    assert done.stdout == (home / "runs" / "good" / "events.jsonl").read_text()
+
+
+def test_attach_ends_with_the_code_of_the_run(home: Path) -> None:
+    assert nanosolo(home, "attach", "a-much-longer-name").returncode == 3
+
+
+def test_attach_does_not_wait_for_a_run_that_never_started(home: Path) -> None:
+    done = nanosolo(home, "attach", "new")
+    assert done.returncode == 5
+    assert "has not started yet. Go on with: nanosolo resume new" in done.stderr
+
+
+def test_logs_show_the_end(home: Path) -> None:
+    assert nanosolo(home, "logs", "good", "-n", "2").stdout == "line 98\nline 99\n"
+    assert len(nanosolo(home, "logs", "good", "--lines", "0").stdout.splitlines()) == 100
+    assert len(nanosolo(home, "logs", "good").stdout.splitlines()) == 40
+    found = json.loads(nanosolo(home, "logs", "good", "--json", "-n", "1").stdout)
+    assert found["lines"] == ["line 99"]
+    assert nanosolo(home, "logs", "good", "-n", "1", "-f").stdout == "line 99\n"  # it has ended: nothing to wait for
+    missing = nanosolo(home, "logs", "new")
+    assert (missing.returncode, "has written no log yet" in missing.stderr) == (2, True)
+
+
+def test_report_is_written_and_printed(home: Path) -> None:
+    done = nanosolo(home, "report", "good")
+    assert done.returncode == 0
+    assert done.stdout.rstrip("\n") == (home / "runs" / "good" / "report.md").read_text().rstrip("\n")
+    assert json.loads(nanosolo(home, "report", "good", "--json").stdout)["steps"] == 30
+
+
+def test_doctor_names_what_it_checked(home: Path) -> None:
+    done = nanosolo(home, "doctor")
+    assert done.returncode == 0
+    assert "no NVIDIA GPU is visible here" in done.stdout
+    checks = json.loads(nanosolo(home, "doctor", "--json").stdout)
+    assert {"nanosolo", "torch", "GPU", "host", "home", "clock"} <= {check["name"] for check in checks}
+    assert {check["verdict"] for check in checks} <= {"ok", "note", "warning"}
+
+
+def test_stop_needs_something_that_runs(home: Path) -> None:
+    done = nanosolo(home, "stop", "good")
+    assert (done.returncode, done.stderr) == (2, "error: run good is not running. Its state: nanosolo runs\n")
+
+
+def test_a_run_is_found_by_its_path(home: Path) -> None:
+    assert nanosolo(home / "elsewhere", "logs", str(home / "runs" / "good"), "-n", "1").stdout == "line 99\n"
+
+
+def test_a_reader_that_leaves_early_is_no_error(home: Path) -> None:
+    command = " ".join(f"'{word}'" for word in PROGRAM) + " attach good --every 1 | head -n 1"
+    done = subprocess.run(command, shell=True, env=environment(home), capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("data: started\n")
+    assert done.stderr == ""
+
+
+def test_resume_refuses_what_is_running_and_what_is_done(home: Path) -> None:
+    done = nanosolo(home, "resume", "good")
+    assert (done.returncode, "run good is finished" in done.stderr) == (2, True)
+    from engine.run.directory import RunDirectory
+
+    with RunLock(RunDirectory(home / "runs" / "new")):
+        done = nanosolo(home, "resume", "new")
+        assert (done.returncode, "is running already" in done.stderr) == (2, True)

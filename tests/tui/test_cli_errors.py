@@ -1,0 +1,147 @@
+"""Every mistake is one line on standard error that says what to do, with the right exit code, and changes nothing."""
+
+from pathlib import Path
+
+import pytest
+from command_line import in_a_mount, nanosolo
+
+from tui.cli import main
+
+WAYS_OUT = ("See: nanosolo", "nanosolo --preset", ", for example ")
+
+
+def assert_refused(home: Path, *arguments: str, code: int = 2, says: str, **more: str) -> None:
+    done = nanosolo(home, *arguments, **more)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert says in lines[0]
+    assert lines[0].endswith((".", "?")) or any(way in lines[0] for way in WAYS_OUT), lines[0]
+    assert done.returncode == code
+    assert not (home / "runs").exists() or not list((home / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"[model\ndepth = 3", "is not valid TOML"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"[model]\ndepht = 12", "model.depht = 12: unknown key. Did you mean model.depth?"),
+        (b"[modle]\ndepth = 12", "[modle]: unknown section. Did you mean model?"),
+        (b"depth = 12", "depth = 12: unknown key. Did you mean model.depth?"),
+        (b"[model]\ndepth = 0", "model.depth = 0: expected int >= 1"),
+        (b"[model]\ndepth = 'twelve'", 'model.depth = "twelve": expected int'),
+        (b"[batch]\ntotal_batch_size = 64", "less than one micro-batch of"),
+        (b"[data]\nsource = 'web'", 'data.source = "web": expected one of builtin, fineweb-edu, local'),
+        (b"[data]\nsource = 'local'", "needs at least one folder, file or glob"),
+        (b"[optim]\nmatrix_lr = nan", "optim.matrix_lr = nan: expected"),
+        (b"[pipeline]\nstages = ['data', 'data']", "stands there twice"),
+        (b"[runtime]\ngpu = 'a100'", "not in the catalogue. Did you mean a100-80gb?"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    toml = tmp_path / "my.toml"
+    toml.write_bytes(content)
+    assert_refused(tmp_path / "home", "--config", str(toml), says=says)
+    assert toml.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--config", "/nowhere/x.toml"], "cannot read /nowhere/x.toml: No such file"),
+        (["--config", "/"], "cannot read /: Is a directory"),
+        (["--preset", "ballanced"], "no such preset. Did you mean balanced?"),
+        (["--preset", "quickstart", "--set", "model.depth"], "expected section.key=value"),
+        (["--preset", "quickstart", "--set", "depth=3"], "expected section.key=value"),
+        (["--preset", "quickstart", "--price", "cheap"], "--price cheap: expected a number"),
+        (["--preset", "quickstart", "--name", "../up"], "--name ../up: use letters"),
+        (["--preset", "quickstart", "--name", "../up", "--resume"], "--name ../up: use letters"),
+        (["--preset", "quickstart", "--resume"], "--resume needs the --name"),
+        (["--preset", "balanced", "--gpu", "a100-40gb"], "no NVIDIA GPU is visible here"),
+        (["--preset", "quickstart", "--every", "0"], "expected a whole number from 1"),
+        (["plan"], "name one with --preset or --config"),
+        (["--preset", "quickstart", "plan"], "options go behind the command: nanosolo plan --preset"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["--wings"], "unrecognized arguments: --wings"),
+        ([], "the console needs a terminal"),
+        (["report"], "there are no runs in"),
+        (["attach", "nope"], "no run nope in"),
+        (["resume", "/etc"], "no run /etc in"),
+        (["logs", "-n", "-1"], "expected a whole number"),
+    ],
+)
+def test_a_wrong_command_is_explained(tmp_path: Path, arguments: list[str], says: str) -> None:
+    assert_refused(tmp_path, *arguments, says=says)
+
+
+def test_text_that_is_not_there_is_named(tmp_path: Path) -> None:
+    local = ("--preset", "quickstart", "--set", "data.source=local", "--set")
+    (tmp_path / "empty").mkdir()
+    home = tmp_path / "home"
+    assert_refused(home, *local, f'data.paths=["{tmp_path}/nope"]', says="/nope does not exist")
+    assert_refused(home, *local, f'data.paths=["{tmp_path}/empty"]', says="/empty has no .txt")
+
+
+def test_text_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rights do not bind root, so the system's answer is made up here."""
+    monkeypatch.setattr("os.access", lambda path, mode: not str(path).endswith("secret.txt"))
+    monkeypatch.setenv("NANOSOLO_HOME", str(tmp_path / "home"))
+    (tmp_path / "secret.txt").write_text("x")
+    paths = f'data.paths=["{tmp_path}/secret.txt"]'
+    assert main(["--preset", "quickstart", "--set", "data.source=local", "--set", paths]) == 2
+    assert not list((tmp_path / "home" / "runs").iterdir()) if (tmp_path / "home" / "runs").exists() else True
+
+
+def test_a_file_in_the_place_of_the_home_is_named(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("mine")
+    done = nanosolo(home, "--preset", "quickstart")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: home: cannot write to {home}: File exists. Free it, or name another folder")
+    assert home.read_text() == "mine"
+
+
+def test_a_home_that_can_only_be_read_is_named(tmp_path: Path) -> None:
+    within = in_a_mount(tmp_path, "ro")
+    if within is None:
+        pytest.skip("no file systems can be mounted here")
+    done = nanosolo(tmp_path, "--preset", "quickstart", within=within)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "Read-only file system. Free it, or name another folder with NANOSOLO_HOME." in done.stderr
+    assert nanosolo(tmp_path, "runs", within=within).returncode == 0
+
+
+def test_a_disk_that_is_too_small_is_named(tmp_path: Path) -> None:
+    within = in_a_mount(tmp_path, "size=1m")
+    if within is None:
+        pytest.skip("no file systems can be mounted here")
+    done = nanosolo(tmp_path, "--preset", "quickstart", within=within)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "1020 KiB free; this run still needs" in done.stderr or "MiB free; this run still needs" in done.stderr
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    within = in_a_mount(tmp_path, "size=16k")
+    if within is None:
+        pytest.skip("no file systems can be mounted here")
+    toml = tmp_path / "out.toml"
+    filled = (*within, "sh", "-c", f'head -c 20000 /dev/zero > {tmp_path}/fill 2>/dev/null; "$0" "$@"')
+    done = nanosolo(tmp_path.parent / "elsewhere", "--preset", "quickstart", "--export", str(toml), within=filled)
+    assert (done.returncode, len(done.stderr.splitlines())) == (5, 1)
+    assert "the disk is full" in done.stderr
+
+
+def test_what_should_not_happen_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(options: object) -> int:
+        raise ValueError("odd\nindeed")
+
+    monkeypatch.setattr("tui.commands.runs.runs", fail)
+    assert main(["runs"]) == 5
+    assert capsys.readouterr().err == (
+        "error: ValueError: odd indeed. This should not happen: run it again with --debug and report it.\n"
+    )
+    with pytest.raises(ValueError, match="odd"):
+        main(["--debug", "runs"])
