@@ -20,12 +20,21 @@ Rate = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 DataSource = Literal["builtin", "local", "fineweb-edu"]
-Stage = Literal["data", "tokenizer", "tokenize", "pretrain", "evaluate", "report"]
+Stage = Literal["data", "tokenizer", "tokenize", "pretrain", "evaluate", "midtrain", "sft", "rl", "chat_eval", "report"]
+ChatTask = Literal["builtin", "arc-easy", "arc-challenge", "mmlu", "gsm8k", "humaneval"]
 CheckpointingMode = Literal["none", "selective", "block"]
 Checkpointing = Literal["none", "selective", "block", "auto"]  # auto: the first of these that fits the device
 LossKind = Literal["chunked", "full"]
 
-ALL_STAGES: tuple[Stage, ...] = ("data", "tokenizer", "tokenize", "pretrain", "evaluate", "report")
+# all that every run does; midtrain and rl are asked for
+USUAL_STAGES: tuple[Stage, ...] = (
+    "data",
+    "tokenizer",
+    "tokenize",
+    "pretrain",
+    "evaluate",
+    "report",
+)
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,6 +124,8 @@ class EvaluateConfig(Section, frozen=True, kw_only=True):
         "If yesterday was Friday, then tomorrow will be",
         "The planets of the solar system are:",
     )
+    core: str = "auto"  # off, auto (where its bundle is here), download, or the bundle's folder or .zip
+    core_max_per_task: Whole = 500  # examples; 0: all
 
 
 class CheckpointConfig(Section, frozen=True, kw_only=True):
@@ -124,6 +135,58 @@ class CheckpointConfig(Section, frozen=True, kw_only=True):
     keep_last: Count = 2
     keep_every_steps: Whole = 0  # after each of these steps there is one that is never removed; 0: none
     keep_best: bool = False  # also the one with the best validation, of those evaluated at their step
+
+
+class MidtrainConfig(Section, frozen=True, kw_only=True):
+    """The first training on conversations: many of them, at pretraining's own rates."""
+
+    sources: tuple[str, ...] = ("smoltalk", "mmlu", "gsm8k", "builtin")  # name, or name:most; twice weighs double
+    epochs: Annotated[float, Meta(gt=0, le=1000)] = 1.0
+    steps: Count | None = None  # replaces epochs
+    device_batch_size: Annotated[int, Meta(ge=1, le=4096)] | None = None  # none: as in pretraining
+    total_batch_size: Count | None = None  # tokens of a step, padding included; none: as in pretraining
+    learning_rate_fraction: Rate = 1.0  # of pretraining's rates
+    warmdown_fraction: Share = 0.2
+    evaluate_every_steps: Whole = 150  # 0: only at the end
+
+
+class SftConfig(Section, frozen=True, kw_only=True):
+    """Supervised fine-tuning: the last training on conversations, with small and falling rates."""
+
+    sources: tuple[str, ...] = ("builtin",)
+    epochs: Annotated[float, Meta(gt=0, le=1000)] = 1.0
+    steps: Count | None = None
+    device_batch_size: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    total_batch_size: Count | None = 16_384
+    learning_rate_fraction: Rate = 0.02
+    warmdown_fraction: Share = 1.0
+    evaluate_every_steps: Whole = 100
+
+
+class RlConfig(Section, frozen=True, kw_only=True):
+    """Reinforcement learning on problems whose answers can be checked."""
+
+    task: Literal["gsm8k", "arithmetic"] = "gsm8k"
+    epochs: Annotated[float, Meta(gt=0, le=1000)] = 1.0
+    steps: Count | None = None
+    problems_per_step: Count = 16
+    samples_per_problem: Annotated[int, Meta(ge=2, le=1024)] = 16
+    device_batch_size: Annotated[int, Meta(ge=1, le=4096)] = 8  # answers in one forward and backward pass
+    max_new_tokens: Count = 256
+    temperature: Annotated[float, Meta(gt=0)] = 1.0
+    top_k: Count | None = 50
+    learning_rate_fraction: Rate = 0.05
+    evaluate_every_steps: Whole = 60
+    evaluate_problems: Count = 400
+
+
+class ChatEvalConfig(Section, frozen=True, kw_only=True):
+    """What the finished model is asked."""
+
+    tasks: tuple[ChatTask, ...] = ("builtin",)  # humaneval runs programs that the model wrote
+    max_per_task: Whole = 0  # problems; 0: all
+    max_new_tokens: Count = 256
+    batch_size: Count = 16  # answers written at the same time
 
 
 class RuntimeConfig(Section, frozen=True, kw_only=True):
@@ -144,7 +207,7 @@ class RuntimeConfig(Section, frozen=True, kw_only=True):
 class PipelineConfig(Section, frozen=True, kw_only=True):
     """The stages to run, in this order."""
 
-    stages: tuple[Stage, ...] = ALL_STAGES
+    stages: tuple[Stage, ...] = USUAL_STAGES
 
 
 class RunConfig(Section, frozen=True, kw_only=True):
@@ -158,6 +221,10 @@ class RunConfig(Section, frozen=True, kw_only=True):
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    midtrain: MidtrainConfig = MidtrainConfig()
+    sft: SftConfig = SftConfig()
+    rl: RlConfig = RlConfig()
+    chat_eval: ChatEvalConfig = ChatEvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     pipeline: PipelineConfig = PipelineConfig()
@@ -329,6 +396,9 @@ def _check_together(config: RunConfig) -> None:
         raise UsageError(f'runtime.preempt_file = "{notice}": expected an absolute path.')
     if config.data.source == "local" and not config.data.paths:
         raise UsageError('data.paths = []: data.source = "local" needs at least one folder, file or glob of text.')
+    for path, sources in (("midtrain.sources", config.midtrain.sources), ("sft.sources", config.sft.sources)):
+        if not sources:
+            raise UsageError(f"{path} = []: name at least one source of conversations, for example builtin.")
     if len(set(config.pipeline.stages)) != len(config.pipeline.stages):
         raise UsageError(
             f"pipeline.stages = {list(config.pipeline.stages)}: a stage stands there twice. Name each once."
