@@ -7,19 +7,26 @@ from pathlib import Path
 import msgspec
 
 from engine.files import write_atomically
-from engine.plan.config import to_toml
-from engine.plan.plan import Plan, make_plan
+from engine.plan import moments
+from engine.plan.config import RunConfig, to_toml
+from engine.plan.plan import Plan
+from engine.plan.shape import shape_of
 from engine.run import words
-from engine.run.hardware import device_for
+from engine.run.control import plan_here
 from tui.commands.configuration import configuration
+from tui.commands.search import show_search
 
 BAR = 40  # characters
 
 
 def show_plan(options: argparse.Namespace) -> int:
     """Print the plan, for people or as JSON."""
+    if options.hours is not None:
+        return show_search(options)
     config = configuration(options).config
-    plan = make_plan(config, device_for(config))
+    plan = plan_here(config)
+    if options.trace:
+        return _show_trace(config, plan, options.json)
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(plan), indent=2).decode())
     else:
@@ -40,7 +47,7 @@ def export(options: argparse.Namespace) -> int:
 
 def plan_lines(plan: Plan) -> list[str]:
     """The plan as lines of text."""
-    time, memory = plan.time, plan.memory
+    time, vram = plan.time, plan.memory
     lines = [
         f"{plan.preset} on {plan.gpu_name} ({plan.gpu})",
         "",
@@ -59,20 +66,58 @@ def plan_lines(plan: Plan) -> list[str]:
         "",
         *_time_lines(plan),
         "",
-        _row("memory", f"{words.size(memory.total)} of {words.size(memory.capacity)} at the peak: {memory.peak_phase}"),
+        _row("memory", f"{words.size(vram.total)} of {words.size(vram.capacity)} at the peak: {vram.peak_phase}"),
     ]
     for name in ("weights", "gradients", "optimizer", "activations", "loss", "overhead"):
-        value = getattr(memory, name)
-        filled = round(BAR * value / max(memory.capacity, memory.total))
+        value = getattr(vram, name)
+        filled = round(BAR * value / max(vram.capacity, vram.total))
         lines.append(f"  {name:<12} {words.size(value):>9}  {'█' * filled}")
-    left = max(0, memory.capacity - memory.total)
-    lines.append(f"  {'free':<12} {words.size(left):>9}  {'░' * round(BAR * left / memory.capacity)}")
-    lines.append(_row("basis", memory.basis))
+    left = max(0, vram.capacity - vram.total)
+    lines.append(f"  {'free':<12} {words.size(left):>9}  {'░' * round(BAR * left / vram.capacity)}")
+    lines += _checkpointing_lines(plan)
+    lines.append(_row("basis", vram.basis))
     if time.basis:
         lines.append(_row("", time.basis))
     for warning in plan.warnings:
         lines += ["", f"! {warning.message}", f"  {warning.fix}"]
     return lines
+
+
+def _checkpointing_lines(plan: Plan) -> list[str]:
+    """What each mode of activation checkpointing would need and cost; the one used is marked."""
+    lines = [_row("checkpointing", "peak and step time, by batch.activation_checkpointing")]
+    for option in plan.memory_by_checkpointing:
+        time = f"x {option.time_factor:.2f}" if option.time_factor is not None else ""
+        fits = "" if option.fits else "does not fit  "
+        used = "<- used" if option.mode == plan.activation_checkpointing else ""
+        lines.append(f"  {option.mode:<12} {words.size(option.peak):>9}  {time:<8} {fits}{used}".rstrip())
+    return lines
+
+
+def _show_trace(config: RunConfig, plan: Plan, as_json: bool) -> int:
+    """Print the bytes that each phase needs, by formula and traced on fake tensors, without overhead."""
+    import torch  # costs seconds, and only this needs it
+
+    from engine.model.trace import trace_training
+
+    torch.set_num_threads(1)
+    shape, cuda = shape_of(config), plan.gpu != "cpu"
+    mode = plan.activation_checkpointing
+    predicted = moments.phase_peaks(moments.all_moments(shape, config.batch, mode, cuda, compiled=False))
+    traced = trace_training(shape, config.batch, mode, cuda)
+    if as_json:
+        phases = {phase: {"predicted": predicted[phase], "traced": peak} for phase, peak in traced.peaks.items()}
+        print(msgspec.json.format(msgspec.json.encode(phases), indent=2).decode())
+        return 0
+    print(f"{plan.preset}, checkpointing {mode}, eager, without overhead; traced in {traced.seconds:.1f} s\n")
+    print(f"{'phase':<16} {'formula':>10} {'traced':>10} {'error':>8}")
+    for phase, peak in traced.peaks.items():
+        error = predicted[phase] / peak - 1
+        print(f"{phase:<16} {words.size(predicted[phase]):>10} {words.size(peak):>10} {error:>+8.2%}")
+    if plan.compiled:
+        compiled = moments.phase_peaks(moments.all_moments(shape, config.batch, mode, cuda, compiled=True))
+        print(f"\nThe run is compiled, which cannot be traced; its formula gives {words.size(max(compiled.values()))}.")
+    return 0
 
 
 def _row(label: str, text: str) -> str:
