@@ -10,7 +10,6 @@ from torch.utils.checkpoint import (
     CheckpointPolicy,
     checkpoint,
     create_selective_checkpoint_contexts,
-    noop_context_fn,
 )
 
 from engine.plan.config import CheckpointingMode
@@ -33,9 +32,12 @@ def run_block(block: Callable[..., Tensor], mode: CheckpointingMode, *inputs: An
     """
     if mode == "none" or not torch.is_grad_enabled():
         return block(*inputs)
-    contexts = partial(create_selective_checkpoint_contexts, _keep) if mode == "selective" else noop_context_fn
-    # nothing in a block is random, so there is no generator state to keep
-    result: Tensor = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+    # Nothing in a block is random, so there is no generator state to keep. Dynamo takes the default of `context_fn` for
+    # granted only where it is not given.
+    again = partial(checkpoint, block, use_reentrant=False, preserve_rng_state=False)
+    if mode == "selective":
+        again = partial(again, context_fn=partial(create_selective_checkpoint_contexts, _keep))
+    result: Tensor = again(*inputs)
     return result
 
 

@@ -6,7 +6,6 @@ the flash attention kernel, the fused RMS norm, and the workspaces that kernels 
 Inductor fuses cannot be seen here.
 """
 
-import gc
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -42,55 +41,63 @@ class Trace(NamedTuple):
 def trace_training(shape: Shape, batch: BatchConfig, mode: CheckpointingMode, cuda: bool = True) -> Trace:
     """Trace one eager optimizer step, an evaluation batch and a sample, as the trainer runs them.
 
-    Two micro-batches stand for any larger number of them: from the second on nothing changes. `cuda`: bfloat16 with
-    CUDA's kernels, else float32 with the CPU's. Phase names are those of engine.plan.moments.
+    `cuda`: bfloat16 with CUDA's kernels, else float32 with the CPU's. Phase names are those of engine.plan.moments.
+    Not for use beside other work in the same process: torch's functional API is patched meanwhile.
     """
     began = time.perf_counter()
-    gc.collect()  # storages of an earlier trace that hang in cycles
     tracker = _Tracker(cuda)
     with FakeTensorMode(), tracker, _kernels(cuda):
         model = GPT(shape, mode, compute_dtype=torch.bfloat16 if cuda else torch.float32)
         optimizer = Optimizer(model, OptimConfig(), shape.width)
-        _train(tracker, model, optimizer, batch)
-        _judge(tracker, model, batch)
+        step_through(model, model.trunk, optimizer, batch, tracker.begin)
     return Trace(dict(tracker.peaks), time.perf_counter() - began)
 
 
-def _train(tracker: "_Tracker", model: GPT, optimizer: Optimizer, batch: BatchConfig) -> None:
-    size = (batch.device_batch_size, model.shape.max_seq_len)
+def step_through(
+    model: GPT,
+    trunk: Callable[[Tensor], Tensor],
+    optimizer: Optimizer,
+    batch: BatchConfig,
+    begin: Callable[[str], None],
+) -> None:
+    """One optimizer step as the trainer does it, an evaluation batch and a sample; `begin` hears of every phase.
+
+    Two micro-batches stand for any larger number of them: from the second on nothing changes. `trunk`: model.trunk or
+    its compiled form.
+    """
+    length = model.shape.max_seq_len
+    size = (batch.device_batch_size, length)
+
+    def some_ids(*size: int) -> Tensor:
+        return torch.randint(model.shape.vocab_size, size, device=model.device)
+
     # the whole step's tokens stay on the device, so that it can be replayed when memory runs out
-    step = [(_ids(size), _ids(size)) for _ in range(micro_batches(batch, model.shape.max_seq_len))]
+    step = [(some_ids(*size), some_ids(*size)) for _ in range(micro_batches(batch, length))]
     for tokens, targets in step[:2]:
-        tracker.begin("forward")
-        hidden = model.trunk(tokens).flatten(0, 1)
-        tracker.begin("loss")
+        begin("forward")
+        hidden = trunk(tokens).flatten(0, 1)
+        begin("loss")
         nats = summed_loss(hidden, model.head.weight, targets.flatten(), batch.loss, batch.loss_chunk_tokens)
         del hidden
-        tracker.begin("backward")
+        begin("backward")
         (nats / tokens.numel()).backward()
         del nats
-    tracker.begin("optimizer step")
+    begin("optimizer step")
     clip_gradients(model, 1.0)
     optimizer.step(1.0, 0.9)
     optimizer.zero_grad()
+    del step, tokens, targets
 
-
-@torch.no_grad()
-def _judge(tracker: "_Tracker", model: GPT, batch: BatchConfig) -> None:
-    tracker.begin("evaluation")
-    tokens = _ids((batch.device_batch_size, model.shape.max_seq_len))
-    hidden = model.trunk(tokens).flatten(0, 1)
-    per_token_nats(hidden, model.head.weight, _ids(tokens.shape).flatten(), batch.loss_chunk_tokens)
-    del hidden, tokens
-    tracker.begin("sampling")
-    length = model.shape.max_seq_len
-    cache = model.new_cache(length)
-    model.logits(model.trunk(_ids((1, length - 1)), cache)[0, -1])
-    model.logits(model.trunk(_ids((1, 1)), cache)[0, -1])
-
-
-def _ids(size: tuple[int, ...]) -> Tensor:
-    return torch.zeros(size, dtype=torch.int64)
+    with torch.no_grad():
+        begin("evaluation")
+        tokens, targets = some_ids(*size), some_ids(*size)
+        hidden = trunk(tokens).flatten(0, 1)
+        per_token_nats(hidden, model.head.weight, targets.flatten(), batch.loss_chunk_tokens)
+        del hidden, tokens, targets
+        begin("sampling")
+        cache = model.new_cache(length)
+        model.logits(model.trunk(some_ids(1, length - 1), cache)[0, -1])
+        model.logits(model.trunk(some_ids(1, 1), cache)[0, -1])
 
 
 class _Tracker(TorchDispatchMode):

@@ -9,11 +9,11 @@ from torch.utils._pytree import tree_leaves
 
 
 class StorageTracker(TorchDispatchMode):
-    """Within it, `peak` is the most bytes alive at one time of storages made since, `largest` the biggest of them."""
+    """Within it, `current` are the bytes alive of storages made since, `peak` the most so far, `largest` of one."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.peak = self.largest = self._current = 0
+        self.peak = self.largest = self.current = 0
         self._alive: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -22,16 +22,16 @@ class StorageTracker(TorchDispatchMode):
         for leaf in tree_leaves(out):
             if torch.is_tensor(leaf) and leaf.untyped_storage()._cdata not in before | self._alive:
                 self._born(leaf.untyped_storage())
-        self.peak = max(self.peak, self._current)
+        self.peak = max(self.peak, self.current)
         return out
 
     def _born(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
         self._alive.add(key)
-        self._current += size
+        self.current += size
         self.largest = max(self.largest, size)
         weakref.finalize(storage, self._died, key, size)
 
     def _died(self, key: int, size: int) -> None:
         self._alive.discard(key)
-        self._current -= size
+        self.current -= size

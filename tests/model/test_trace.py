@@ -1,0 +1,91 @@
+"""The tracer against real allocations, and the memory formula against the tracer."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from engine.model.gpt import GPT
+from engine.model.trace import step_through, trace_training
+from engine.optim.optimizer import Optimizer
+from engine.plan.config import BatchConfig, CheckpointingMode, OptimConfig
+from engine.plan.shape import Shape
+
+SHAPE = Shape(depth=4, width=256, heads=2, vocab_size=2048, max_seq_len=256)
+BATCH = BatchConfig(device_batch_size=4, total_batch_size=2 * 4 * 256, loss_chunk_tokens=128)
+PHASES = ["forward", "loss", "backward", "optimizer step", "evaluation", "sampling"]
+
+
+def bench() -> ModuleType:
+    """bench/memory.py, which is no part of a package."""
+    path = Path(__file__).parents[2] / "bench" / "memory.py"
+    spec = importlib.util.spec_from_file_location("bench_memory", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bench_memory"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_formula_agrees_with_the_trace() -> None:
+    found = bench()
+    rows = [found.compare(case) for case in found.small_grid()]
+    assert len(rows) >= 12
+    for row in rows:
+        assert abs(row["error"]) < 0.001, row
+        for phase, sizes in row["phases"].items():
+            assert sizes["predicted"] == pytest.approx(sizes["found"], rel=0.03), (phase, row)
+
+
+@pytest.mark.parametrize("mode", ["none", "selective", "block"])
+def test_trace_agrees_with_real_allocations(mode: CheckpointingMode) -> None:
+    """The same step on real float32 tensors, counted by torch's own allocator."""
+    model = GPT(SHAPE, mode)
+    model.init_weights(0)
+    optimizer = Optimizer(model, OptimConfig(), SHAPE.width)
+    state = [*model.state_dict().values(), model.cos, model.sin, *optimizer.state_tensors().values()]
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+
+        def begin(phase: str) -> None:
+            with torch.profiler.record_function(f"phase:{phase}"):
+                pass
+
+        step_through(model, model.trunk, optimizer, BATCH, begin)
+    events = recorded.profiler.kineto_results.events()
+    current = sum(tensor.nbytes for tensor in state)
+    peaks: dict[str, int] = {}
+    phase: str | None = None
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        if event.name().startswith("phase:"):
+            phase = event.name().removeprefix("phase:")
+        if event.name() == "[memory]":
+            current += event.nbytes()
+        if phase is not None:
+            peaks[phase] = max(peaks.get(phase, 0), current)
+    traced = trace_training(SHAPE, BATCH, mode, cuda=False).peaks
+    assert list(traced) == PHASES
+    for name, peak in traced.items():
+        assert peak == pytest.approx(peaks[name], rel=0.02), name
+
+
+def test_trace_sees_what_a_change_costs() -> None:
+    """Independently of the formula: twice the chunk, ten more bytes for each logit; no chunks, all logits at once."""
+    chunked = trace_training(SHAPE, BATCH, "none").peaks["loss"]
+    larger = BatchConfig(device_batch_size=4, total_batch_size=2048, loss_chunk_tokens=256)
+    full = BatchConfig(device_batch_size=4, total_batch_size=2048, loss="full")
+    assert trace_training(SHAPE, larger, "none").peaks["loss"] - chunked == pytest.approx(10 * 128 * 2048, rel=0.02)
+    assert trace_training(SHAPE, full, "none").peaks["backward"] > chunked + 12 * 1024 * 2048
+
+
+def test_tracing_allocates_nothing_and_leaves_torch_as_it_was() -> None:
+    before = F.scaled_dot_product_attention, F.rms_norm
+    huge = Shape(depth=2, width=16_384, heads=128, vocab_size=65_536, max_seq_len=4096)
+    batch = BatchConfig(device_batch_size=64, total_batch_size=2 * 64 * 4096, loss_chunk_tokens=65_536)
+    assert max(trace_training(huge, batch, "none").peaks.values()) > 400 * 2**30  # more than any machine here has
+    assert (F.scaled_dot_product_attention, F.rms_norm) == before
+    assert torch.ones(2).sum() == 2  # real tensors again
