@@ -16,9 +16,14 @@ def text_of(app: App[Any]) -> str:
     return "\n".join(line.text.rstrip() for line in lines[:height]) + "\n" if width else ""
 
 
-def assert_snapshot(app: App[Any], name: str, *hide: str) -> None:
-    """Raises AssertionError with both texts where the screen differs from the file. `hide`: texts that vary."""
+def assert_snapshot(app: App[Any], name: str, *hide: str, without: str = "") -> None:
+    """Raises AssertionError with both texts where the screen differs from the file.
+
+    `hide`: texts that vary. `without`: lines that hold this text are left out.
+    """
     shown = text_of(app)
+    if without:
+        shown = "".join(line for line in shown.splitlines(keepends=True) if without not in line)
     for text in hide:
         shown = shown.replace(text, "~" * len(text))
     path = FOLDER / f"{name}.txt"

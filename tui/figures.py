@@ -41,7 +41,7 @@ def learning_figures(feed: Feed, history: History, plan: Plan | None) -> list[Fi
     time = plan.time if plan is not None else None
     rows = [
         _row("loss", feed.steps["loss"], _four),
-        _row("val bpb", feed.val_bpb, _four),
+        _row("val bpb", feed.val_bpb, _four, skip=0),
         _row("tokens/s", feed.steps["tokens_per_second"], words.count, time.tokens_per_second if time else None),
         _row("MFU", feed.steps["mfu"], _percent, time.mfu if time else None, unit="%"),
         _row("step time", feed.steps["step_seconds"], words.duration, time.step_seconds if time else None),
@@ -110,7 +110,9 @@ def comparisons(history: History, plan: Plan | None) -> list[Comparison]:
     mfu = sum(mfus) / len(mfus) if mfus else None
     left = remaining_seconds(history)
     hours = None
-    if left is not None and columns is not None and known is not None:
+    if columns is not None and columns.step[-1] >= columns.steps:
+        left = 0.0
+    if left is not None and columns is not None:
         hours = (sum(columns.step_seconds) + left) / 3600
     time = plan.time
     return [
@@ -130,10 +132,15 @@ def _compare(
 
 
 def _row(
-    label: str, series: Series, show: Callable[[float], str], planned: float | None = None, unit: str = ""
+    label: str,
+    series: Series,
+    show: Callable[[float], str],
+    planned: float | None = None,
+    unit: str = "",
+    skip: int = WARM,
 ) -> Figure | None:
     """None for what this machine does not say."""
-    known = value_range(series, WARM)
+    known = value_range(series, skip)
     if known is None:
         return None
     plan = show(planned) if planned is not None else ""

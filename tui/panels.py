@@ -41,7 +41,7 @@ def verdict_line(verdict: Verdict) -> Content:
 def verdict_rows(verdict: Verdict, width: int) -> list[Content]:
     """The verdict in at most two rows: the sign, the first word in colour, the rest plain."""
     mark, colour = TONES[verdict.tone]
-    lines = textwrap.wrap(verdict.text, max(8, width - 2), max_lines=2, placeholder=" …") or [""]
+    lines = textwrap.wrap(verdict.text, max(8, width - 2), max_lines=2, placeholder=" …", break_on_hyphens=False) or [""]
     first, space, rest = lines[0].partition(" ")
     rows = [Content.styled(f"{mark} {first}", f"bold {colour}") + Content(space + rest)]
     return rows + [Content(f"  {line}") for line in lines[1:]]

@@ -148,7 +148,7 @@ class RunWatcher:
             try:
                 self.config, self.config_fault = self.run.config(), ""
             except NanosoloError as error:
-                self.config, self.config_fault = None, str(error)
+                self.config, self.config_fault = None, str(error).replace(f"{self.run.path}/", "")
             self.plan = self.run.plan() or _planned_anew(self.config)
 
 

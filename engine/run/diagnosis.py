@@ -12,7 +12,9 @@ SILENT_SECONDS = 3600.0  # a run silent for longer is not judged by its last rea
 CHECKS = (
     learning_checks.diverged,
     machine_checks.disk,
+    machine_checks.squeezed,
     learning_checks.spike,
+    learning_checks.warned,
     machine_checks.slow,
     machine_checks.waits_for_data,
     machine_checks.throttled,

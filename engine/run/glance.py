@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 from engine.errors import NanosoloError
@@ -78,10 +79,10 @@ class Glance:
     def _created(self, history: History, now: float) -> float:
         if history.first_started is not None:
             return history.first_started
-        try:
-            return self.run.config_file.stat().st_mtime
-        except OSError:
-            return now
+        for path in (self.run.config_file, self.run.path):
+            with suppress(OSError):
+                return path.stat().st_mtime
+        return now
 
     def _read(self) -> History:
         history = self._history
@@ -124,7 +125,7 @@ class Glance:
             try:
                 self._config, self._fault = self.run.config(), ""
             except NanosoloError as error:
-                self._config, self._fault = None, str(error)
+                self._config, self._fault = None, str(error).replace(f"{self.run.path}/", "")
 
 
 class Glances:

@@ -13,6 +13,7 @@ from engine.run.history import StepColumns
 
 SPIKE_WINDOW = 128  # losses before a step that say what is usual
 SPIKE_SIGMAS = 6.0
+WARNED_STEPS = 500  # a warning older than that has no consequence any more
 SPIKE_FLOOR = 1e-3  # of the mean: the least spread that counts, for losses that hardly move
 # Up to about four passes, repeated text is nearly as good as new (Muennighoff et al. 2023, arXiv:2305.16264).
 GOOD_EPOCHS = 4
@@ -79,6 +80,15 @@ def last_spike(columns: StepColumns) -> tuple[int, float, float] | None:
         if spread > 0 and losses[i] > mean + SPIKE_SIGMAS * spread:
             return offset + i, (losses[i] - mean) / spread, mean
     return None
+
+
+def warned(s: Situation) -> Iterator[Finding]:
+    """What the stage itself said in the last few hundred steps, once for each kind."""
+    newest = {w.code: w for w in s.history.warnings if w.step > s.columns.step[-1] - WARNED_STEPS}
+    for warning in newest.values():
+        if warning.code != "spike":  # which is judged here, with what came after it
+            message = f"step {warning.step:,}: {warning.message}"
+            yield Finding(warning.code, "warn", message, "the stage goes on; look at the log", {}, "")
 
 
 def few_tokens(s: Situation) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from engine.plan.shape import shape_of
 from engine.run import words
 from engine.run.finding import Finding, Situation, data_wait, gpu_of, measured_peak, pace
 from engine.run.history import History
+from engine.run.post_mortem import post_mortem
 from engine.run.verdict import remaining_seconds
 
 DATA_WAIT = 0.05  # share of a step spent waiting for data
@@ -102,6 +103,27 @@ def larger_batch(config: RunConfig, gpu: Gpu, compiled: bool, scale: float) -> t
         best = (change, peak, gain) if gain >= WORTHWHILE else best
         size *= 2
     return best
+
+
+def squeezed(s: Situation) -> Iterator[Finding]:
+    """Memory ran out and the stage goes on with smaller pieces: the settings that would not need that."""
+    if not s.working or not s.history.out_of_memory:
+        return
+    last = s.history.out_of_memory[-1]
+    begun = s.history.stages.get(last.stage)
+    if begun is None or last.t < begun.started:
+        return  # it was started anew since
+    found = post_mortem(s.history, s.plan, s.config)
+    ways = [way for way in found.ways if way.fits and not way.changes_model]
+    change = ways[0].change if ways else {}
+    yield Finding(
+        "out_of_memory",
+        "warn",
+        f"memory ran out at step {last.step:,} in {last.phase}: {last.action}",
+        f"next time: {ways[0].message}" if ways else "next time take a smaller batch.device_batch_size",
+        change,
+        "no step is done twice",
+    )
 
 
 def throttled(s: Situation) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ from tui.widgets.run_chart import RunChart
 
 ADVICE_SECONDS = 5.0
 METRICS = {  # key of the series -> title, smoothing
-    "loss": ("loss", 0.95),
+    "loss": ("loss", 0.9),
     "val_bpb": ("validation, bits per byte", 0.0),
     "tokens_per_second": ("tokens per second", 0.9),
     "mfu": ("MFU", 0.9),
@@ -71,7 +71,8 @@ class MonitorScreen(ConsoleScreen):
         self.markers = Markers()
         self.metric = "loss"
         self.findings: list[Finding] = []
-        self._advised = 0.0
+        self._advised = 0.0  # when it was last asked what there is to advise
+        self._unadvised = False  # whether something came since
         self._doctored: set[tuple[str, float]] = set()
         self._shown_generation = -1
 
@@ -81,7 +82,7 @@ class MonitorScreen(ConsoleScreen):
             yield Lines(id="pipeline")
             with Horizontal(id="middle"):
                 with Vertical(id="charts"):
-                    yield RunChart("loss", axes=STEP_AXES, smoothing=0.95, ascii_only=self.ascii, id="main")
+                    yield RunChart("loss", axes=STEP_AXES, smoothing=0.9, ascii_only=self.ascii, id="main")
                     with Horizontal(id="small"):
                         for name in SMALL_STEP:
                             title, smoothing = METRICS[name]
@@ -141,6 +142,7 @@ class MonitorScreen(ConsoleScreen):
         self.news = message.news
         with message.watcher.lock:
             self.feed.update(message.watcher.history)
+        self._unadvised = True
         if self.in_view:
             self._show_all()
         self._mind_memory()
@@ -161,7 +163,15 @@ class MonitorScreen(ConsoleScreen):
 
     def _tick(self) -> None:
         if self.in_view:
+            if self._advice_is_due:
+                self._show_all()
             self._show_verdict()
+
+    @property
+    def _advice_is_due(self) -> bool:
+        """While a run is under way only now and then, once it rests at once."""
+        live = self.news is None or self.news.loading or self.news.state in ("running", "stalled", "orphaned")
+        return self._unadvised and (not live or time.monotonic() - self._advised > ADVICE_SECONDS)
 
     @property
     def verdict(self) -> Verdict:
@@ -176,8 +186,9 @@ class MonitorScreen(ConsoleScreen):
     def _show_verdict(self) -> None:
         if self.watcher is None:
             return
-        faults = self.news.faults if self.news is not None else ()
-        rows = panels.verdict_rows(self.verdict, max(20, self.size.width - 2))
+        said = self.verdict
+        faults = [f for f in (self.news.faults if self.news is not None else ()) if f not in said.text]
+        rows = panels.verdict_rows(said, max(20, self.size.width - 2))
         rows += [panels.fault_line(fault) for fault in faults]
         widget = self.query_one("#verdict", Lines)
         widget.styles.height = len(rows)
@@ -191,8 +202,8 @@ class MonitorScreen(ConsoleScreen):
         watcher, feed = self.watcher, self.feed
         history, plan, config = watcher.history, watcher.plan, watcher.config
         self._show_charts()
-        if time.monotonic() - self._advised > ADVICE_SECONDS:
-            self._advised = time.monotonic()
+        if self._advice_is_due:
+            self._advised, self._unadvised = time.monotonic(), False
             with watcher.lock:
                 self.findings = diagnose(history, plan, config, time.time())
         learning, machine = learning_figures(feed, history, plan), machine_figures(feed, history, plan)

@@ -274,7 +274,7 @@ class RunsScreen(ConsoleScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What the state of the run under the cursor allows."""
-        if action not in ("stop", "checkpoint", "resume", "open", "mark", "logs"):
+        if action not in ("stop", "checkpoint", "resume", "open", "mark", "logs", "compare"):
             return True
         summary = self.chosen if self.is_mounted else None
         if summary is None:

@@ -1,0 +1,114 @@
+"""A glance at a run reads little, and says the same as reading all of it."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from made_run import story_of, write_run
+
+from engine.run.events import EventReader
+from engine.run.glance import FURTHER, HEAD_BYTES, TAIL_BYTES, Glance, Glances
+from engine.run.history import read_history
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("NANOSOLO_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The bytes of each read of events."""
+    sizes: list[int] = []
+    whole = EventReader.read
+
+    def counted(self: EventReader, limit: int = 64 * 2**20) -> object:
+        before = self._offset
+        events = whole(self, limit)
+        sizes.append(self._offset - before)
+        return events
+
+    monkeypatch.setattr(EventReader, "read", counted)
+    return sizes
+
+
+def test_a_long_run_is_read_at_its_ends_only(home: Path, read: list[int]) -> None:
+    story = story_of("long", time.time(), budget__steps=9000, evaluate__every_steps=200).steps(9000)
+    run = write_run(home, "long", story.until(time.time() - 100))
+    whole = read_history(run.events_file)
+    assert run.events_file.stat().st_size > 4 * (HEAD_BYTES + TAIL_BYTES)
+    read.clear()
+    seen = Glance(run).look()
+    assert sum(read) <= HEAD_BYTES + TAIL_BYTES
+    columns = whole.columns("pretrain")
+    assert (seen.step, seen.steps, seen.loss) == (9000, 9000, columns.loss[-1])
+    bpb = whole.latest("val_bpb")
+    assert bpb is not None and seen.val_bpb == bpb.value
+    assert seen.age == pytest.approx(time.time() - story.events[0].t, abs=5)
+
+
+def test_the_last_evaluation_is_looked_for_further_back(home: Path, read: list[int]) -> None:
+    story = (
+        story_of("long", time.time(), budget__steps=9000, evaluate__every_steps=0).steps(6000).evaluate().steps(1500)
+    )
+    run = write_run(home, "long", story)
+    read.clear()
+    assert Glance(run).look().val_bpb > 0
+    assert sum(read) <= HEAD_BYTES + TAIL_BYTES + FURTHER[0]
+
+
+def test_the_second_look_reads_only_what_is_new(home: Path, read: list[int]) -> None:
+    story = story_of("red", time.time(), budget__steps=4000).steps(3000)
+    run = write_run(home, "red", story)
+    glance = Glance(run)
+    glance.look()
+    read.clear()
+    glance.look()
+    assert sum(read) == 0
+    new = list(story.steps(1, machine=False).lines())[-1]
+    with run.events_file.open("ab") as file:
+        file.write(new)
+    assert glance.look().step == 3001
+    assert sum(read) == len(new)
+
+
+def test_a_run_that_was_resumed_in_the_part_that_is_not_read(home: Path) -> None:
+    story = story_of("red", time.time(), budget__steps=9000).steps(300).end_stage("pretrain", "stopped").end("stopped")
+    story.start("red", resumed=True).stage("pretrain").resume_at(300).steps(6000)
+    seen = Glance(write_run(home, "red", story)).look()
+    assert seen.step == 6300
+    assert seen.verdict.state == "failed"  # nobody holds its lock and no end is written
+    assert "after step 6,300" in seen.verdict.text
+
+
+def test_damage_is_said_and_mended(home: Path) -> None:
+    run = write_run(home, "red", story_of("red", time.time()).steps(5))
+    glance = Glance(run)
+    assert glance.look().verdict.state == "failed"
+    good = run.config_file.read_text()
+    run.config_file.write_text("[model]\ndepth = 'deep'\n")
+    seen = glance.look()
+    assert seen.verdict.state == "damaged" and "model.depth" in seen.verdict.text
+    run.config_file.write_text(good)
+    assert glance.look().verdict.state == "failed"
+    run.config_file.unlink()
+    assert "cannot read run.toml" in glance.look().verdict.text
+
+
+def test_a_file_of_garbage_is_a_damaged_run(home: Path) -> None:
+    run = write_run(home, "red", story_of("red", time.time()).steps(5))
+    run.events_file.write_bytes(b"\x00\xff" * 5000 + b"\n")
+    assert Glance(run).look().verdict.state == "damaged"
+
+
+def test_all_runs_newest_first_and_those_without_configuration(home: Path) -> None:
+    for i, name in enumerate(("a", "b")):
+        run = write_run(home, name, story_of(name, time.time()).steps(2))
+        os.utime(run.config_file, (1000 + i, 1000 + i))
+    lost = home / "runs" / "lost"
+    lost.mkdir()
+    (lost / "events.jsonl").write_text("")
+    (home / "runs" / "not-a-run").mkdir()
+    assert [summary.run.name for summary in Glances().look()] == ["b", "a", "lost"]
