@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from engine.errors import UsageError
+from engine.files import write_atomically
 from engine.plan.config import RunConfig, get, to_toml, with_changes
 from engine.run.control import plan_here, resume_run, start_run
-from engine.run.directory import RunDirectory, write_whole
+from engine.run.directory import RunDirectory
 from engine.run.events import Advice, EventLog
 from engine.run.hardware import require_device
 
@@ -48,8 +49,8 @@ def rewrite(run: RunDirectory, before: RunConfig, config: RunConfig, effect: str
     while _aside(run, number).exists():
         number += 1
     os.link(run.config_file, _aside(run, number))  # the configuration is never missing, not even for an instant
-    write_whole(run.config_file, to_toml(config).encode())
-    write_whole(run.plan_file, msgspec.json.format(msgspec.json.encode(plan), indent=2))
+    write_atomically(run.config_file, to_toml(config).encode())
+    write_atomically(run.plan_file, msgspec.json.format(msgspec.json.encode(plan), indent=2))
     changed = {
         f"{section}.{key}": value
         for section, values in msgspec.to_builtins(config).items()
