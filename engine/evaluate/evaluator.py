@@ -12,6 +12,7 @@ from engine.data.tokens import TokenSet
 from engine.evaluate.bits_per_byte import Trunk, bits_per_byte
 from engine.model.generate import generate
 from engine.model.gpt import GPT
+from engine.model.sample import Sampling
 from engine.plan.config import RunConfig
 from engine.run import events
 from engine.run.stage import StageContext
@@ -44,16 +45,10 @@ class Evaluator:
         """Continue each prompt. The draw depends on seed, step and prompt only, so resuming changes no sample."""
         config = self._config.evaluate
         for number, prompt in enumerate(config.prompts):
-            generator = torch.Generator().manual_seed((self._config.runtime.seed * 1_000_003 + step) * 101 + number)
             ids = [self._tokenizer.bos_id, *self._tokenizer.encode(prompt)]
-            drawn = generate(
-                self._model,
-                ids,
-                config.sample_tokens,
-                config.temperature,
-                generator=generator,
-                stop_ids=(self._tokenizer.bos_id,),
-            )
+            seed = (self._config.runtime.seed * 1_000_003 + step) * 101 + number
+            sampling = Sampling(temperature=config.temperature)
+            drawn = generate(self._model, ids, config.sample_tokens, sampling, seed, {self._tokenizer.bos_id})
             text = self._tokenizer.decode(list(drawn))
             self._context.emit(events.Sample(stage=self._context.stage, step=step, prompt=prompt, text=text))
 

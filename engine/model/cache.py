@@ -1,15 +1,19 @@
 """The keys and values of the tokens already seen, so that generation computes only new ones."""
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from engine.plan.shape import Shape
 
 
 class KVCache:
-    """Room for `capacity` tokens of `batch` sequences: 2 x depth x batch x capacity x width elements.
+    """Room for `capacity` tokens in each of `batch` rows: 2 x depth x batch x capacity x width elements.
 
-    `length` counts the tokens that are in it; `GPT.trunk(tokens, cache)` appends to it.
+    `lengths` counts the tokens in each row. `GPT.trunk(tokens, cache)` gives every row as many new ones: it calls
+    `begin`, then `attend` in every layer, then `advance`.
     """
 
     def __init__(
@@ -22,23 +26,73 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         size = (shape.depth, batch, shape.heads, capacity, shape.head_size)
-        self.keys = torch.empty(size, device=device, dtype=dtype)
-        self.values = torch.empty(size, device=device, dtype=dtype)
-        self.capacity = capacity
-        self.length = 0
+        # not empty: what a mask hides must still be a number
+        self.keys = torch.zeros(size, device=device, dtype=dtype)
+        self.values = torch.zeros(size, device=device, dtype=dtype)
+        self.lengths = [0] * batch
+        self._positions: slice | Tensor = slice(0, 0)
+        self._end = 0
+        self._mask: Tensor | None = None
 
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store (batch, heads, T, head size) of new tokens; return that layer's keys and values of all tokens.
+    @property
+    def capacity(self) -> int:
+        """Tokens that fit in a row."""
+        return self.keys.shape[3]
 
-        `length` moves on only with `advance`, once every layer has stored its part. Raises ValueError when full.
+    def window(self, first: int, lengths: Sequence[int]) -> "KVCache":
+        """The rows from `first` on that hold `lengths` tokens, as a cache that shares this one's memory."""
+        view = KVCache.__new__(KVCache)
+        rows = slice(first, first + len(lengths))
+        view.keys, view.values = self.keys[:, rows], self.values[:, rows]
+        view.lengths = list(lengths)
+        return view
+
+    def copy_row(self, source: int, target: int, length: int) -> None:
+        """Let row `target` begin with the first `length` tokens of row `source`."""
+        for part in (self.keys, self.values):
+            part[:, target, :, :length] = part[:, source, :, :length]
+
+    def begin(self, new: int) -> tuple[slice | Tensor, int]:
+        """Where `new` more tokens of every row go: their positions, and the first position after all of them.
+
+        The positions are one slice where the rows are equally long, else a tensor (B, new).
+        Raises ValueError where they do not fit.
         """
-        end = self.length + keys.shape[2]
-        if end > self.capacity:
-            raise ValueError(f"{end} tokens do not fit a KVCache of capacity {self.capacity}")
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        shortest, longest = min(self.lengths), max(self.lengths)
+        self._end = longest + new
+        if self._end > self.capacity:
+            raise ValueError(f"{self._end} tokens do not fit a KVCache of capacity {self.capacity}")
+        device = self.keys.device
+        if shortest == longest:
+            self._positions = slice(longest, self._end)
+            alone = new == 1 or longest == 0  # nothing to hide that `is_causal` does not
+            self._mask = None if alone else self._hide(torch.arange(longest, self._end, device=device))
+        else:
+            self._positions = torch.tensor(self.lengths, device=device).unsqueeze(1) + torch.arange(new, device=device)
+            self._mask = self._hide(self._positions).unsqueeze(1)
+        return self._positions, self._end
 
-    def advance(self, tokens: int) -> None:
-        """Count `tokens` new tokens as seen."""
-        self.length += tokens
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attention of new tokens to those in their rows and, causally, to each other; all tensors (B, h, T, q)."""
+        where = self._positions
+        keys, values = self.keys[layer], self.values[layer]
+        if isinstance(where, slice):
+            keys[:, :, where] = key
+            values[:, :, where] = value
+        else:
+            rows = torch.arange(len(where), device=where.device).unsqueeze(1)
+            keys[rows, :, where] = key.transpose(1, 2)
+            values[rows, :, where] = value.transpose(1, 2)
+        keys, values = keys[:, :, : self._end], values[:, :, : self._end]
+        causal = self._mask is None and query.shape[2] > 1
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=self._mask, is_causal=causal)
+
+    def advance(self, new: int) -> None:
+        """Count `new` more tokens in every row, once every layer has stored its part."""
+        self.lengths = [length + new for length in self.lengths]
+
+    def _hide(self, positions: Tensor) -> Tensor:
+        """(..., T) positions -> (..., T, end): -inf on what lies behind each, to be added to attention scores."""
+        behind = torch.arange(self._end, device=positions.device) > positions.unsqueeze(-1)
+        # not a boolean mask: that would be turned into this one in every layer
+        return torch.zeros(behind.shape, device=behind.device, dtype=self.keys.dtype).masked_fill_(behind, -torch.inf)

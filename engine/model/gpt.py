@@ -50,7 +50,7 @@ class Attention(nn.Module):
         if cache is None:
             mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         else:
-            mixed = _attend_to_cache(query, key, value, cache, self.layer)
+            mixed = cache.attend(self.layer, query, key, value)
         return self.output(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
@@ -143,8 +143,7 @@ class GPT(nn.Module):
         With a cache the tokens follow those it holds, which are attended to, and are appended to it.
         """
         length = tokens.shape[1]
-        start = 0 if cache is None else cache.length
-        cos, sin = self._rotary(start, start + length)
+        cos, sin = self._rotary(*((slice(length), length) if cache is None else cache.begin(length)))
         mode = self.activation_checkpointing if cache is None else "none"  # a second run would append again
         x = rms_norm(self.embedding(tokens))
         for block in self.blocks:
@@ -165,12 +164,13 @@ class GPT(nn.Module):
         """An empty cache for this model, with room for `capacity` tokens."""
         return KVCache(self.shape, capacity, batch=batch, device=self.device, dtype=self.compute_dtype)
 
-    def _rotary(self, start: int, end: int) -> tuple[Tensor, Tensor]:
-        """The tables' rows of positions start..end-1, lengthened where generation goes past max_seq_len."""
+    def _rotary(self, positions: slice | Tensor, end: int) -> tuple[Tensor, Tensor]:
+        """The tables' rows of positions below `end`, lengthened where generation goes past max_seq_len."""
         if end > self.cos.shape[0]:
-            cos, sin = rotary_tables(max(end, 2 * self.cos.shape[0]), self.shape.head_size)
-            self.cos, self.sin = cos.to(self.cos), sin.to(self.sin)
-        return self.cos[start:end], self.sin[start:end]
+            with torch.inference_mode(False):  # training goes on with these tables after a sample
+                cos, sin = rotary_tables(max(end, 2 * self.cos.shape[0]), self.shape.head_size)
+                self.cos, self.sin = cos.to(self.cos), sin.to(self.sin)
+        return self.cos[positions], self.sin[positions]
 
 
 def rotary_tables(length: int, head_size: int) -> tuple[Tensor, Tensor]:
@@ -188,15 +188,3 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the halves (x1, x2) of each head of (B, T, h, q) by -theta: (x1 cos + x2 sin, x2 cos - x1 sin)."""
     first, second = x.chunk(2, -1)
     return torch.addcmul(x * cos, torch.cat([second, first], -1), sin)
-
-
-def _attend_to_cache(query: Tensor, key: Tensor, value: Tensor, cache: KVCache, layer: int) -> Tensor:
-    """Attention of (B, h, T, q) new tokens to those in the cache and, causally, to each other."""
-    before, length = cache.length, query.shape[2]
-    keys, values = cache.append(layer, key, value)
-    if before == 0:
-        return F.scaled_dot_product_attention(query, keys, values, is_causal=True)
-    if length == 1:
-        return F.scaled_dot_product_attention(query, keys, values)
-    visible = torch.ones(length, before + length, dtype=torch.bool, device=query.device).tril(before)
-    return F.scaled_dot_product_attention(query, keys, values, attn_mask=visible)

@@ -14,6 +14,8 @@ def rms_norm(x: Tensor) -> Tensor:
     """x / rms(x) over the last dimension, without weights; statistics in float32."""
     # CUDA has a fused kernel; on the CPU torch composes it of a dozen passes over memory, of which these are the fewest
     if x.device.type == "cpu" and x.dtype == torch.float32:
+        if not torch.is_grad_enabled():  # generation cannot afford the function's own cost for every token
+            return x * _inverse_rms(x)
         normed: Tensor = _RMSNorm.apply(x)
         return normed
     return F.rms_norm(x, (x.shape[-1],), eps=RMS_EPS)
@@ -21,15 +23,22 @@ def rms_norm(x: Tensor) -> Tensor:
 
 def squared_relu(x: Tensor) -> Tensor:
     """max(x, 0)^2 (So et al. 2021, Primer)."""
+    if not torch.is_grad_enabled():
+        return x.relu().square_()
     squared: Tensor = _SquaredReLU.apply(x)
     return squared
+
+
+def _inverse_rms(x: Tensor) -> Tensor:
+    """(mean(x^2) + eps)^-1/2 over the last dimension, which is kept."""
+    mean = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+    return mean.add_(RMS_EPS).rsqrt_()
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        size = x.shape[-1]
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square().div_(size).add_(RMS_EPS).rsqrt_()
+        scale = _inverse_rms(x)
         ctx.save_for_backward(x, scale)
         return x * scale
 

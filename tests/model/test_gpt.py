@@ -172,7 +172,7 @@ def test_cache_equals_full_forward(pieces: list[int]) -> None:
         cache = model.new_cache(sum(pieces), batch=2)
         parts = [model.trunk(part, cache) for part in tokens.split(pieces, 1)]
         expected = model.trunk(tokens)
-    assert cache.length == sum(pieces)
+    assert cache.lengths == [sum(pieces)] * 2
     torch.testing.assert_close(torch.cat(parts, 1), expected, rtol=1e-4, atol=1e-5)
 
 
