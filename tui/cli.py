@@ -23,6 +23,7 @@ COMMANDS = {
     "logs": "tui.commands.runs:logs",
     "report": "tui.commands.runs:report",
     "doctor": "tui.commands.doctor:doctor",
+    "serve": "tui.commands.console:serve",
 }
 
 EPILOG = """\
@@ -178,6 +179,18 @@ def build_parser() -> Parser:
 
     doctor = commands.add_parser("doctor", help="check this machine: driver, memory, disk, limits")
     _add_json(doctor)
+
+    serve = commands.add_parser("serve", help="show the console in a browser")
+    serve.add_argument(
+        "--host", metavar="ADDRESS", default="127.0.0.1", help="address to serve at (default: %(default)s)"
+    )
+    serve.add_argument("--port", metavar="N", type=_port, default=8000, help="port to serve at (default: %(default)s)")
+    serve.add_argument(
+        "--allow-remote", action="store_true", help="allow an address that others reach; they need the token"
+    )
+    serve.add_argument(
+        "--token", metavar="T", help="what the browser must know (default: made up where others reach the address)"
+    )
     for command in commands.choices.values():
         _add_debug(command, argparse.SUPPRESS)
     return parser
@@ -214,6 +227,13 @@ def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text}: expected a whole number")
     return int(text)
+
+
+def _port(text: str) -> int:
+    """A port that a user's program may listen at."""
+    if not 1 <= (number := _number(text)) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text}: expected a port from 1 to 65535")
+    return number
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""`nanosolo` alone: the console."""
+"""`nanosolo` alone: the console; `nanosolo serve`: the console in a browser."""
 
 import argparse
 
@@ -12,3 +12,10 @@ def console(options: argparse.Namespace) -> int:
 
     asked = flags(options)
     return run_console((Layer("flag", asked),) if asked else (), ascii_only=options.ascii)
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve the console to browsers until interrupted."""
+    from tui.serve import serve
+
+    return serve(options.host, options.port, options.allow_remote, options.token)
