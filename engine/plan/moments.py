@@ -231,8 +231,8 @@ def _optimizer_step(s: Sizes) -> Iterator[Moment]:
 
 def _evaluation(s: Sizes) -> Iterator[Moment]:
     """No gradients and nothing kept: one block at work, then one chunk of logits. (Compiled, a block needs less.)"""
-    # x twice, norm, 4 expanded, 4 relu, 4 relu^2
-    yield s.moment("evaluation", "evaluation", s.micro_ids + 15 * s.state)
+    # x twice, norm, 4 expanded, 4 relu
+    yield s.moment("evaluation", "evaluation", s.micro_ids + 11 * s.state)
     logits = (10 if s.cuda else 8) * s.chunk * s.vocab
     yield s.moment("evaluation", "loss of an evaluation", s.micro_ids + s.state, s.head_copy + logits)
 
@@ -241,5 +241,5 @@ def _sampling(s: Sizes) -> Iterator[Moment]:
     """A cache as long as the longest sequence, filled by one prompt, then a token at a time. Never compiled."""
     state = s.a * s.length * s.width
     cache = 2 * s.depth * state
-    yield s.moment("sampling", "sampling", cache + 15 * state)
+    yield s.moment("sampling", "sampling", cache + 11 * state)
     yield s.moment("sampling", "sampling", cache + state, s.head_copy)
