@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from engine.data.corpus import Corpus, Skipped, Split, Tally, short_hash
-from engine.files import cannot_write
 from engine.data.lock import exclusive
 from engine.data.progress import Progress, silent
 from engine.data.readers import UnusableFile, read_parquet
 from engine.data.shards import Hub, ShardFacts, ShardStore, patiently
 from engine.errors import NanosoloError, UsageError
+from engine.files import cannot_write
 
 REPO = "karpathy/fineweb-edu-100b-shuffle"
 SHARDS = 1823

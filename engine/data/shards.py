@@ -12,8 +12,8 @@ from typing import TypeVar
 import msgspec
 
 from engine.data.corpus import Tally
-from engine.files import FULL_DISK, cannot_write, write_atomically
 from engine.errors import NanosoloError
+from engine.files import FULL_DISK, NOT_JSON, cannot_write, write_atomically
 
 Result = TypeVar("Result")
 
@@ -88,7 +88,7 @@ class ShardStore:
         try:
             content = (directory / MANIFEST_NAME).read_bytes()
             self._records = msgspec.json.decode(content, type=dict[str, _Record])
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, *NOT_JSON):
             self._records = {}  # every file will be checked again
 
     def is_whole(self, name: str) -> bool:

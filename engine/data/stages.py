@@ -5,10 +5,10 @@ from pathlib import Path
 import msgspec
 
 from engine.data.corpus import Corpus, open_corpus, short_hash
-from engine.files import write_atomically
 from engine.data.tokenizer import Tokenizer, train_tokenizer
 from engine.data.tokens import TokenSet, open_tokens, tokenise
 from engine.errors import NanosoloError
+from engine.files import NOT_JSON, write_atomically
 from engine.plan.batch import tokens_per_step
 from engine.plan.config import RunConfig
 from engine.plan.plan import shards_needed, training_steps
@@ -79,12 +79,16 @@ def tokens_of(context: StageContext) -> TokenSet:
     """
     try:
         used = msgspec.json.decode((context.run.path / TOKENS_FILE).read_bytes(), type=TokensUsed)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *NOT_JSON):
         return make_tokens(context)
     try:
-        return open_tokens(Path(used.directory))
-    except NanosoloError:
-        pass  # moved to another machine, or cleaned up
+        tokens = open_tokens(Path(used.directory))
+        tokens.verify()
+        if (tokens.index.corpus, tokens.index.tokenizer) != (used.corpus, used.tokenizer):
+            raise NanosoloError(f"{used.directory} holds other tokens than the run's")
+        return tokens
+    except NanosoloError as error:  # moved to another machine, cleaned up, or spoilt by a disk
+        print(f"the tokens are made again: {error}")
     now = _corpus(context.config).identity()
     if now != used.corpus:
         raise NanosoloError(

@@ -1,5 +1,6 @@
 """Writing one split's tokens into files that exist only when they are whole."""
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -8,9 +9,11 @@ import msgspec
 import numpy as np
 
 from engine.data.corpus import Split
-from engine.files import cannot_write, flush_to_disk
 from engine.errors import NanosoloError
+from engine.files import cannot_write, flush_to_disk
+from engine.fingerprint import fingerprint
 
+FILE_NAME = re.compile(r"(train|validation)_[0-9]{5,}\.bin")  # of a file of tokens
 DTYPE = np.dtype("<u2")  # of a token on disk
 
 _BUFFER_BYTES = 2**20
@@ -21,6 +24,7 @@ class TokenFile(msgspec.Struct, frozen=True):
 
     name: str
     tokens: int
+    hash: str  # engine.fingerprint's, in hexadecimal
 
 
 class TokenWriter:
@@ -35,6 +39,7 @@ class TokenWriter:
         self._files: list[TokenFile] = []
         self._file: BinaryIO | None = None
         self._in_file = 0
+        self._digest = fingerprint()
 
     def __enter__(self) -> "TokenWriter":
         return self
@@ -56,9 +61,11 @@ class TokenWriter:
             try:
                 if self._file is None:
                     self._file = self._path(".tmp").open("wb", buffering=_BUFFER_BYTES)
-                self._file.write(part.astype(DTYPE, copy=False).tobytes())
+                content = part.astype(DTYPE, copy=False).tobytes()
+                self._file.write(content)
             except OSError as error:
                 raise self._failed(error) from None
+            self._digest.update(content)
             self._in_file += len(part)
             self.tokens += len(part)
             if self._in_file == self._per_file:
@@ -81,8 +88,9 @@ class TokenWriter:
         except OSError as error:
             raise self._failed(error) from None
         self._file = None
-        self._files.append(TokenFile(path.name, self._in_file))
+        self._files.append(TokenFile(path.name, self._in_file, self._digest.hexdigest()))
         self._in_file = 0
+        self._digest = fingerprint()
 
     def _path(self, suffix: str) -> Path:
         return self._directory / f"{self._split}_{len(self._files):05d}.bin{suffix}"

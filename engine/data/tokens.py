@@ -9,16 +9,18 @@ import msgspec
 import numpy as np
 
 from engine.data.corpus import SPLITS, Corpus, Skipped, Split
-from engine.files import cannot_write, sync_directory, write_atomically
 from engine.data.lock import exclusive
 from engine.data.progress import Progress, Reporter, silent
-from engine.data.token_writer import DTYPE, TokenFile, TokenWriter
+from engine.data.token_writer import DTYPE, FILE_NAME, TokenFile, TokenWriter
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError
+from engine.files import NOT_JSON, cannot_write, sync_directory, write_atomically
+from engine.fingerprint import fingerprint_of
 
 INDEX_NAME = "index.json"
 TOKENS_PER_FILE = 100_000_000
-_FORMAT = 1
+_FORMAT = 2
+_AGAIN = "Run the tokenize stage again."
 _BATCH_CHARS = 2_000_000  # of text, encoded together
 
 
@@ -70,6 +72,18 @@ class TokenSet:
             return np.asarray(parts[0])
         return np.concatenate(parts) if parts else np.empty(0, DTYPE)
 
+    def verify(self) -> None:
+        """Read every file against its fingerprint. Raises NanosoloError naming the first that differs."""
+        for held in self.index.splits.values():
+            for file in held.files:
+                path = self.directory / file.name
+                try:
+                    same = fingerprint_of(path)[1] == file.hash
+                except OSError as error:
+                    raise NanosoloError(f"cannot read {path}: {error.strerror}. {_AGAIN}") from None
+                if not same:
+                    raise NanosoloError(f"{path} is damaged: it is not what was written. {_AGAIN}")
+
     def _open(self, split: Split) -> list[np.ndarray]:
         if split not in self._maps:
             files = self.index.splits[split].files
@@ -80,24 +94,25 @@ class TokenSet:
 def open_tokens(directory: Path) -> TokenSet:
     """Open a set that `tokenise` wrote. Raises NanosoloError when it is not there or not whole."""
     path = directory / INDEX_NAME
-    again = "Run the tokenize stage again."
     try:
         index = msgspec.json.decode(path.read_bytes(), type=TokenIndex)
     except OSError as error:
-        raise NanosoloError(f"no tokens at {path}: {error.strerror or error}. {again}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NanosoloError(f"{path} is not an index of tokens: {error}. {again}") from None
+        raise NanosoloError(f"no tokens at {path}: {error.strerror or error}. {_AGAIN}") from None
+    except NOT_JSON as error:
+        raise NanosoloError(f"{path} is not an index of tokens: {error}. {_AGAIN}") from None
     if index.format != _FORMAT or set(index.splits) != set(SPLITS):
-        raise NanosoloError(f"{path} has format {index.format}, this version reads {_FORMAT}. {again}")
+        raise NanosoloError(f"{path} has format {index.format}, this version reads {_FORMAT}. {_AGAIN}")
     for held in index.splits.values():
         if sum(file.tokens for file in held.files) != held.tokens:
-            raise NanosoloError(f"{path} is damaged: its counts of tokens do not add up. {again}")
+            raise NanosoloError(f"{path} is damaged: its counts of tokens do not add up. {_AGAIN}")
         for file in held.files:
+            if not FILE_NAME.fullmatch(file.name) or file.tokens < 1:  # it must not lead anywhere else
+                raise NanosoloError(f"{path} is damaged: it names {file.name!r} with {file.tokens} tokens. {_AGAIN}")
             here = directory / file.name
             size = here.stat().st_size if here.is_file() else 0
             if size != file.tokens * DTYPE.itemsize:
                 wanted = file.tokens * DTYPE.itemsize
-                raise NanosoloError(f"{here} is damaged: {size:,} bytes instead of {wanted:,}. {again}")
+                raise NanosoloError(f"{here} is damaged: {size:,} bytes instead of {wanted:,}. {_AGAIN}")
     return TokenSet(directory, index)
 
 
@@ -139,6 +154,7 @@ def _reusable(
 ) -> TokenSet | None:
     try:
         found = open_tokens(directory)
+        found.verify()
     except NanosoloError:
         return None
     if (found.index.corpus, found.index.tokenizer) != (corpus.identity(), tokenizer.identity()):

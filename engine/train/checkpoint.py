@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from safetensors.torch import load_file
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from engine.data.loader import LoaderState
 from engine.errors import NanosoloError
-from engine.files import cannot_write, sync_directory, write_atomically
+from engine.files import NOT_JSON, cannot_write, sync_directory, write_atomically
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.plan.shape import Shape
+from engine.plan.config import RunConfig, to_dict
+from engine.plan.shape import Shape, shape_of
 from engine.run import events
 from engine.train.manifest import Damaged, measure, verify, write_manifest
 from engine.train.tensor_file import write_tensors
@@ -42,6 +43,7 @@ class TrainingState(msgspec.Struct, frozen=True, kw_only=True):
     micro_splits: int  # into how many parts each batch is cut since memory ran out
     losses: tuple[float, ...]  # of the last steps, for the spike rule
     shape: Shape
+    settings: dict[str, dict[str, Any]]  # the configuration that led here, to tell of changes
 
 
 class SavedCheckpoint(NamedTuple):
@@ -53,9 +55,17 @@ class SavedCheckpoint(NamedTuple):
     seconds: float
 
 
-def first_state(shape: Shape) -> TrainingState:
+def first_state(config: RunConfig) -> TrainingState:
     """Where training begins."""
-    return TrainingState(step=0, tokens=0, loader=LoaderState(), micro_splits=1, losses=(), shape=shape)
+    return TrainingState(
+        step=0,
+        tokens=0,
+        loader=LoaderState(),
+        micro_splits=1,
+        losses=(),
+        shape=shape_of(config),
+        settings=to_dict(config),
+    )
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -161,7 +171,7 @@ def read_state(path: Path) -> TrainingState:
         return msgspec.json.decode((path / STATE_FILE).read_bytes(), type=TrainingState)
     except OSError as error:
         raise NanosoloError(f"cannot read the checkpoint {path}: {error.strerror}.") from None
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise NanosoloError(f"the checkpoint {path} is of another version: {error}.") from None
 
 

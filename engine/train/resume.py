@@ -1,12 +1,16 @@
 """Where a training stage begins: from its newest whole checkpoint, or from the start."""
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import torch
 
 from engine.errors import NanosoloError
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.plan.shape import Shape
+from engine.plan.config import to_dict
+from engine.plan.shape import shape_of
 from engine.run import events
 from engine.run.history import read_history
 from engine.run.stage import StageContext
@@ -22,23 +26,43 @@ from engine.train.checkpoint import (
 from engine.train.rewind import position_after, read_rewinds
 
 
-def restore(context: StageContext, model: GPT, optimizer: Optimizer, shape: Shape) -> TrainingState:
+def restore(context: StageContext, model: GPT, optimizer: Optimizer, begin: Callable[[GPT], None]) -> TrainingState:
     """Fill model and optimizer, and return where to go on. Steps beyond it are declared void by an event.
 
-    Raises NanosoloError when the checkpoints are damaged, all of them, or of another model.
+    `begin` fills the model where there is no checkpoint. Raises NanosoloError when the checkpoints are damaged, all of
+    them, or of another model.
     """
     stage, folder = context.stage, context.run.checkpoints(context.stage)
     newest = whole_checkpoint(folder, lambda step, what: context.emit(warning_of(stage, step, what)))
     if newest is None:
-        model.init_weights(context.config.runtime.seed)
+        begin(model)
         optimizer.load_state_tensors({name: torch.zeros_like(t) for name, t in optimizer.state_tensors().items()})
-        state = first_state(shape)
+        state = first_state(context.config)
     else:
         state = read_state(newest)
-        if state.shape != shape:
+        if state.shape != shape_of(context.config):
             raise NanosoloError(f"the checkpoint {newest} is of another model. Resume with its own run.toml.")
         load_weights(newest, model)
         load_optimizer(newest, optimizer)
+        _tell_of_changes(context, state)
     if newest is not None or len(read_history(context.run.events_file).columns(stage)):
         context.emit(events.Resumed(stage=stage, step=state.step, path=str(newest or "")))
-    return msgspec.structs.replace(state, loader=position_after(read_rewinds(folder), state.step, state.loader))
+    return msgspec.structs.replace(
+        state,
+        loader=position_after(read_rewinds(folder), state.step, state.loader),
+        settings=to_dict(context.config),
+    )
+
+
+def _tell_of_changes(context: StageContext, state: TrainingState) -> None:
+    """A configuration that is not the checkpoint's may be meant; it must not go unsaid."""
+    before, now = _flat(state.settings), _flat(msgspec.json.decode(msgspec.json.encode(to_dict(context.config))))
+    changed = [path for path in sorted(before | now) if before.get(path) != now.get(path)]
+    if changed:
+        words = ", ".join(f"{path} {before.get(path)} -> {now.get(path)}" for path in changed)
+        message = f"the configuration is not that of the checkpoint: {words}"
+        context.emit(events.Warning(stage=context.stage, step=state.step, code="config_changed", message=message))
+
+
+def _flat(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {f"{section}.{key}": value for section, table in settings.items() for key, value in table.items()}

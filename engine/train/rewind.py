@@ -6,7 +6,7 @@ import msgspec
 
 from engine.data.loader import LoaderState
 from engine.errors import NanosoloError
-from engine.files import write_atomically
+from engine.files import NOT_JSON, write_atomically
 
 MOST_REWINDS = 3  # from one checkpoint: it is not the data then
 REWINDS_FILE = "rewinds.json"
@@ -27,7 +27,7 @@ def read_rewinds(folder: Path) -> list[Rewind]:
         return msgspec.json.decode(path.read_bytes(), type=list[Rewind])
     except FileNotFoundError:
         return []
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise NanosoloError(
             f"cannot read {path}: {error}. Remove it to go over the data that diverged once more."
         ) from None

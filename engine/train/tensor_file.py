@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from engine.files import flush_to_disk
-from engine.train.manifest import FileEntry, fingerprint
+from engine.fingerprint import PIECE, fingerprint
+from engine.train.manifest import FileEntry
 
-_PIECE = 16 * 2**20  # bytes; whoever waits for the interpreter's lock waits no longer than this takes
 _NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
@@ -27,8 +27,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> FileEntry:
     with path.open("wb", buffering=0) as file:
         beginning = memoryview(len(header).to_bytes(8, "little") + header)
         for content in (beginning, *map(_bytes_of, tensors.values())):
-            for start in range(0, len(content), _PIECE):
-                part = content[start : start + _PIECE]
+            for start in range(0, len(content), PIECE):
+                part = content[start : start + PIECE]
                 digest.update(part)
                 while part:  # a write may take less than it was given
                     taken = file.write(part)

@@ -1,7 +1,5 @@
 """One tokenised corpus for all tests of training, and one run that nothing disturbed."""
 
-from pathlib import Path
-
 import pytest
 import tiny_run
 

@@ -72,7 +72,8 @@ def test_killed_and_run_again(base: Base, undisturbed: RunDirectory, tmp_path: P
     assert train(run).returncode == 0
     assert_same(run, undisturbed)
     [resumed] = events_of(run, Resumed)
-    assert 0 <= reached - resumed.step <= SAVE_EVERY + 1  # the last one may have been under way still
+    # save_every steps, and those made while a checkpoint was being written: the next waits for it
+    assert 0 <= reached - resumed.step < 2 * SAVE_EVERY
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,0 +1,97 @@
+"""The long fault campaign: python bench/faults.py --minutes 20 [--workers 2] [--seed 1]; writes results/faults.json."""
+
+import argparse
+import json
+import os
+import platform
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "faults")]
+
+import tiny_run  # noqa: E402  (the tests' own parts, found by the path above)
+from campaign import Outcome, Tally, deal, play  # noqa: E402
+
+RESULT = ROOT / "bench" / "results" / "faults.json"
+
+
+def main() -> int:
+    """Run until the time is up; 1 when anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    os.environ["NANOSOLO_HOME"] = str(folder / "home")
+    base = tiny_run.Base(folder / "base")
+    undisturbed = base.run(folder / "undisturbed")
+    if tiny_run.train(undisturbed).returncode:
+        print("the undisturbed run failed", file=sys.stderr)
+        return 1
+    began = time.monotonic()
+
+    def one(seed: int) -> Outcome | None:
+        if time.monotonic() - began > given.minutes * 60:
+            return None
+        return play(base, undisturbed, folder / f"run-{seed}", deal(random.Random(seed)), seed)
+
+    def seeds() -> Iterator[int]:
+        return iter(range(given.seed * 1_000_000, given.seed * 1_000_000 + 100_000))
+
+    tally = Tally()
+    with ThreadPoolExecutor(given.workers) as pool:
+        pending = seeds()
+        running = {pool.submit(one, next(pending)) for _ in range(given.workers)}
+        while running:
+            done = next((future for future in running if future.done()), None)
+            if done is None:
+                time.sleep(0.1)
+                continue
+            running.remove(done)
+            outcome = done.result()
+            if outcome is None:
+                continue
+            tally.add(outcome)
+            running.add(pool.submit(one, next(pending)))
+            count = sum(tally.injected.values())
+            print(f"{tally.runs} runs, {count} faults, {len(tally.lost)} lost", outcome.lost or "", flush=True)
+    minutes = (time.monotonic() - began) / 60
+    RESULT.write_text(json.dumps(report(tally, minutes), indent=1) + "\n")
+    print(RESULT.read_text())
+    return 1 if tally.lost or tally.repeated_beyond_a_write else 0
+
+
+def report(tally: Tally, minutes: float) -> dict[str, object]:
+    """What was injected, survived and lost, and on what."""
+    return {
+        "what": f"faults at moments of chance, {tiny_run.STEPS} steps a run, a checkpoint every {tiny_run.SAVE_EVERY}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": " ".join(["python", "bench/faults.py", *sys.argv[1:]]),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version(), "torch": version("torch"), "nanosolo": version("nanosolo")},
+        "minutes": round(minutes, 1),
+        "runs": tally.runs,
+        "injected": sum(tally.injected.values()),
+        "survived": sum(tally.survived.values()),
+        "lost": len(tally.lost),
+        "most_steps_repeated": tally.most_repeated,
+        "runs_that_repeated_more_than_save_every_and_a_write": tally.repeated_beyond_a_write,
+        "by_kind": {
+            name: {"injected": count, "survived": tally.survived[name]}
+            for name, count in sorted(tally.injected.items())
+        },
+        "losses": [{"faults": list(o.faults), "lost": o.lost, "seed": o.seed} for o in tally.lost],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""Fingerprints of files: what a disk spoils without a word is seen before it is trained on."""
+
+from pathlib import Path
+
+import xxhash
+
+PIECE = 16 * 2**20  # bytes read at a time
+
+
+def fingerprint() -> xxhash.xxh3_128:
+    """A hash to feed with `update`; reads 4 GiB a second and more on one core, several times as fast as SHA-256.
+
+    XXH3, 128 bits: against the mistakes of disks, not against someone who means harm.
+    """
+    return xxhash.xxh3_128()
+
+
+def fingerprint_of(path: Path) -> tuple[int, str]:
+    """(size in bytes, fingerprint in hexadecimal) of a file. Raises OSError."""
+    digest = fingerprint()
+    size = 0
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+            size += len(piece)
+    return size, digest.hexdigest()

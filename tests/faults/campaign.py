@@ -1,0 +1,75 @@
+"""Runs that meet fault after fault, each then judged against one that nothing disturbed; what was lost is counted."""
+
+import random
+import shutil
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from faults import FAULTS
+from tiny_run import SAVE_EVERY, Base
+from world import Lost, World
+
+from engine.run.directory import RunDirectory
+
+FAULTS_A_RUN = 8
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What one run met and what became of it."""
+
+    faults: tuple[str, ...]  # in this order
+    lost: str  # what was lost, in words; empty: nothing
+    repeated: int  # the most steps that were done over after one fault
+    seed: int
+
+
+class Tally(msgspec.Struct):
+    """All runs of a campaign."""
+
+    runs: int = 0
+    injected: Counter[str] = msgspec.field(default_factory=Counter)
+    survived: Counter[str] = msgspec.field(default_factory=Counter)
+    lost: list[Outcome] = msgspec.field(default_factory=list)
+    most_repeated: int = 0
+    repeated_beyond_a_write: int = 0  # runs that went over more than save_every steps and those made during a write
+
+    def add(self, outcome: Outcome) -> None:
+        self.runs += 1
+        self.injected.update(outcome.faults)
+        if outcome.lost:
+            self.lost.append(outcome)
+            return
+        self.survived.update(outcome.faults)
+        self.most_repeated = max(self.most_repeated, outcome.repeated)
+        damaged = outcome.faults.count("checkpoint damaged")
+        self.repeated_beyond_a_write += outcome.repeated >= (2 + damaged) * SAVE_EVERY
+
+
+def play(base: Base, undisturbed: RunDirectory, folder: Path, faults: Sequence[str], seed: int) -> Outcome:
+    """One run through these faults to its end. The directory stays where something was lost."""
+    world = World(base, undisturbed, folder, random.Random(seed))
+    met: list[str] = []
+    try:
+        for name in faults:
+            if world.is_done():
+                break
+            met.append(name)
+            FAULTS[name](world)
+        world.finish()
+        repeated = world.judge()
+    except (Lost, AssertionError) as problem:
+        return Outcome(tuple(met), str(problem) or repr(problem), 0, seed)
+    except Exception:
+        return Outcome(tuple(met), traceback.format_exc(), 0, seed)
+    finally:
+        world.close()
+    shutil.rmtree(folder)
+    return Outcome(tuple(met), "", repeated, seed)
+
+
+def deal(draw: random.Random) -> list[str]:
+    """The faults that one run is to meet."""
+    return draw.choices(list(FAULTS), k=FAULTS_A_RUN)

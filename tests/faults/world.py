@@ -1,0 +1,167 @@
+"""One run in a hostile world: starts it, waits for a moment, hurts it, sees it to its end and judges what came out."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import psutil
+from tiny_run import SAVE_EVERY, STEPS, Base, final_weights, losses
+
+from engine.data.stages import TOKENS_FILE, TokensUsed
+from engine.errors import NanosoloError
+from engine.run import control
+from engine.run.directory import RunDirectory
+from engine.run.events import Resumed, Step, read_events
+from engine.run.history import History, read_history
+
+PATIENCE = 180.0  # seconds for one start to come to an end on a machine with other work
+STAGE = "pretrain"
+Losses = dict[int, float]
+
+
+class Lost(Exception):
+    """A fault cost what it must not cost."""
+
+
+class World:
+    """A run, its processes and what is expected of it."""
+
+    def __init__(self, base: Base, undisturbed: RunDirectory, folder: Path, draw: random.Random) -> None:
+        self.run = base.run(folder)
+        self.draw = draw
+        self.expected = losses(undisturbed)
+        self.expected_weights = final_weights(undisturbed)
+        self.events_hurt_at = 0  # the last step whose line may have been spoilt by a fault
+        self._own_tokens(folder)
+
+    def _own_tokens(self, folder: Path) -> None:
+        """Tokens of its own, that a fault may spoil."""
+        path = folder / TOKENS_FILE
+        used = msgspec.json.decode(path.read_bytes(), type=TokensUsed)
+        own = folder / "tokens"
+        shutil.copytree(used.directory, own)
+        path.write_bytes(msgspec.json.encode(msgspec.structs.replace(used, directory=str(own))))
+
+    # what there is
+
+    def history(self) -> History:
+        return read_history(self.run.events_file)
+
+    def reached(self) -> int:
+        """The last step that was done."""
+        columns = self.history().columns(STAGE)
+        return columns.step[-1] if len(columns) else 0
+
+    def is_done(self) -> bool:
+        ended = self.history().ended
+        return ended is not None and ended.outcome == "done" and not self.run.is_running()
+
+    def runner(self) -> int | None:
+        info = self.run.runner()
+        return info.pid if info else None
+
+    def trainer(self) -> int | None:
+        view = self.history().stages.get(STAGE)
+        if view is None or view.ended is not None:
+            return None
+        with contextlib.suppress(psutil.Error):
+            return view.pid if str(self.run.path) in psutil.Process(view.pid).cmdline() else None
+        return None
+
+    def checkpoints(self) -> list[Path]:
+        """Oldest first."""
+        return sorted(self.run.checkpoints(STAGE).glob("step_*[0-9]"))
+
+    # what is done to it
+
+    def start(self) -> None:
+        """Go on with the run. Raises NanosoloError where it is refused."""
+        control.resume_run(self.run)
+
+    def at_some_moment(self) -> None:
+        """Have the run going and wait for a moment that is nobody's choice; it may be over by then."""
+        if not self.run.is_running():
+            self.start()
+        if self.draw.random() < 0.3:
+            time.sleep(self.draw.uniform(0, 4))  # often while it loads
+            return
+        step = min(STEPS, self.reached() + self.draw.randint(1, 2 * SAVE_EVERY + 1))
+        self.wait_until(lambda: self.reached() >= step or not self.run.is_running(), f"step {step}")
+        time.sleep(self.draw.uniform(0, 0.08))
+
+    def signal(self, pid: int | None, number: signal.Signals) -> None:
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill_all(self) -> None:
+        """As a machine that goes down does."""
+        self.signal(self.runner(), signal.SIGKILL)
+        self.wait_until(lambda: self.runner() is None, "the runner's end")
+        self.signal(self.trainer(), signal.SIGKILL)
+        self.wait_until_over()
+
+    def down(self) -> None:
+        """Have it not running, and begun: as it is, or from a moment of chance."""
+        if self.run.is_running() or not self.run.events_file.exists():
+            self.at_some_moment()
+            self.kill_all()
+
+    def wait_until_over(self) -> None:
+        self.wait_until(lambda: not self.run.is_running(), "the end of its processes")
+
+    def wait_until(self, there: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not there():
+            if time.monotonic() > deadline:
+                raise Lost(f"{what} did not come within {PATIENCE:.0f} s")
+            time.sleep(0.02)
+
+    # how it went
+
+    def finish(self) -> None:
+        """Go on until it is done. Raises Lost."""
+        for _ in range(4):
+            self.wait_until_over()
+            if self.is_done():
+                return
+            try:
+                self.start()
+            except NanosoloError as error:
+                if self.is_done():
+                    return
+                raise Lost(f"cannot go on: {error}") from None
+            self.wait_until_over()
+        if not self.is_done():
+            ended = self.history().ended
+            raise Lost(f"did not finish: {ended.message if ended else 'no word'}")
+
+    def judge(self) -> int:
+        """Compare with the undisturbed run; returns the most steps that were repeated at once. Raises Lost."""
+        found = losses(self.run)
+        expected = {step: loss for step, loss in self.expected.items() if step > self.events_hurt_at}
+        if {step: loss for step, loss in found.items() if step > self.events_hurt_at} != expected:
+            wrong = sorted(step for step in expected if found.get(step) != expected[step])
+            raise Lost(f"steps {wrong[:5]} are missing or have another loss")
+        if final_weights(self.run) != self.expected_weights:
+            raise Lost("the final weights differ")
+        return self.most_repeated()
+
+    def most_repeated(self) -> int:
+        reached = most = 0
+        for event in read_events(self.run.events_file):
+            if isinstance(event, Step) and event.stage == STAGE:
+                reached = event.step
+            elif isinstance(event, Resumed) and event.stage == STAGE:
+                most, reached = max(most, reached - event.step), event.step
+        return most
+
+    def close(self) -> None:
+        with contextlib.suppress(Lost):
+            self.kill_all()

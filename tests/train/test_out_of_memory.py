@@ -1,0 +1,92 @@
+"""Memory that really runs out costs batch size, not the step, and says so; with nothing left to cut, it is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_run import Base, events_of, losses, train
+
+from engine.run.directory import RunDirectory
+from engine.run.events import Evaluation, OutOfMemory
+
+ROWS, LENGTH, STEPS = 64, 128, 5
+MIB = 2**20
+# one micro-batch of these takes some 60 MiB of activations
+
+
+def limit(method: str, room: int) -> str:
+    """Python that leaves `room` bytes of address space beyond what is in use, from the third call of a method on."""
+    module, name = method.rsplit(".", 1)
+    file, kind = module.rsplit(".", 1)
+    return (
+        # large blocks come from the system and go back to it: none is kept from the steps before
+        "import ctypes\nctypes.CDLL(None).mallopt(-3, 65536)\n"
+        f"import psutil, resource\nfrom {file} import {kind} as kind\nreal = kind.{name}\ncalls = []\n"
+        "def limited(*given):\n"
+        "    calls.append(given)\n"
+        "    if len(calls) == 3:\n"
+        f"        most = psutil.Process().memory_info().vms + {room}\n"
+        "        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))\n"
+        "    return real(*given)\n"
+        f"kind.{name} = limited\n"
+    )
+
+
+def run_of(base: Base, path: Path, **changes: Any) -> RunDirectory:
+    shape = {
+        "budget__steps": STEPS,
+        "batch__device_batch_size": ROWS,
+        "model__max_seq_len": LENGTH,
+        "batch__total_batch_size": ROWS * LENGTH,
+        "batch__loss": "full",
+        "evaluate__every_steps": 1,
+        "evaluate__tokens": ROWS * LENGTH,
+    }
+    return base.run(path, **(shape | changes))
+
+
+@pytest.fixture(scope="module")
+def undisturbed_losses(base: Base, tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
+    run = run_of(base, tmp_path_factory.mktemp("memory") / "run")
+    done = train(run)
+    assert done.returncode == 0, done.stderr
+    return losses(run)
+
+
+def test_a_step_is_replayed_in_smaller_pieces(base: Base, tmp_path: Path, undisturbed_losses: dict[int, float]) -> None:
+    run = run_of(base, tmp_path / "run", checkpoint__every_steps=0)
+    done = train(run, limit("engine.train.step.StepRunner.run", 36 * MIB))
+    assert done.returncode == 0, done.stderr
+    told = [event for event in events_of(run, OutOfMemory) if event.phase != "evaluation"]
+    assert told
+    assert told[0].step == 3
+    assert told[0].action.startswith(f"replaying the same batch with {ROWS // 2} sequences")
+    assert losses(run) == pytest.approx(undisturbed_losses, rel=1e-5)
+
+
+def test_one_sequence_that_does_not_fit_is_refused_with_advice(base: Base, tmp_path: Path) -> None:
+    run = run_of(base, tmp_path / "run", checkpoint__every_steps=0)
+    done = train(run, limit("engine.train.step.StepRunner.run", 0))
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "out of memory at step 3 with 1 sequences" in done.stderr
+    assert "activation_checkpointing" in done.stderr
+    assert events_of(run, OutOfMemory)[-1].action == "stopped"
+
+
+def test_on_oom_stop_does_not_adapt(base: Base, tmp_path: Path) -> None:
+    run = run_of(base, tmp_path / "run", runtime__on_oom="stop")
+    done = train(run, limit("engine.train.step.StepRunner.run", 36 * MIB))
+    assert done.returncode == 3
+    [told] = events_of(run, OutOfMemory)
+    assert (told.step, told.action) == (3, "stopped")
+
+
+def test_evaluation_has_a_ladder_of_its_own(base: Base, tmp_path: Path, undisturbed_losses: dict[int, float]) -> None:
+    run = run_of(base, tmp_path / "run", budget__steps=2, optim__warmdown_fraction=0.0)
+    done = train(run, limit("engine.evaluate.evaluator.Evaluator._measure", 12 * MIB))
+    assert done.returncode == 0, done.stderr
+    told = events_of(run, OutOfMemory)
+    assert {event.phase for event in told} == {"evaluation"}
+    assert told[0].action == f"evaluating {ROWS // 2} sequences at a time"
+    assert [event.step for event in events_of(run, Evaluation)] == [0, 1, 2]
