@@ -5,7 +5,12 @@ import errno
 import os
 from pathlib import Path
 
+import msgspec
+
 from engine.errors import NanosoloError
+
+# What msgspec raises for bytes that are not the JSON they should be.
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 FULL_DISK = {  # error numbers
     errno.ENOSPC,

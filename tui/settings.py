@@ -35,7 +35,7 @@ def load_settings(path: Path, binding_ids: frozenset[str], themes: frozenset[str
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         return Settings(), [f"{path}: cannot be read ({reason}); the defaults hold."]
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         return Settings(), [f"{path}: not valid TOML, {error}; the defaults hold."]
     good: dict[str, Any] = {}
     faults: list[str] = []

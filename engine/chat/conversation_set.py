@@ -15,7 +15,7 @@ from engine.data.lock import exclusive
 from engine.data.progress import Progress, Reporter, silent
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError, UsageError
-from engine.files import cannot_write, sync_directory, write_atomically
+from engine.files import NOT_JSON, cannot_write, sync_directory, write_atomically
 from engine.model.loss import IGNORED
 
 INDEX_NAME = "index.json"
@@ -54,7 +54,7 @@ def open_set(directory: Path, identity: str) -> ConversationSet | None:
         index = msgspec.json.decode((directory / INDEX_NAME).read_bytes(), type=SetIndex)
         found = ConversationSet(directory, index)
         whole = all(len(found.arrays(split)[2]) == index.conversations[split] for split in SPLITS)
-    except (OSError, ValueError, KeyError, msgspec.DecodeError):
+    except (OSError, ValueError, KeyError, *NOT_JSON):
         return None
     return found if (index.format, index.identity) == (_FORMAT, identity) and whole else None
 

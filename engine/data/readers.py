@@ -9,6 +9,7 @@ import msgspec
 
 from engine.data.corpus import MAX_DOCUMENT_BYTES, Tally
 from engine.errors import NanosoloError
+from engine.files import NOT_JSON
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
 
@@ -70,7 +71,7 @@ def read_jsonl(path: Path, column: str, tally: Tally) -> Iterator[str]:
                 continue
             try:
                 row = decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except NOT_JSON:
                 tally.skip("lines that are not JSON", where)
                 continue
             if not isinstance(row, dict) or column not in row:

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 
 from engine.data.corpus import Corpus, short_hash
-from engine.files import write_atomically
 from engine.data.progress import Progress, Reporter, silent
 from engine.errors import NanosoloError, UsageError
+from engine.files import NOT_JSON, write_atomically
 from engine.plan.config import MAX_VOCAB_SIZE, TokenizerConfig
 
 BYTES = 256  # the first tokens: every byte by itself, so that any text can be encoded
@@ -52,7 +52,7 @@ class _Stored(msgspec.Struct, forbid_unknown_fields=True):
 class Tokenizer:
     """Text to token ids and back. Ids 0 to V - 10 are byte strings in order of merging, the last nine are special."""
 
-    def __init__(self, tokens: Sequence[bytes], pattern: str = SPLIT_PATTERN) -> None:
+    def __init__(self, tokens: Sequence[bytes]) -> None:
         """`tokens`: the byte strings by id, without the special tokens. Raises ValueError where they are no BPE."""
         import tiktoken
 
@@ -60,13 +60,12 @@ class Tokenizer:
         if fault:
             raise ValueError(fault)
         self._tokens = tuple(tokens)
-        self._pattern = pattern
         self.special_ids = {name: len(tokens) + i for i, name in enumerate(SPECIAL_TOKENS)}
         self.vocab_size = len(tokens) + len(SPECIAL_TOKENS)
         self.bos_id = self.special_ids["<|bos|>"]
         self._encoding = tiktoken.Encoding(
             "nanosolo",
-            pat_str=pattern,
+            pat_str=SPLIT_PATTERN,
             mergeable_ranks={token: rank for rank, token in enumerate(tokens)},
             special_tokens=self.special_ids,
             explicit_n_vocab=self.vocab_size,
@@ -92,6 +91,11 @@ class Tokenizer:
             raise ValueError(f"token {wrong} is outside the vocabulary of {self.vocab_size}")
         return self._encoding.decode(ids, errors="replace")
 
+    @property
+    def tokens(self) -> tuple[bytes, ...]:
+        """The byte strings by id, without the special tokens."""
+        return self._tokens
+
     def token_bytes(self) -> np.ndarray:
         """How many bytes of text each token stands for: int32 (V,), 0 for the special ones. For bits per byte."""
         return np.array([len(token) for token in self._tokens] + [0] * len(SPECIAL_TOKENS), dtype=np.int32)
@@ -102,7 +106,7 @@ class Tokenizer:
 
     def save(self, directory: Path) -> Path:
         """Write `tokenizer.json` into a folder, all or nothing. Raises NanosoloError when it cannot be written."""
-        stored = _Stored(_FORMAT, self._pattern, list(SPECIAL_TOKENS), list(self._tokens))
+        stored = _Stored(_FORMAT, SPLIT_PATTERN, list(SPECIAL_TOKENS), list(self._tokens))
         path = directory / FILE_NAME
         write_atomically(path, msgspec.json.encode(stored) + b"\n")
         return path
@@ -116,21 +120,23 @@ class Tokenizer:
             stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
         except OSError as error:
             raise NanosoloError(f"no tokenizer at {path}: {error.strerror or error}. {again}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except NOT_JSON as error:
             raise NanosoloError(f"{path} is not a tokenizer: {error}. {again}") from None
         if stored.format != _FORMAT:
             raise NanosoloError(f"{path} has format {stored.format}, this version reads {_FORMAT}. {again}")
         if tuple(stored.special_tokens) != SPECIAL_TOKENS:
             raise NanosoloError(f"{path} has other special tokens than {', '.join(SPECIAL_TOKENS)}. {again}")
+        if stored.pattern != SPLIT_PATTERN:  # another one could run for ever, or end the process
+            raise NanosoloError(f"{path} splits text by a pattern that this version does not know. {again}")
         try:
-            return cls(stored.tokens, stored.pattern)
+            return cls(stored.tokens)
         except ValueError as error:
             raise NanosoloError(f"{path} is damaged: {error}. {again}") from None
 
     @cached_property
     def _identity(self) -> str:
         tokens = [base64.b64encode(token).decode() for token in self._tokens]
-        return short_hash("tokenizer", self._pattern, SPECIAL_TOKENS, tokens)
+        return short_hash("tokenizer", SPLIT_PATTERN, SPECIAL_TOKENS, tokens)
 
     def _encode(self, text: str) -> np.ndarray:
         try:

@@ -273,6 +273,8 @@ def from_toml(text: str, name: str = "the configuration") -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{name} is not valid TOML: {error}. Mend that line and try again.") from None
+    except RecursionError:
+        raise UsageError(f"{name} is not a configuration: its values are nested without end.") from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -319,7 +321,7 @@ def parse_override(text: str) -> dict[str, Any]:
         return {parts[0]: {parts[1]: None}}
     try:
         value = tomllib.loads(f"value = {raw.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = raw.strip()
     return {parts[0]: {parts[1]: value}}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import NanosoloError
-from engine.files import write_atomically
+from engine.files import NOT_JSON, write_atomically
 from engine.plan.calibration import Calibration, Measured, key_of
 from engine.plan.gpus import Gpu
 from engine.run.directory import RunDirectory
@@ -36,7 +36,7 @@ def read_calibration(gpu: Gpu, torch_version: str | None = None) -> Calibration:
         try:
             if path.stat().st_size <= LARGEST_FILE:
                 found.append(msgspec.json.decode(path.read_bytes(), type=Measured))
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, *NOT_JSON):
             continue
     return Calibration(measured=tuple(found))
 

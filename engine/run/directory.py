@@ -11,7 +11,7 @@ import msgspec
 import psutil
 
 from engine.errors import NanosoloError, UsageError
-from engine.files import write_atomically
+from engine.files import NOT_JSON, write_atomically
 from engine.plan.config import RunConfig, from_dict, read_toml, to_toml
 from engine.plan.plan import Plan
 from engine.run.home import require_writable, runs_home
@@ -87,7 +87,7 @@ class RunDirectory:
         """The predictions made at launch; None when they are missing or of another version."""
         try:
             return msgspec.json.decode(self.plan_file.read_bytes(), type=Plan)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *NOT_JSON):
             return None
 
     def is_running(self) -> bool:
@@ -115,7 +115,7 @@ class RunDirectory:
             command = psutil.Process(info.pid).cmdline()
             ours = len(command) == 4 and command[1:3] == ["-m", "engine"] and Path(command[3]).samefile(self.path)
             return info if ours else None
-        except (OSError, ValueError, OverflowError, psutil.Error):  # msgspec's and Unicode's are ValueErrors
+        except (OSError, *NOT_JSON, OverflowError, psutil.Error):
             return None
 
 

@@ -11,6 +11,7 @@ import msgspec
 import psutil
 
 from engine.errors import EXIT_OUT_OF_MEMORY, NanosoloError
+from engine.files import NOT_JSON
 from engine.plan import memory, search
 from engine.plan.calibration import Measured, key_of
 from engine.plan.config import CheckpointingMode, RunConfig, depth_is_valid, with_changes
@@ -72,7 +73,7 @@ def run_probe(config: RunConfig, steps: int, limit: int | None = None, patience:
     if done.returncode in (0, EXIT_OUT_OF_MEMORY):
         try:
             return msgspec.json.decode(done.stdout.splitlines()[-1], type=Finding)
-        except (IndexError, msgspec.DecodeError):
+        except (IndexError, *NOT_JSON):
             pass
     words = done.stderr.decode(errors="replace")[-TAIL:]
     if _died_of_memory(done.returncode, words, limit):

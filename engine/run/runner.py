@@ -23,7 +23,6 @@ from engine.run.ending import exit_code_of, outcome_of, tail, why
 from engine.run.events import Advice, EventLog, RunEnded, RunStarted, StageEnded, StageStarted, read_events
 from engine.run.faults import Fault
 from engine.run.hardware import out_of_memory_kills
-from engine.run.home import home
 from engine.run.monitor import SAMPLE_SECONDS, Monitor
 from engine.run.stage import STAGE_SIGNALS
 
@@ -42,6 +41,7 @@ class Runner:
         self.stop_asked = False
         self.faults: list[Fault] = []  # of the stage at work
         self.began = time.time()
+        self.notices: tuple[Path, ...] = ()  # files that say, once they appear, that the machine will be taken away
 
     def main(self) -> int:
         """Returns the exit code of the run. Raises NanosoloError when it cannot start."""
@@ -50,6 +50,8 @@ class Runner:
         info = RunnerInfo(pid=me.pid, started=me.create_time(), host=socket.gethostname())
         write_atomically(self.run.runner_file, msgspec.json.encode(info))
         config = self.run.config()
+        named = config.runtime.preempt_file
+        self.notices = (self.run.preempt_file, *([Path(named)] if named else []))
         done = finished_stages(self.run)
         self.events = EventLog(self.run.events_file)
         self._listen()
@@ -183,7 +185,7 @@ class Runner:
 
     def _look_for_preemption(self) -> None:
         """Stop after a checkpoint when someone has said, since this runner began, that the machine will be taken."""
-        for path in (self.run.preempt_file, home() / self.run.preempt_file.name):
+        for path in self.notices:
             if not self.stop_asked and modified(path) > self.began:
                 message = f"{path} says that this machine is about to be taken away: stopping after a checkpoint."
                 self.events.write(Advice(code="preempted", message=message, change={}, effect=""))

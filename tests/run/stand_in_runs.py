@@ -29,8 +29,13 @@ def make_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "stand_in"))
     made: list[RunDirectory] = []
 
-    def make(name: str = "one", stages: tuple[str, ...] = ("data", "pretrain"), **behaviour: str) -> RunDirectory:
-        config = config_of("quickstart", pipeline__stages=list(stages))
+    def make(
+        name: str = "one",
+        stages: tuple[str, ...] = ("data", "pretrain"),
+        preempt_file: str | None = None,
+        **behaviour: str,
+    ) -> RunDirectory:
+        config = config_of("quickstart", pipeline__stages=list(stages), runtime__preempt_file=preempt_file)
         run = create_run(name, config, plan_of(config, cpu(1, 2**34)))
         (run.path / "behaviour.json").write_text(json.dumps(behaviour))
         made.append(run)

@@ -146,15 +146,16 @@ def test_a_stage_is_stopped_that_waits_for_something(make_run: MakeRun) -> None:
     assert set(ends_of(run)) == {"data"}
 
 
-@pytest.mark.parametrize("where", ["run", "home"])
-def test_a_notice_that_the_machine_goes_stops_the_run(make_run: MakeRun, home: Path, where: str) -> None:
-    run = make_run(pretrain="train")
-    (home / "preempt").touch()  # from an earlier machine: it does not count
-    os.utime(home / "preempt", (time.time() - 60, time.time() - 60))
+@pytest.mark.parametrize("where", ["run", "as configured"])
+def test_a_notice_that_the_machine_goes_stops_the_run(make_run: MakeRun, tmp_path: Path, where: str) -> None:
+    notice = tmp_path / "notice"
+    run = make_run(pretrain="train", preempt_file=str(notice))
+    notice.touch()  # from an earlier machine: it does not count
+    os.utime(notice, (time.time() - 60, time.time() - 60))
     runner = start(run)
     wait_for((run.path / "pretrain.began").exists)
     assert runner.poll() is None
-    (run.preempt_file if where == "run" else home / "preempt").touch()
+    (run.preempt_file if where == "run" else notice).touch()
     assert runner.wait(30) == 130
     assert [e.code for e in read_events(run.events_file) if isinstance(e, Advice)] == ["preempted"]
     assert ends_of(run)["pretrain"].outcome == "stopped"

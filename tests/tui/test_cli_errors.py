@@ -28,6 +28,7 @@ def assert_refused(home: Path, *arguments: str, code: int = 2, says: str, **more
         (b"\xff\xfe", "is not UTF-8 text"),
         (b"[model]\ndepht = 12", "model.depht = 12: unknown key. Did you mean model.depth?"),
         (b"[modle]\ndepth = 12", "[modle]: unknown section. Did you mean model?"),
+        (b"x = " + b"[" * 5000, "its values are nested without end"),
         (b"depth = 12", "depth = 12: unknown key. Did you mean model.depth?"),
         (b"[model]\ndepth = 0", "model.depth = 0: expected int >= 1"),
         (b"[model]\ndepth = 'twelve'", 'model.depth = "twelve": expected int'),

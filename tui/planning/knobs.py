@@ -269,7 +269,7 @@ def _list(text: str) -> tuple[str, ...]:
     if text.startswith("["):
         try:
             items = tomllib.loads(f"x = {text}")["x"]
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             raise ValueError('expected a list such as ["a", "b"]') from None
         if not all(isinstance(item, str) for item in items):
             raise ValueError("expected a list of texts")
