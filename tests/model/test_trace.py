@@ -1,6 +1,9 @@
 """The tracer against real allocations, and the memory formula against the tracer."""
 
 import importlib.util
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -89,3 +92,21 @@ def test_tracing_allocates_nothing_and_leaves_torch_as_it_was() -> None:
     assert max(trace_training(huge, batch, "none").peaks.values()) > 400 * 2**30  # more than any machine here has
     assert (F.scaled_dot_product_attention, F.rms_norm) == before
     assert torch.ones(2).sum() == 2  # real tensors again
+
+
+def test_plan_shows_formula_and_trace_side_by_side() -> None:
+    command = [sys.executable, "-c", "from tui.cli import entry; entry()", "plan", "--trace", "--json"]
+    done = subprocess.run([*command, "--preset", "smoke", "--gpu", "cpu"], capture_output=True, text=True, check=True)
+    phases = json.loads(done.stdout)
+    assert list(phases) == PHASES
+    for sizes in phases.values():
+        assert sizes["predicted"] == pytest.approx(sizes["traced"], rel=0.02)
+
+
+def test_the_gpu_checks_say_in_one_line_that_there_is_no_gpu() -> None:
+    script = Path(__file__).parents[2] / "bench" / "gpu.sh"
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHON": sys.executable}
+    done = subprocess.run(["bash", str(script)], capture_output=True, text=True, env=hidden, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: torch sees no CUDA GPU") and done.stderr.count("\n") == 1
+    assert done.stdout == ""
