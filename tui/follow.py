@@ -1,5 +1,6 @@
 """Follows a run as text: one line per thing that happened, and on a terminal one line that moves."""
 
+import socket
 import sys
 import time
 from datetime import datetime
@@ -19,6 +20,7 @@ from tui.progress_line import progress_line
 
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 2.0  # a runner that is gone may have written its last events a moment ago
+ELSEWHERE_SECONDS = 60.0  # a runner writes every 5 s
 PROGRESS_SHARES = 10  # lines of progress that a stage gets where output is no terminal
 
 
@@ -47,7 +49,7 @@ def follow(run: RunDirectory, *, every: int = 10, as_json: bool = False, skip: i
                 seen += 1
                 if seen > skip:
                     printer.show(event)
-            if not running:
+            if not running and not _works_elsewhere(history):
                 if history.ended is not None and seen > skip:
                     return history.ended.exit_code
                 gone_since = gone_since or time.monotonic()
@@ -64,6 +66,13 @@ def follow(run: RunDirectory, *, every: int = 10, as_json: bool = False, skip: i
         file=sys.stderr,
     )
     return EXIT_CRASHED
+
+
+def _works_elsewhere(history: History) -> bool:
+    """Whether another machine, which shares the home with this one, has written to the run a moment ago."""
+    if history.started is None or history.last_time is None or history.ended is not None:
+        return False
+    return history.started.host != socket.gethostname() and time.time() - history.last_time < ELSEWHERE_SECONDS
 
 
 def _printer(history: History, every: int, as_json: bool) -> Printer:

@@ -12,7 +12,7 @@ from engine.errors import (
     EXIT_STOPPED,
     EXIT_USAGE,
 )
-from engine.run.faults import Fault, cuda_error
+from engine.run.faults import Fault, torch_error
 
 OUTCOMES = {
     EXIT_DONE: "done",
@@ -54,7 +54,7 @@ def why(outcome: str, code: int, log_end: str, faults: list[Fault]) -> str:
         return f"{said}: the host's memory ran out. Lower batch.device_batch_size, or end other programs"
     if outcome not in ("crashed", "killed"):
         return said
-    fault = faults[-1] if faults else cuda_error(log_end)  # the driver knows better than what torch made of it
+    fault = faults[-1] if faults else torch_error(log_end)  # the driver knows better than what torch made of it
     return f"{fault} ({said})" if fault is not None else said
 
 

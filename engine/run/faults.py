@@ -1,4 +1,4 @@
-"""What goes wrong with GPUs, in words: the driver's Xid numbers and CUDA's errors, each with what to do about it."""
+"""What goes wrong with GPUs, in words: the driver's Xid numbers and torch's errors, each with what to do about it."""
 
 import re
 from typing import NamedTuple
@@ -39,8 +39,8 @@ XIDS: dict[int, tuple[str, str]] = {
     120: ("the GPU's system processor failed", f"{RESET}. {DRIVER} if it comes back"),
 }
 
-# What torch writes when a stage dies of the GPU; the first that is found counts.
-CUDA_ERRORS: tuple[tuple[str, Fault], ...] = tuple(
+# What torch writes when a stage dies of the GPU or of its tools; the first that is found counts.
+TORCH_ERRORS: tuple[tuple[str, Fault], ...] = tuple(
     (pattern, Fault(code, what, action))
     for pattern, code, what, action in (
         (r"uncorrectable ECC error", "ecc", *XIDS[48]),
@@ -77,6 +77,12 @@ CUDA_ERRORS: tuple[tuple[str, Fault], ...] = tuple(
             "a check inside a GPU kernel failed",
             "It is a fault of software: report it with the last lines of the log",
         ),
+        (
+            r"Failed to find C compiler|No working C\+\+ compiler|Python\.h: No such file",
+            "no_compiler",
+            "torch.compile needs a C compiler and Python's headers, which are not here",
+            'Install them (apt install g++ python3-dev), or set runtime.compile to "off" in run.toml, then resume',
+        ),
         (r"CUDA error: unknown error", "gpu_unknown", "the driver reports an error that it does not name", RESET),
     )
 )
@@ -88,6 +94,6 @@ def xid(number: int) -> Fault:
     return Fault(f"xid_{number}", f"GPU fault Xid {number}: {what}", action)
 
 
-def cuda_error(text: str) -> Fault | None:
-    """The fault that an error message of torch or CUDA speaks of; None where it speaks of none."""
-    return next((fault for pattern, fault in CUDA_ERRORS if re.search(pattern, text)), None)
+def torch_error(text: str) -> Fault | None:
+    """The fault that the error message of a stage speaks of; None where it speaks of none."""
+    return next((fault for pattern, fault in TORCH_ERRORS if re.search(pattern, text)), None)

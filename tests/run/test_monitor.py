@@ -161,16 +161,17 @@ def test_throttle_bits_in_words(bits: int, words: list[str]) -> None:
         ("CUDA error: all CUDA-capable devices are busy or unavailable", "gpu_busy"),
         ("RuntimeError: No CUDA GPUs are available", "no_gpu"),
         ("CUDA error: unspecified launch failure", "launch_failure"),
+        ("RuntimeError: Failed to find C compiler. Please specify via CC environment variable", "no_compiler"),
         ("ValueError: nothing of the kind", None),
     ],
 )
-def test_cuda_errors_are_recognised(text: str, code: str | None) -> None:
-    fault = faults.cuda_error(f"Traceback ...\n{text}\nmore\n")
+def test_torch_errors_are_recognised(text: str, code: str | None) -> None:
+    fault = faults.torch_error(f"Traceback ...\n{text}\nmore\n")
     assert (fault.code if fault else None) == code
 
 
 def test_every_fault_says_what_to_do() -> None:
-    for fault in [*(faults.xid(number) for number in [*faults.XIDS, 1]), *(f for _, f in faults.CUDA_ERRORS)]:
+    for fault in [*(faults.xid(number) for number in [*faults.XIDS, 1]), *(f for _, f in faults.TORCH_ERRORS)]:
         assert fault.what and fault.action
         assert not fault.action.endswith(".")
         assert "\n" not in str(fault)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pexpect
 import psutil
 import pyte
@@ -16,6 +17,7 @@ from made_run import story_of, write_run
 
 from engine.run.directory import RunDirectory, RunLock
 from engine.run.events import EventLog, RunEnded
+from tui.follow import GRACE_SECONDS
 from tui.progress_line import progress_line
 
 STAND_IN = Path(__file__).parent.parent / "run" / "stand_in"
@@ -175,6 +177,23 @@ def test_the_last_words_stand_alone(tmp_path: Path) -> None:
     wait_for(lambda: not terminal.process.isalive())
     assert terminal.lines()[-1] == "run done"
     assert not any("60/60  loss" in line for line in terminal.lines())
+
+
+def test_a_run_on_another_machine_is_followed(tmp_path: Path) -> None:
+    """Its lock says nothing here; that it writes does."""
+    story = story_of("far", time.time(), budget__steps=60).steps(30)
+    first = story.events[0]
+    story.events[0] = msgspec.structs.replace(first, host="far-away")
+    run = write_run(tmp_path, "far", story.until(time.time()))
+    watching = subprocess.Popen((*PROGRAM, "attach"), env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
+    assert watching.stdout is not None
+    while "step 30/60" not in watching.stdout.readline():
+        assert watching.poll() is None
+    time.sleep(GRACE_SECONDS + 0.5)
+    assert watching.poll() is None
+    log = EventLog(run.events_file)
+    log.write(RunEnded(outcome="done", exit_code=0))
+    assert watching.wait(PATIENCE) == 0
 
 
 def test_figures_leave_from_the_end_when_there_is_no_room() -> None:
