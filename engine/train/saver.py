@@ -86,6 +86,12 @@ class Saver:
         self._writer.start(state)
         self._stall = time.monotonic() - began
 
+    def hold_still(self) -> None:
+        """Before the weights change: wait until a write that is under way has its copy of them."""
+        began = time.monotonic()
+        self._writer.hold_still()
+        self._stall += time.monotonic() - began
+
     def look(self) -> None:
         """Take note of a write that has ended."""
         self._collect(self._writer.poll())

@@ -1,5 +1,6 @@
 """Writes checkpoints in a thread, from a copy in host memory, while training goes on."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -33,7 +34,8 @@ class Written(NamedTuple):
 
 
 class CheckpointWriter:
-    """One write at a time. The copy is made before the next optimizer step, so what is written is of one step."""
+    """One write at a time. Weights change only in the optimizer's update, so the copy is made while the next step runs
+    forward and backward, and the update waits for it: what is written is of one step."""
 
     def __init__(self, folder: Path, model: GPT, optimizer: Optimizer, before: Callable[[], None]) -> None:
         """`before`: called in the thread before a checkpoint gets its name; see `write_checkpoint`."""
@@ -43,16 +45,23 @@ class CheckpointWriter:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._copy = self._pool.submit(_host_twins, self._source)  # fetching fresh memory takes longer than the copy
         self._future: Future[SavedCheckpoint] | None = None
+        self._copied = threading.Event()
+        self._copied.set()
         self._step = 0
 
     def start(self, state: TrainingState) -> None:
         """Copy the weights and write them behind training's back. Nothing may be under way."""
         assert self._future is None
-        copied = self._fill_copy()
         self._step = state.step
-        self._future = self._pool.submit(write_checkpoint, self._folder, copied or self._source, state, self._before)
-        if copied is None:
-            self._future.exception()  # the weights themselves are written: training waits for the disk
+        self._copied.clear()
+        updated = torch.cuda.Event() if torch.cuda.is_available() else None
+        if updated is not None:
+            updated.record()
+        self._future = self._pool.submit(self._write, state, updated)
+
+    def hold_still(self) -> None:
+        """Wait until the weights may change: their copy is made or, without room for one, they are written."""
+        self._copied.wait()
 
     def poll(self) -> Written | None:
         """How the write ended, once; None while it goes on or when there is none."""
@@ -72,17 +81,27 @@ class CheckpointWriter:
         """Let a write that is under way come to its end."""
         self._pool.shutdown(wait=True)
 
-    def _fill_copy(self) -> Tensors | None:
-        """The tensors as they are now, in host memory; None where there was no room for a copy."""
-        copy = self._copy.result()
-        if copy is None:
-            return None
-        for file, group in self._source.items():
-            for name, tensor in group.items():
-                copy[file][name].copy_(tensor, non_blocking=True)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return copy
+    def _write(self, state: TrainingState, updated: torch.cuda.Event | None) -> SavedCheckpoint:
+        try:
+            copy = self._copy.result()
+            if copy is not None:
+                self._fill(copy, updated)
+                self._copied.set()
+            return write_checkpoint(self._folder, copy or self._source, state, self._before)
+        finally:
+            self._copied.set()
+
+    def _fill(self, copy: Tensors, updated: torch.cuda.Event | None) -> None:
+        """Take the tensors over as they are after the update, on CUDA beside the next step's kernels."""
+        side = torch.cuda.Stream() if updated is not None else None
+        with torch.cuda.stream(side):
+            if side is not None and updated is not None:
+                side.wait_event(updated)
+            for file, group in self._source.items():
+                for name, tensor in group.items():
+                    copy[file][name].copy_(tensor, non_blocking=True)
+        if side is not None:
+            side.synchronize()
 
 
 def _host_twins(source: Tensors) -> Tensors | None:

@@ -123,11 +123,13 @@ def disk_full_at_the_start(world: World) -> None:
     try:
         _, told = runner.communicate(timeout=world.draw.uniform(3, 10))
     except subprocess.TimeoutExpired:
+        stages = psutil.Process(runner.pid).children()
         runner.kill()  # it trains, and waits for room at the end
+        for stage in stages:
+            world.signal(stage.pid, signal.SIGKILL)
         _, told = runner.communicate()
     if "Traceback" in told:
         raise AssertionError(told)
-    world.signal(world.trainer(), signal.SIGKILL)
     world.wait_until_over()
 
 
