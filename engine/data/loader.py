@@ -30,6 +30,7 @@ class Batch(NamedTuple):
     targets: torch.Tensor  # (B, T) int64: each token's successor
     state: LoaderState  # where to go on after this batch
     epoch: int  # of the batch's first row
+    counted: int  # targets that count: those that are not -1
 
 
 class RowSource(Protocol):
@@ -182,9 +183,10 @@ class RowLoader:
                 row += len(picked[-1])
                 wanted -= len(picked[-1])
             tokens, targets = self._source.gather(np.concatenate(picked))
+            counted = int((targets >= 0).sum())
             if self._device.type == "cuda":
                 tokens, targets = tokens.pin_memory(), targets.pin_memory()
-            yield Batch(tokens, targets, LoaderState(epoch, row), first_epoch)
+            yield Batch(tokens, targets, LoaderState(epoch, row), first_epoch, counted)
 
     def _order(self, epoch: int) -> np.ndarray:
         return permutation(self.rows, self._seed, epoch) if self._shuffle else np.arange(self.rows)

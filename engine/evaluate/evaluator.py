@@ -1,6 +1,7 @@
 """Evaluations and samples of a run: bits per byte on held-out text, continuations of its prompts, each as an event."""
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,44 +20,31 @@ from engine.run.stage import StageContext
 from engine.train.device import capacity, is_out_of_memory, peak_memory, release_memory
 
 
-class Evaluator:
-    """Judges one model of one run. Memory that runs out here costs batch size, then the evaluation, never the run."""
+class Interrupted(Exception):
+    """The evaluation was broken off because something more urgent came up."""
 
-    def __init__(self, context: StageContext, model: GPT, trunk: Trunk, tokenizer: Tokenizer, tokens: TokenSet) -> None:
-        """`trunk`: model.trunk or its compiled form."""
+
+class BatchedEvaluator:
+    """Judges one model of one run in batches. Memory that runs out here costs batch size, then the evaluation, never
+    the run."""
+
+    def __init__(
+        self, context: StageContext, model: GPT, trunk: Trunk, interrupted: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`trunk`: model.trunk or its compiled form. `interrupted`: asked before each batch; true breaks off."""
+        self._interrupted = interrupted
         self._context = context
         self._config: RunConfig = context.config
         self._model = model
-        self._trunk = trunk
-        self._tokenizer = tokenizer
-        self._tokens = tokens
-        self._token_bytes = torch.from_numpy(tokenizer.token_bytes())
+        self._compiled_trunk = trunk
         self._rows = self._config.batch.device_batch_size
 
-    def validation(self, step: int) -> float | None:
-        """Bits per byte on the validation split; None when it could not be evaluated."""
-        return self._evaluate("val_bpb", "validation", step)
-
-    def training(self, step: int) -> float | None:
-        """Bits per byte on as much of the training split."""
-        return self._evaluate("train_bpb", "train", step)
-
-    def sample(self, step: int) -> None:
-        """Continue each prompt. The draw depends on seed, step and prompt only, so resuming changes no sample."""
-        config = self._config.evaluate
-        for number, prompt in enumerate(config.prompts):
-            ids = [self._tokenizer.bos_id, *self._tokenizer.encode(prompt)]
-            seed = (self._config.runtime.seed * 1_000_003 + step) * 101 + number
-            sampling = Sampling(temperature=config.temperature)
-            drawn = generate(self._model, ids, config.sample_tokens, sampling, seed, {self._tokenizer.bos_id})
-            text = self._tokenizer.decode(list(drawn))
-            self._context.emit(events.Sample(stage=self._context.stage, step=step, prompt=prompt, text=text))
-
-    def _evaluate(self, metric: str, split: Split, step: int) -> float | None:
+    def _evaluate(self, metric: str, step: int, measure: Callable[[], float]) -> float | None:
+        """What `measure` gives, told as an event; None when there is not the memory for it. Raises Interrupted."""
         began = time.perf_counter()
         while True:
             try:
-                value = self._measure(split)
+                value = measure()
                 break
             except Exception as error:
                 if not is_out_of_memory(error):
@@ -69,16 +57,12 @@ class Evaluator:
         )
         return value
 
-    def _measure(self, split: Split) -> float:
-        config = self._config
-        rows = self._rows
-
-        def trunk(tokens: Tensor) -> Tensor:
-            # a last, smaller batch is not worth the minute that another compilation takes
-            return self._trunk(tokens) if len(tokens) == rows else self._model.trunk(tokens)
-
-        pairs = evaluation_batches(self._tokens, split, rows, config.model.max_seq_len, config.evaluate.tokens)
-        return bits_per_byte(self._model, trunk, pairs, self._token_bytes, config.batch.loss_chunk_tokens)
+    def _trunk(self, tokens: Tensor) -> Tensor:
+        if self._interrupted():
+            raise Interrupted
+        # a last, smaller batch is not worth the minute that another compilation takes
+        whole = len(tokens) == self._config.batch.device_batch_size
+        return self._compiled_trunk(tokens) if whole else self._model.trunk(tokens)
 
     def _shrink(self, step: int) -> bool:
         """Halve the evaluation's own batch; False when it is 1 already."""
@@ -99,3 +83,47 @@ class Evaluator:
         )
         self._rows = max(1, smaller)
         return smaller > 0
+
+
+class Evaluator(BatchedEvaluator):
+    """Judges by bits per byte and samples of the run's own corpus."""
+
+    metric = "val_bpb"
+
+    def __init__(
+        self,
+        context: StageContext,
+        model: GPT,
+        trunk: Trunk,
+        tokenizer: Tokenizer,
+        tokens: TokenSet,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__(context, model, trunk, interrupted)
+        self._tokenizer = tokenizer
+        self._tokens = tokens
+        self._token_bytes = torch.from_numpy(tokenizer.token_bytes())
+
+    def validation(self, step: int) -> float | None:
+        """Bits per byte on the validation split; None when it could not be evaluated. Raises Interrupted."""
+        return self._evaluate(self.metric, step, lambda: self._measure("validation"))
+
+    def training(self, step: int) -> float | None:
+        """Bits per byte on as much of the training split."""
+        return self._evaluate("train_bpb", step, lambda: self._measure("train"))
+
+    def sample(self, step: int) -> None:
+        """Continue each prompt. The draw depends on seed, step and prompt only, so resuming changes no sample."""
+        config = self._config.evaluate
+        for number, prompt in enumerate(config.prompts):
+            ids = [self._tokenizer.bos_id, *self._tokenizer.encode(prompt)]
+            seed = (self._config.runtime.seed * 1_000_003 + step) * 101 + number
+            sampling = Sampling(temperature=config.temperature)
+            drawn = generate(self._model, ids, config.sample_tokens, sampling, seed, {self._tokenizer.bos_id})
+            text = self._tokenizer.decode(list(drawn))
+            self._context.emit(events.Sample(stage=self._context.stage, step=step, prompt=prompt, text=text))
+
+    def _measure(self, split: Split) -> float:
+        config = self._config
+        pairs = evaluation_batches(self._tokens, split, self._rows, config.model.max_seq_len, config.evaluate.tokens)
+        return bits_per_byte(self._model, self._trunk, pairs, self._token_bytes, config.batch.loss_chunk_tokens)

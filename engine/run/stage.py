@@ -26,6 +26,10 @@ STAGES = {
     "tokenize": "engine.data.stages:write_tokens",
     "pretrain": "engine.train.pretrain:pretrain",
     "evaluate": "engine.evaluate.stage:evaluate",
+    "midtrain": "engine.chat.finetune:finetune",
+    "sft": "engine.chat.finetune:finetune",
+    "rl": "engine.chat.reinforce:reinforce",
+    "chat_eval": "engine.evaluate.chat.stage:chat_eval",
     "report": "engine.run.report:write_report",
 }
 

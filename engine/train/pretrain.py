@@ -1,44 +1,20 @@
-"""The pretraining stage: steps, checkpoints, evaluations and samples, in an order that loses nothing."""
+"""The pretraining stage: the text of the corpus, from the first weights on."""
 
-import gc
-import time
-from collections.abc import Sequence
+from collections.abc import Callable
 
-import torch
-
-from engine.data.loader import Loader
+from engine.data.loader import RowSource, TokenRows
 from engine.data.stages import tokens_of
 from engine.data.tokenizer import Tokenizer
-from engine.errors import EXIT_DIVERGED, NanosoloError
-from engine.evaluate.evaluator import Evaluator, Interrupted
+from engine.errors import NanosoloError
+from engine.evaluate.evaluator import Evaluator, Trunk
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.optim.schedule import learning_rate_scale, muon_momentum
-from engine.plan.batch import grad_accum_steps
-from engine.plan.memory import resolve_checkpointing
-from engine.plan.plan import training_steps, uses_compile
+from engine.plan.plan import training_steps
 from engine.plan.shape import shape_of
-from engine.run import events
 from engine.run.directory import RunDirectory
-from engine.run.hardware import detect, detect_cpu
-from engine.run.history import read_history
-from engine.run.stage import StageContext, Stopped
-from engine.train import resume
-from engine.train.checkpoint import TrainingState
-from engine.train.device import device_name, peak_memory, prepare_device
-from engine.train.preemption import forget_notice, preemption_notice
-from engine.train.rewind import MOST_REWINDS, Rewind, add_rewind, attempts_from, read_rewinds
-from engine.train.saver import Saver
-from engine.train.spikes import find_spike, remember
-from engine.train.step import NotFinite, StepResult, StepRunner
-
-STAGE = "pretrain"
-
-
-class Diverged(NanosoloError):
-    """Loss, gradient or weights are no longer numbers."""
-
-    exit_code = EXIT_DIVERGED
+from engine.run.stage import StageContext
+from engine.train.step import StepRunner
+from engine.train.training import Judge, train
 
 
 def pretrain(context: StageContext) -> None:
@@ -46,220 +22,30 @@ def pretrain(context: StageContext) -> None:
 
     Raises Stopped (after a checkpoint), Diverged, OutOfMemory, or NanosoloError when nothing can be saved.
     """
-    # from here on a signal only sets a flag: raised anywhere, it could pass for a fault of what it interrupts
-    context.stops_at_boundary = True
-    forget_notice(context.run)  # of an earlier time; there is nothing to save yet
-    Pretraining(context, prepare_device(context.config)).run()
+    train(context, Pretraining)
 
 
 class Pretraining:
-    """One process' part of a pretraining run."""
+    """The course of pretraining."""
 
-    def __init__(self, context: StageContext, device: str) -> None:
-        self.context = context
-        self.config = config = context.config
-        self.device = device
-        self.folder = context.run.checkpoints(STAGE)
-        self.shape = shape_of(config)
-        self.steps = training_steps(config, self.shape)
-        gpu = detect() if device == "cuda" else detect_cpu()
-        # a CPU has no published peak to be honest about
-        self.peak_flops = gpu.peak_flops if device == "cuda" else 0.0
+    def __init__(self, context: StageContext) -> None:
+        config = context.config
+        self._context = context
+        self._tokens = tokens_of(context)
+        self._tokenizer = load_tokenizer(context.run, self._tokens.index.tokenizer)
+        self.steps = training_steps(config, shape_of(config))
+        self.rows: RowSource = TokenRows(self._tokens, "train", config.model.max_seq_len)
 
-        self.tokens = tokens_of(context)
-        self.tokenizer = load_tokenizer(context.run, self.tokens.index.tokenizer)
-        compiled = uses_compile(config, gpu)
-        self.model = GPT(self.shape, resolve_checkpointing(self.shape, config.batch, gpu, compiled), device)
-        self.optimizer = Optimizer(self.model, config.optim, self.shape.width)
-        self.state = resume.restore(context, self.model, self.optimizer, self.shape)
-        self.history = read_history(context.run.events_file)
-        self.saver = Saver(context, self.model, self.optimizer, self.state.step, self.history)
-        trunk = torch.compile(self.model.trunk, dynamic=False) if compiled else self.model.trunk
-        self.stepper = StepRunner(
-            self.model, trunk, self.optimizer, config, STAGE, context.emit, self.state.micro_splits
-        )
-        self.evaluator = Evaluator(
-            context, self.model, trunk, self.tokenizer, self.tokens, lambda: self._stop_reason() is not None
-        )
-        self.warm = False  # whether this process has done a step
-        context.emit(
-            events.Device(
-                stage=STAGE,
-                device=device,
-                name=device_name(device),
-                torch=str(torch.__version__),
-                compiled=compiled,
-                grad_accum_steps=grad_accum_steps(config),
-                device_batch_size=config.batch.device_batch_size,
-            )
+    def begin(self, model: GPT) -> None:
+        model.init_weights(self._context.config.runtime.seed)
+
+    def stepper(self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int) -> StepRunner:
+        return StepRunner(
+            model, trunk, optimizer, self._context.config, self._context.stage, self._context.emit, splits
         )
 
-    def run(self) -> None:
-        """Steps until the last, or until asked to stop."""
-        with self.saver:
-            while self.state.step < self.steps:
-                try:
-                    with self._loader() as loader:
-                        self._train(loader)
-                except NotFinite as problem:
-                    self._diverged(problem)
-            self._judge_if_due()
-
-    def _train(self, loader: Loader) -> None:
-        self._stop_if_asked()
-        self._judge_if_due()
-        while self.state.step < self.steps:
-            self._step(loader)
-            self.saver.look()
-            # the checkpoint comes first: an evaluation that fails then costs nothing
-            if self.state.step == self.steps:
-                self._require_finite_weights()
-                self.saver.finish(self.state)
-            elif self.saver.is_due(self.state.step):
-                self._require_finite_weights()
-                self.saver.begin(self.state)
-            self._stop_if_asked()
-            self._judge_if_due()
-
-    def _loader(self) -> Loader:
-        return Loader(
-            self.tokens,
-            "train",
-            self.config.batch.device_batch_size,
-            self.config.model.max_seq_len,
-            self.config.runtime.seed,
-            self.config.data.shuffle,
-            self.config.data.on_exhausted,
-            self.state.loader,
-            self.device,
-        )
-
-    def _step(self, loader: Loader) -> None:
-        step = self.state.step + 1
-        scale, momentum = self._rates()
-        began = time.perf_counter()
-        result = self.stepper.run(loader, step, scale, momentum, self._is_acceptable)
-        seconds = time.perf_counter() - began
-        self.state = TrainingState(
-            step=step,
-            tokens=self.state.tokens + result.tokens,
-            loader=result.loader,
-            micro_splits=self.stepper.splits,
-            losses=remember(self.state.losses, result.loss),
-            shape=self.shape,
-        )
-        self._tell(result, scale, seconds)
-        if not self.warm:
-            self.warm = True
-            gc.collect()
-            gc.freeze()  # what lives after the first step lives to the end: do not walk it again
-
-    def _is_acceptable(self, step: int, loss: float) -> bool:
-        """Whether to update the weights after a step of this loss; a spike is told of."""
-        spike = find_spike(self.state.losses, loss)
-        if spike is None:
-            return True
-        skips = self.config.runtime.on_spike == "skip"
-        message = f"{spike}; {'its update is left out' if skips else 'training goes on'}"
-        self.context.emit(events.Warning(stage=STAGE, step=step, code="spike", message=message))
-        return not skips
-
-    def _tell(self, result: StepResult, scale: float, seconds: float) -> None:
-        rate = result.tokens / seconds
-        self.context.emit(
-            events.Step(
-                stage=STAGE,
-                step=self.state.step,
-                steps=self.steps,
-                tokens=self.state.tokens,
-                loss=result.loss,
-                learning_rate_scale=scale,
-                grad_norm=result.grad_norm,
-                step_seconds=seconds,
-                data_seconds=result.data_seconds,
-                tokens_per_second=rate,
-                mfu=rate * self.shape.flops_per_token / self.peak_flops if self.peak_flops else None,
-                peak_memory=peak_memory(self.device),
-                epoch=result.loader.epoch,
-            )
-        )
-
-    def _rates(self) -> tuple[float, float]:
-        """(learning rate scale, Muon's momentum) of the next step."""
-        optim, step = self.config.optim, self.state.step
-        scale = learning_rate_scale(
-            step, self.steps, optim.warmup_steps, optim.warmdown_fraction, optim.final_lr_fraction
-        )
-        momentum = muon_momentum(step, optim.muon_momentum_start, optim.muon_momentum, optim.muon_momentum_warmup_steps)
-        return scale, momentum
-
-    def _require_finite_weights(self) -> None:
-        """A step can be finite and its update not: such weights are no way back."""
-        if not self.saver.weights_are_finite():
-            raise NotFinite("weights are not finite after the update", self.state.step, self.state.loader)
-
-    def _diverged(self, problem: NotFinite) -> None:
-        """Go back to the last checkpoint with the data beyond it left out, or stop. Raises Diverged."""
-        self.saver.settle()
-        step, back = problem.step, self.saver.step
-        rewinds = self.config.runtime.on_divergence == "rewind"
-        tried = attempts_from(read_rewinds(self.folder), back)
-        goes_on = rewinds and tried < MOST_REWINDS
-        if goes_on:
-            action = f"going back to step {back} and on with the data after step {step}"
-        else:
-            action = f"stopped; the checkpoint of step {back} is the way back"
-        place = self.state.loader
-        self.context.emit(
-            events.Diverged(stage=STAGE, step=step, what=str(problem), action=action, epoch=place.epoch, row=place.row)
-        )
-        if not goes_on:
-            again = f" It was rewound {tried} times from there." if tried else ""
-            raise Diverged(
-                f"diverged at step {step}: {problem}.{again} Lower optim.matrix_lr and optim.embedding_lr in "
-                f"{self.context.run.config_file}, then resume from step {back}."
-            )
-        add_rewind(self.folder, Rewind(step=back, at_step=step, loader=problem.loader))
-        self.state = resume.restore(self.context, self.model, self.optimizer, self.shape)
-        self.saver.step = self.state.step
-        self.history = read_history(self.context.run.events_file)
-        self.stepper.splits = self.state.micro_splits
-
-    def _stop_reason(self) -> str | None:
-        """Why to stop; None to go on."""
-        notice = preemption_notice(self.context.run, self.config)
-        if notice is not None:
-            self.context.stop_asked = True
-            return f"stopped because {notice} appeared"
-        return "stopped as asked" if self.context.stop_asked else None
-
-    def _stop_if_asked(self) -> None:
-        reason = self._stop_reason()
-        if reason is None:
-            return
-        if self.saver.step != self.state.step:
-            self._require_finite_weights()
-        self.saver.finish(self.state)
-        forget_notice(self.context.run)
-        raise Stopped(f"{reason} after step {self.state.step} of {self.steps}; resume goes on from there")
-
-    def _judge_if_due(self) -> None:
-        """Evaluate and sample where this step is due for it, and it was not done before a resume."""
-        step, settings = self.state.step, self.config.evaluate
-        if self._is_due(settings.every_steps) and not _has(self.history.evaluations, step):
-            try:
-                value = self.evaluator.validation(step)
-            except Interrupted:  # what is left out here is done first after a resume
-                self._stop_if_asked()
-                return
-            if value is not None:
-                self.saver.evaluated(step, value)
-        if step > 0 and self._is_due(settings.sample_every_steps) and not _has(self.history.samples, step):
-            self.evaluator.sample(step)
-
-    def _is_due(self, every: int) -> bool:
-        step = self.state.step
-        return step in (0, self.steps) or (every > 0 and step % every == 0)
+    def judge(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Judge:
+        return Evaluator(self._context, model, trunk, self._tokenizer, self._tokens, interrupted)
 
 
 def load_tokenizer(run: RunDirectory, identity: str) -> Tokenizer:
@@ -268,7 +54,3 @@ def load_tokenizer(run: RunDirectory, identity: str) -> Tokenizer:
     if tokenizer.identity() != identity:
         raise NanosoloError(f"{run.tokenizer} is not the tokenizer of the run's tokens. Start a new run.")
     return tokenizer
-
-
-def _has(judged: Sequence[events.Evaluation | events.Sample], step: int) -> bool:
-    return any(event.stage == STAGE and event.step == step for event in judged)

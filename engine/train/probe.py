@@ -112,7 +112,7 @@ def _random_batches(config: RunConfig, device: str) -> Iterator[Batch]:
     rows, length = config.batch.device_batch_size, config.model.max_seq_len
     while True:
         ids = torch.randint(config.tokenizer.vocab_size, (rows, length + 1), generator=generator).to(device)
-        yield Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous(), LoaderState(), 0)
+        yield Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous(), LoaderState(), 0, rows * length)
 
 
 def _wait() -> None:

@@ -39,11 +39,33 @@ class NotFinite(Exception):
 class StepResult(NamedTuple):
     """What a step was like."""
 
-    loss: float  # mean nats per token over the whole accumulated batch
+    loss: float  # mean nats per target that counts, over the whole accumulated batch
     grad_norm: float  # before clipping
-    tokens: int
+    tokens: int  # that were processed, padding included
     loader: LoaderState  # where the next step's data begins
     data_seconds: float  # spent waiting for data
+
+
+class StepBatches:
+    """The batches of one step, kept so that the step can be done over with the same data."""
+
+    def __init__(self, loader: Iterator[Batch], count: int) -> None:
+        began = time.perf_counter()
+        self._taken = [next(loader) for _ in range(count)]
+        self.seconds = time.perf_counter() - began
+        self.state = self._taken[-1].state  # where to go on after the step
+        # of the whole step, so it must be known before its first gradient; a step of which nothing counts does nothing
+        self.counted = max(1, sum(batch.counted for batch in self._taken))
+        self._next = 0
+
+    def take(self) -> Batch:
+        """The next batch of the step, from the first again after `rewind`."""
+        self._next += 1
+        return self._taken[self._next - 1]
+
+    def rewind(self) -> None:
+        """Begin the step again."""
+        self._next = 0
 
 
 class StepRunner:
@@ -84,7 +106,7 @@ class StepRunner:
 
         Raises NotFinite before the weights are touched, OutOfMemory when the batch cannot be cut further.
         """
-        batches = _Replayable(loader)
+        batches = StepBatches(loader, self._accumulation)
         while True:
             problem: BaseException | None = None
             try:
@@ -102,7 +124,7 @@ class StepRunner:
             batches.rewind()
         # the one synchronisation of the step; nothing is updated before both are known to be numbers
         loss_sum, grad_norm = torch.stack([total, norm.float()]).tolist()
-        loss = loss_sum / self._tokens
+        loss = loss_sum / batches.counted
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             self._optimizer.zero_grad()
             raise NotFinite(f"loss {loss:g}, gradient norm {grad_norm:g}", step, batches.state)
@@ -112,7 +134,7 @@ class StepRunner:
             self._optimizer.zero_grad()
         return StepResult(loss, grad_norm, self._tokens, batches.state, batches.seconds)
 
-    def _accumulate(self, batches: "_Replayable") -> tuple[Tensor, Tensor]:
+    def _accumulate(self, batches: StepBatches) -> tuple[Tensor, Tensor]:
         """(sum of nats, gradient norm) of all micro-batches, on the device; gradients of the mean are left in place."""
         total = torch.zeros((), device=self._model.device)
         batch_config = self._config.batch
@@ -126,8 +148,8 @@ class StepRunner:
                     batch_config.loss,
                     batch_config.loss_chunk_tokens,
                 )
-                # sum of losses over tokens of the whole step: no mean of means, however the batch is cut
-                (nats / self._tokens).backward()
+                # over all targets that count in the whole step: no mean of means, however it is cut
+                (nats / batches.counted).backward()
                 total += nats.detach()
         return total, clip_gradients(self._model, self._config.optim.grad_clip)
 
@@ -176,31 +198,3 @@ class StepRunner:
                 action=action,
             )
         )
-
-
-class _Replayable:
-    """The batches of one step, kept so that the step can be done over with the same data."""
-
-    def __init__(self, loader: Iterator[Batch]) -> None:
-        self.seconds = 0.0
-        self._loader = loader
-        self._taken: list[Batch] = []
-        self._next = 0
-
-    @property
-    def state(self) -> LoaderState:
-        """Where to go on after the batches taken so far."""
-        return self._taken[-1].state
-
-    def take(self) -> Batch:
-        """The next batch of the step, from memory after `rewind`."""
-        if self._next == len(self._taken):
-            began = time.perf_counter()
-            self._taken.append(next(self._loader))
-            self.seconds += time.perf_counter() - began
-        self._next += 1
-        return self._taken[self._next - 1]
-
-    def rewind(self) -> None:
-        """Begin the step again."""
-        self._next = 0

@@ -1,16 +1,18 @@
 """A model's answers to problems: the likeliest letter, or what it writes with its tools at hand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from engine.chat.answer import AnswerReader
 from engine.chat.conversation import prompt_of
+from engine.chat.tools import Calculator
 from engine.data.tokenizer import Tokenizer
 from engine.evaluate.chat.problems import Problem
 from engine.evaluate.rows import Row, hidden_states
-from engine.model.generate import Force, Request, Token, generate_all
+from engine.model.generate import Request, Token, generate_all
 from engine.model.gpt import GPT
 from engine.model.sample import Sampling
 
@@ -22,7 +24,7 @@ class Judged(NamedTuple):
 
     right: list[bool]
     ended: list[bool]  # whether the answer came to its end token; always so for letters
-    answers: list[str]
+    answers: list[str]  # with programs and what they gave
 
 
 def choose_letters(model: GPT, tokenizer: Tokenizer, problems: Sequence[Problem], max_tokens: int) -> Judged:
@@ -47,12 +49,8 @@ def write_answers(
     problems: Sequence[Problem],
     max_new_tokens: int,
     rows: int,
-    new_tool: Callable[[], Force] | None = None,
 ) -> Judged:
-    """Answers of the likeliest tokens, judged by each problem; `rows` of them are written at the same time.
-
-    `new_tool` gives what watches one answer's tokens and forces those that a tool's result consists of.
-    """
+    """Answers of the likeliest tokens, with a calculator, judged by each problem; `rows` are written at a time."""
     requests = [
         Request(
             key=number,
@@ -60,17 +58,24 @@ def write_answers(
             max_new_tokens=max_new_tokens,
             sampling=GREEDY,
             stop_ids=stop_ids(tokenizer),
-            force=new_tool() if new_tool else None,
+            force=Calculator(tokenizer),
         )
         for number, problem in enumerate(problems)
     ]
     written = generate_all(model, requests, rows)
-    answers = [text_of_answer(tokenizer, tokens) for tokens in written]
-    right = [
-        problem.is_right is not None and problem.is_right(answer)
-        for problem, answer in zip(problems, answers, strict=True)
-    ]
-    return Judged(right, [has_ended(tokenizer, tokens) for tokens in written], answers)
+    right = [is_right(problem, tokenizer, tokens) for problem, tokens in zip(problems, written, strict=True)]
+    ended = [has_ended(tokenizer, tokens) for tokens in written]
+    return Judged(right, ended, [show_answer(tokenizer, tokens) for tokens in written])
+
+
+def is_right(problem: Problem, tokenizer: Tokenizer, tokens: Sequence[Token]) -> bool:
+    """Whether a written answer is right, by its text without programs and what they gave."""
+    reader = AnswerReader(tokenizer)
+    for token in tokens:
+        if token.end != "stop":
+            reader.read(token.id)
+    reader.finish()
+    return problem.is_right is not None and problem.is_right(reader.text)
 
 
 def stop_ids(tokenizer: Tokenizer) -> frozenset[int]:
@@ -83,8 +88,8 @@ def has_ended(tokenizer: Tokenizer, tokens: Sequence[Token]) -> bool:
     return bool(tokens) and tokens[-1].id == tokenizer.special_ids["<|assistant_end|>"]
 
 
-def text_of_answer(tokenizer: Tokenizer, tokens: Sequence[Token]) -> str:
-    """An answer as text, programs and their results included, without the token that stopped it."""
+def show_answer(tokenizer: Tokenizer, tokens: Sequence[Token]) -> str:
+    """An answer with all of its tokens spelled out, but the one that stopped it."""
     ids = [token.id for token in tokens]
     return tokenizer.decode(ids[:-1] if tokens and tokens[-1].end == "stop" else ids)
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from engine.chat import builtin, hub
 from engine.chat.conversation import Conversation, Malformed, Message
 from engine.chat.formats import Choice, arc_choice, from_gsm8k, gsm8k_answer, mmlu_choice
+from engine.data.corpus import Split
 from engine.data.loader import permutation
 from engine.data.progress import Progress, silent
 from engine.errors import NanosoloError
@@ -77,7 +78,21 @@ def load_problems(task: ChatTask, data_home: Path, limit: int) -> list[ChatProbl
     return [ChatProblems(f"chat/{task}", baseline, _some(found, limit))]
 
 
-def builtin_problems(kind: builtin.Kind, split: builtin.Split) -> Iterator[Problem]:
+def training_problems(task: str, data_home: Path, split: Split, progress: Progress = silent) -> list[Problem]:
+    """The problems to learn from by reward, or to measure that on. Raises NanosoloError."""
+    if task == "arithmetic":
+        return list(builtin_problems("arithmetic", split))
+    name = {"train": "train", "validation": "test"}[split]
+    found = []
+    for row in hub.read_rows(hub.fetch("openai/gsm8k", f"main/{name}-*.parquet", data_home, progress)):
+        try:
+            found.append(gsm8k_problem(row))
+        except Malformed:
+            continue  # without an answer there is no reward
+    return found
+
+
+def builtin_problems(kind: builtin.Kind, split: Split) -> Iterator[Problem]:
     """The built-in problems of a kind: an answer is right when its last word is."""
     for example in builtin.examples(split):
         if example.kind == kind:

@@ -1,0 +1,104 @@
+"""The stages midtrain and sft: training on conversations, from the weights of the stage before."""
+
+from collections.abc import Callable
+
+from engine.chat.conversation_set import ConversationSet, PackedRows, write_set
+from engine.chat.judge import ConversationJudge
+from engine.chat.sources import open_sources
+from engine.data.corpus import SPLITS, Split, Tally, short_hash
+from engine.data.loader import RowSource
+from engine.data.tokenizer import Tokenizer
+from engine.errors import NanosoloError
+from engine.evaluate.bits_per_byte import Trunk
+from engine.model.gpt import GPT
+from engine.optim.optimizer import Optimizer
+from engine.plan.batch import tokens_per_step
+from engine.plan.config import MidtrainConfig, SftConfig
+from engine.plan.stages import finetuning_steps, stage_config
+from engine.run.home import data_home
+from engine.run.stage import StageContext
+from engine.train.checkpoint import load_weights, read_state
+from engine.train.line import last_weights
+from engine.train.step import StepRunner
+from engine.train.training import Judge, train
+
+
+def finetune(context: StageContext) -> None:
+    """Train on the stage's conversations to the last step, from its newest checkpoint or from the stage before.
+
+    Raises what `engine.train.training.train` raises.
+    """
+    settings = context.config.midtrain if context.stage == "midtrain" else context.config.sft
+    context.config = stage_config(context.config, context.stage)
+    train(context, lambda context: Finetuning(context, settings))
+
+
+class Finetuning:
+    """The course of one of these stages."""
+
+    def __init__(self, context: StageContext, settings: MidtrainConfig | SftConfig) -> None:
+        config = context.config
+        self._context = context
+        self._tokenizer = Tokenizer.load(context.run.tokenizer)
+        conversations = conversations_of(context, settings, self._tokenizer)
+        rows = {split: self._packed(conversations, split) for split in SPLITS}
+        self._validation = rows["validation"]
+        self.rows: RowSource = rows["train"]
+        seq_len = config.model.max_seq_len
+        self.steps = finetuning_steps(settings, rows["train"].rows * seq_len, tokens_per_step(config))
+
+    def begin(self, model: GPT) -> None:
+        begin_from_stage_before(self._context, model)
+
+    def stepper(self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int) -> StepRunner:
+        return StepRunner(
+            model, trunk, optimizer, self._context.config, self._context.stage, self._context.emit, splits
+        )
+
+    def judge(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Judge:
+        return ConversationJudge(self._context, model, trunk, self._tokenizer, self._validation, interrupted)
+
+    def _packed(self, conversations: ConversationSet, split: Split) -> PackedRows:
+        rows = PackedRows(conversations, split, self._context.config.model.max_seq_len, self._tokenizer.bos_id)
+        print(
+            f"{split}: {rows.conversations:,} conversations, {rows.trained_tokens:,} tokens to learn from, "
+            f"{rows.rows:,} rows, {rows.padding:.1%} padding"
+        )
+        for count, what in ((rows.cut, "cut to the length of a row"), (rows.dropped, "too long before the answer")):
+            if count:
+                print(f"{split}: {count:,} conversations {what}")
+        return rows
+
+
+def conversations_of(
+    context: StageContext, settings: MidtrainConfig | SftConfig, tokenizer: Tokenizer
+) -> ConversationSet:
+    """The stage's conversations as tokens, written when they are not here yet. Raises NanosoloError."""
+    sources = open_sources(settings.sources, data_home(), context.config.data.validation_fraction)
+    sources.prepare(context.progress)
+    identity = short_hash("conversations", sources.identity(), tokenizer.identity())
+    tally = Tally()
+    made = write_set(
+        data_home() / "conversations" / identity,
+        identity,
+        {split: sources.conversations(split, tally) for split in SPLITS},
+        tokenizer,
+        context.progress,
+    )
+    for skipped in tally.skipped():
+        print(f"left out: {skipped.count:,} {skipped.reason} (first: {skipped.first})")
+    return made
+
+
+def begin_from_stage_before(context: StageContext, model: GPT) -> None:
+    """Load the last weights of the stages before this one. Raises NanosoloError when there are none."""
+    newest = last_weights(context, before=context.stage)
+    if newest is None:
+        raise NanosoloError(
+            f"run {context.run.name} has no checkpoint that {context.stage} could begin with. "
+            "Add pretrain to pipeline.stages."
+        )
+    if read_state(newest).shape != model.shape:
+        raise NanosoloError(f"the checkpoint {newest} is of another model. Resume with its own run.toml.")
+    load_weights(newest, model)
+    print(f"begins with the weights of {newest.relative_to(context.run.path)}")

@@ -1,0 +1,83 @@
+"""Judges a model while it trains on conversations: the loss of held-out answers, and answers of its own."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.chat.conversation import Message, prompt_of
+from engine.chat.conversation_set import PackedRows
+from engine.chat.tools import Calculator
+from engine.data.tokenizer import Tokenizer
+from engine.evaluate.bits_per_byte import Trunk
+from engine.evaluate.chat.judge import GREEDY, show_answer, stop_ids
+from engine.evaluate.evaluator import BatchedEvaluator
+from engine.model.generate import Request, generate_all
+from engine.model.gpt import GPT
+from engine.model.loss import per_token_nats
+from engine.run import events
+from engine.run.stage import StageContext
+
+QUESTIONS = ("Who are you?", "What is 3 + 4?", "Spell the word river.", "What is a list in Python?")
+
+
+class ConversationJudge(BatchedEvaluator):
+    """Emits `val_loss`, mean nats per token of held-out answers, and answers to a few questions."""
+
+    metric = "val_loss"
+
+    def __init__(
+        self,
+        context: StageContext,
+        model: GPT,
+        trunk: Trunk,
+        tokenizer: Tokenizer,
+        rows: PackedRows,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        """`rows`: of the validation split."""
+        super().__init__(context, model, trunk, interrupted)
+        self._tokenizer = tokenizer
+        self._validation = rows
+
+    def validation(self, step: int) -> float | None:
+        """Mean nats per token of held-out answers; None when it could not be evaluated. Raises Interrupted."""
+        return self._evaluate(self.metric, step, self._measure)
+
+    def sample(self, step: int) -> None:
+        """The likeliest answer to each question."""
+        requests = [
+            Request(
+                key=number,
+                prompt=prompt_of((Message("user", question),), self._tokenizer),
+                max_new_tokens=self._config.evaluate.sample_tokens,
+                sampling=GREEDY,
+                stop_ids=stop_ids(self._tokenizer),
+                force=Calculator(self._tokenizer),
+            )
+            for number, question in enumerate(QUESTIONS)
+        ]
+        for question, written in zip(QUESTIONS, generate_all(self._model, requests, len(requests)), strict=True):
+            text = show_answer(self._tokenizer, written)
+            self._context.emit(events.Sample(stage=self._context.stage, step=step, prompt=question, text=text))
+
+    @torch.no_grad()
+    def _measure(self) -> float:
+        nats = torch.zeros((), dtype=torch.float64, device=self._model.device)
+        count = 0
+        for tokens, targets in self._batches():
+            hidden = self._trunk(tokens.to(self._model.device)).flatten(0, 1)
+            count += int((targets >= 0).sum())
+            flat = targets.flatten().to(self._model.device)
+            losses = per_token_nats(hidden, self._model.head.weight, flat, self._config.batch.loss_chunk_tokens)
+            nats += losses.sum(dtype=torch.float64)
+        return float(nats) / count
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows spread evenly over the split, as many as the token budget allows."""
+        there = self._validation.rows
+        wanted = min(there, max(1, self._config.evaluate.tokens // self._config.model.max_seq_len))
+        chosen = np.arange(wanted) * there // wanted
+        for start in range(0, wanted, self._rows):
+            yield self._validation.gather(chosen[start : start + self._rows])

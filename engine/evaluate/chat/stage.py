@@ -1,0 +1,128 @@
+"""The chat evaluation stage: the trained model's answers to problems with known answers."""
+
+import math
+import time
+from collections.abc import Sequence
+
+from engine.data.tokenizer import Tokenizer
+from engine.errors import NanosoloError
+from engine.evaluate.chat.judge import Judged, choose_letters, write_answers
+from engine.evaluate.chat.problems import ChatProblems, load_problems, prepare_task
+from engine.evaluate.core.core import BATCHES_OF_TRAINING, centred
+from engine.model.gpt import GPT
+from engine.run import events
+from engine.run.history import read_history
+from engine.run.home import data_home
+from engine.run.stage import StageContext
+from engine.train.checkpoint import load_model, read_state
+from engine.train.device import is_out_of_memory, prepare_device, release_memory
+from engine.train.line import last_weights
+
+METRIC = "chat_core"
+ENDS = "chat/ends"
+SHOWN = 2  # answers of each task that become samples
+
+
+def chat_eval(context: StageContext) -> None:
+    """Emit the accuracy on each task as `chat/<task>`, their centred mean as `chat_core`, and the share of written
+    answers that come to their end token as `chat/ends`."""
+    device = prepare_device(context.config)
+    newest = last_weights(context)
+    if newest is None:
+        raise NanosoloError(f"run {context.run.name} has no checkpoint to evaluate. Add sft to pipeline.stages.")
+    print(f"evaluates {newest.relative_to(context.run.path)}")
+    settings = context.config.chat_eval
+    tokenizer = Tokenizer.load(context.run.tokenizer)
+    for task in settings.tasks:
+        prepare_task(task, data_home(), context.progress)
+    sets = [s for task in settings.tasks for s in load_problems(task, data_home(), settings.max_per_task)]
+    _ChatEvaluation(context, load_model(newest, device), tokenizer, read_state(newest).step).run(sets)
+
+
+class _ChatEvaluation:
+    """One evaluation of one model."""
+
+    def __init__(self, context: StageContext, model: GPT, tokenizer: Tokenizer, step: int) -> None:
+        self._context = context
+        self._model = model
+        self._tokenizer = tokenizer
+        self._step = step
+        config = context.config
+        self._rows = config.chat_eval.batch_size
+        self._tokens = BATCHES_OF_TRAINING * config.batch.device_batch_size * config.model.max_seq_len
+
+    def run(self, sets: Sequence[ChatProblems]) -> None:
+        known = {
+            (event.metric, event.examples): event.value
+            for event in read_history(self._context.run.events_file).evaluations
+            if event.stage == self._context.stage and event.step == self._step
+        }
+        scores: list[tuple[ChatProblems, float]] = []
+        ended: list[bool] = []
+        for problems in sets:
+            accuracy = known.get((problems.metric, len(problems.problems)))
+            if accuracy is None:
+                began = time.perf_counter()
+                judged = self._judge(problems)
+                ended += judged.ended if not problems.problems[0].letters else []
+                accuracy = sum(judged.right) / len(judged.right)
+                self._tell(problems.metric, accuracy, began, problems.baseline, len(judged.right))
+                self._show(problems, judged)
+            scores.append((problems, accuracy))
+        began = time.perf_counter()
+        if ended:
+            self._tell(ENDS, sum(ended) / len(ended), began, None, len(ended))
+        mean = math.fsum(centred(accuracy, each.baseline) for each, accuracy in scores) / max(1, len(scores))
+        self._tell(METRIC, mean, began, 0.0, sum(len(each.problems) for each, _ in scores))
+
+    def _judge(self, problems: ChatProblems) -> Judged:
+        """In smaller batches where memory runs out."""
+        while True:
+            try:
+                return self._judge_once(problems)
+            except Exception as error:
+                if not is_out_of_memory(error) or self._rows <= 1:
+                    raise
+            release_memory(self._model.device.type)
+            self._rows, self._tokens = self._rows // 2, self._tokens // 2
+
+    def _judge_once(self, problems: ChatProblems) -> Judged:
+        found = problems.problems
+        unit = f"answers to {problems.metric.removeprefix('chat/')}"
+        if found[0].letters:
+            return choose_letters(self._model, self._tokenizer, found, self._tokens)
+        right: list[bool] = []
+        ended: list[bool] = []
+        answers: list[str] = []
+        portion = 8 * self._rows  # so that progress is told
+        for start in range(0, len(found), portion):
+            some = found[start : start + portion]
+            judged = write_answers(
+                self._model, self._tokenizer, some, self._context.config.chat_eval.max_new_tokens, self._rows
+            )
+            right += judged.right
+            ended += judged.ended
+            answers += judged.answers
+            self._context.progress(len(right), len(found), unit)
+        return Judged(right, ended, answers)
+
+    def _tell(self, metric: str, value: float, began: float, baseline: float | None, examples: int) -> None:
+        guessing = f", {baseline:.4f} by guessing" if baseline else ""
+        print(f"{metric}: {value:.4f} of {examples:,}{guessing}")
+        self._context.emit(
+            events.Evaluation(
+                stage=self._context.stage,
+                step=self._step,
+                metric=metric,
+                value=value,
+                seconds=time.perf_counter() - began,
+                baseline=baseline,
+                examples=examples,
+            )
+        )
+
+    def _show(self, problems: ChatProblems, judged: Judged) -> None:
+        for problem, answer in list(zip(problems.problems, judged.answers, strict=True))[:SHOWN]:
+            prompt = problem.prompt[-1].content
+            assert isinstance(prompt, str)
+            self._context.emit(events.Sample(stage=self._context.stage, step=self._step, prompt=prompt, text=answer))

@@ -1,0 +1,301 @@
+"""The training loop of every stage that trains: steps, checkpoints, evaluations, in an order that loses nothing."""
+
+import gc
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from engine.data.loader import RowLoader, RowSource
+from engine.errors import EXIT_DIVERGED, NanosoloError
+from engine.evaluate.evaluator import Interrupted, Trunk
+from engine.model.gpt import GPT
+from engine.optim.optimizer import Optimizer
+from engine.optim.schedule import learning_rate_scale, muon_momentum
+from engine.plan.batch import grad_accum_steps
+from engine.plan.memory import resolve_checkpointing
+from engine.plan.plan import uses_compile
+from engine.plan.shape import shape_of
+from engine.run import events
+from engine.run.hardware import detect, detect_cpu
+from engine.run.history import read_history
+from engine.run.stage import StageContext, Stopped
+from engine.train import resume
+from engine.train.checkpoint import TrainingState
+from engine.train.device import device_name, peak_memory, prepare_device
+from engine.train.preemption import forget_notice, preemption_notice
+from engine.train.rewind import MOST_REWINDS, Rewind, add_rewind, attempts_from, read_rewinds
+from engine.train.saver import Saver
+from engine.train.spikes import find_spike, remember
+from engine.train.step import NotFinite, StepResult, StepRunner
+
+
+class Diverged(NanosoloError):
+    """Loss, gradient or weights are no longer numbers."""
+
+    exit_code = EXIT_DIVERGED
+
+
+class Judge(Protocol):
+    """Judges the model while it trains, telling what it finds as events."""
+
+    @property
+    def metric(self) -> str:
+        """The name of its figure among the evaluations."""
+
+    def validation(self, step: int) -> float | None:
+        """The figure by which checkpoints are compared, lower is better; None when there is none. Raises
+        Interrupted."""
+
+    def sample(self, step: int) -> None:
+        """What the model writes."""
+
+
+class Course(Protocol):
+    """What a stage trains on, from where, and how it is judged."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole stage."""
+
+    @property
+    def rows(self) -> RowSource:
+        """What to train on."""
+
+    def begin(self, model: GPT) -> None:
+        """Fill the weights where the stage has no checkpoint yet. Raises NanosoloError."""
+
+    def stepper(self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int) -> StepRunner:
+        """What does the steps. `splits`: into how many parts each batch is cut."""
+
+    def judge(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Judge:
+        """`interrupted`: asked before each batch of an evaluation; true breaks it off."""
+
+
+def train(context: StageContext, open_course: Callable[[StageContext], Course]) -> None:
+    """Train to the last step of the stage's course, from the newest checkpoint that is whole, if there is one.
+
+    Raises Stopped (after a checkpoint), Diverged, OutOfMemory, or NanosoloError when nothing can be saved.
+    """
+    # from here on a signal only sets a flag: raised anywhere, it could pass for a fault of what it interrupts
+    context.stops_at_boundary = True
+    forget_notice(context.run)  # of an earlier time; there is nothing to save yet
+    device = prepare_device(context.config)
+    Training(context, device, open_course(context)).run()
+
+
+class Training:
+    """One process' part of training in one stage."""
+
+    def __init__(self, context: StageContext, device: str, course: Course) -> None:
+        """The stage's own settings stand in `context.config`, in the places of pretraining's."""
+        self.context = context
+        self.stage = context.stage
+        self.course = course
+        self.config = config = context.config
+        self.device = device
+        self.folder = context.run.checkpoints(self.stage)
+        self.shape = shape_of(config)
+        self.steps = course.steps
+        gpu = detect() if device == "cuda" else detect_cpu()
+        # a CPU has no published peak to be honest about
+        self.peak_flops = gpu.peak_flops if device == "cuda" else 0.0
+
+        compiled = uses_compile(config, gpu)
+        self.model = GPT(self.shape, resolve_checkpointing(self.shape, config.batch, gpu, compiled), device)
+        self.optimizer = Optimizer(self.model, config.optim, self.shape.width)
+        self.state = resume.restore(context, self.model, self.optimizer, course.begin)
+        self.history = read_history(context.run.events_file)
+        self.saver = Saver(context, self.model, self.optimizer, self.state.step, self.history)
+        trunk = torch.compile(self.model.trunk, dynamic=False) if compiled else self.model.trunk
+        self.stepper = course.stepper(self.model, trunk, self.optimizer, self.state.micro_splits)
+        self.judge = course.judge(self.model, trunk, lambda: self._stop_reason() is not None)
+        self.warm = False  # whether this process has done a step
+        context.emit(
+            events.Device(
+                stage=self.stage,
+                device=device,
+                name=device_name(device),
+                torch=str(torch.__version__),
+                compiled=compiled,
+                grad_accum_steps=grad_accum_steps(config),
+                device_batch_size=config.batch.device_batch_size,
+            )
+        )
+
+    def run(self) -> None:
+        """Steps until the last, or until asked to stop."""
+        with self.saver:
+            while True:
+                try:
+                    with self._loader() as loader:
+                        return self._train(loader)
+                except NotFinite as problem:
+                    self._diverged(problem)
+
+    def _train(self, loader: RowLoader) -> None:
+        self._stop_if_asked()
+        self._judge_if_due()
+        while self.state.step < self.steps:
+            self._step(loader)
+            self.saver.look()
+            # the checkpoint comes first: an evaluation that fails then costs nothing
+            if self.state.step == self.steps:
+                self._require_finite_weights()
+                self.saver.finish(self.state)
+            elif self.saver.is_due(self.state.step):
+                self._require_finite_weights()
+                self.saver.begin(self.state)
+            self._stop_if_asked()
+            self._judge_if_due()
+
+    def _loader(self) -> RowLoader:
+        return RowLoader(
+            self.course.rows,
+            self.config.batch.device_batch_size,
+            self.config.runtime.seed,
+            self.config.data.shuffle,
+            self.config.data.on_exhausted,
+            self.state.loader,
+            self.device,
+            prefetch=grad_accum_steps(self.config),  # a step takes all of its batches at its beginning
+        )
+
+    def _step(self, loader: RowLoader) -> None:
+        step = self.state.step + 1
+        scale, momentum = self._rates()
+        began = time.perf_counter()
+        result = self.stepper.run(loader, step, scale, momentum, self._is_acceptable)
+        seconds = time.perf_counter() - began
+        self.state = TrainingState(
+            step=step,
+            tokens=self.state.tokens + result.tokens,
+            loader=result.loader,
+            micro_splits=self.stepper.splits,
+            losses=remember(self.state.losses, result.loss),
+            shape=self.shape,
+            settings=self.state.settings,
+        )
+        self._tell(result, scale, seconds)
+        if not self.warm:
+            self.warm = True
+            gc.collect()
+            gc.freeze()  # what lives after the first step lives to the end: do not walk it again
+
+    def _is_acceptable(self, step: int, loss: float) -> bool:
+        """Whether to update the weights after a step of this loss; a spike is told of. From here on they may change."""
+        self.saver.hold_still()
+        spike = find_spike(self.state.losses, loss)
+        if spike is None:
+            return True
+        skips = self.config.runtime.on_spike == "skip"
+        message = f"{spike}; {'its update is left out' if skips else 'training goes on'}"
+        self.context.emit(events.Warning(stage=self.stage, step=step, code="spike", message=message))
+        return not skips
+
+    def _tell(self, result: StepResult, scale: float, seconds: float) -> None:
+        rate = result.tokens / seconds
+        self.context.emit(
+            events.Step(
+                stage=self.stage,
+                step=self.state.step,
+                steps=self.steps,
+                tokens=self.state.tokens,
+                loss=result.loss,
+                learning_rate_scale=scale,
+                grad_norm=result.grad_norm,
+                step_seconds=seconds,
+                data_seconds=result.data_seconds,
+                tokens_per_second=rate,
+                mfu=rate * self.shape.flops_per_token / self.peak_flops if self.peak_flops else None,
+                peak_memory=peak_memory(self.device),
+                epoch=result.loader.epoch,
+            )
+        )
+
+    def _rates(self) -> tuple[float, float]:
+        """(learning rate scale, Muon's momentum) of the next step."""
+        optim, step = self.config.optim, self.state.step
+        scale = learning_rate_scale(
+            step, self.steps, optim.warmup_steps, optim.warmdown_fraction, optim.final_lr_fraction
+        )
+        momentum = muon_momentum(step, optim.muon_momentum_start, optim.muon_momentum, optim.muon_momentum_warmup_steps)
+        return scale, momentum
+
+    def _require_finite_weights(self) -> None:
+        """A step can be finite and its update not: such weights are no way back."""
+        if not self.saver.weights_are_finite():
+            raise NotFinite("weights are not finite after the update", self.state.step, self.state.loader)
+
+    def _diverged(self, problem: NotFinite) -> None:
+        """Go back to the last checkpoint with the data beyond it left out, or stop. Raises Diverged."""
+        self.saver.settle()
+        step, back = problem.step, self.saver.step
+        rewinds = self.config.runtime.on_divergence == "rewind"
+        tried = attempts_from(read_rewinds(self.folder), back)
+        goes_on = rewinds and tried < MOST_REWINDS
+        if goes_on:
+            action = f"going back to step {back} and on with the data after step {step}"
+        else:
+            action = f"stopped; the checkpoint of step {back} is the way back"
+        place = self.state.loader
+        self.context.emit(
+            events.Diverged(
+                stage=self.stage, step=step, what=str(problem), action=action, epoch=place.epoch, row=place.row
+            )
+        )
+        if not goes_on:
+            again = f" It was rewound {tried} times from there." if tried else ""
+            raise Diverged(
+                f"diverged at step {step}: {problem}.{again} Lower optim.matrix_lr and optim.embedding_lr in "
+                f"{self.context.run.config_file}, then resume from step {back}."
+            )
+        add_rewind(self.folder, Rewind(step=back, at_step=step, loader=problem.loader))
+        self.state = resume.restore(self.context, self.model, self.optimizer, self.course.begin)
+        self.saver.step = self.state.step
+        self.history = read_history(self.context.run.events_file)
+        self.stepper.splits = self.state.micro_splits
+
+    def _stop_reason(self) -> str | None:
+        """Why to stop; None to go on."""
+        notice = preemption_notice(self.context.run, self.config)
+        if notice is not None:
+            self.context.stop_asked = True
+            return f"stopped because {notice} appeared"
+        return "stopped as asked" if self.context.stop_asked else None
+
+    def _stop_if_asked(self) -> None:
+        reason = self._stop_reason()
+        if reason is None:
+            return
+        if self.saver.step != self.state.step:
+            self._require_finite_weights()
+        self.saver.finish(self.state)
+        forget_notice(self.context.run)
+        raise Stopped(f"{reason} after step {self.state.step} of {self.steps}; resume goes on from there")
+
+    def _judge_if_due(self) -> None:
+        """Evaluate and sample where this step is due for it, and it was not done before a resume."""
+        step, settings = self.state.step, self.config.evaluate
+        if self._is_due(settings.every_steps) and not self._was_validated(step):
+            try:
+                value = self.judge.validation(step)
+            except Interrupted:  # what is left out here is done first after a resume
+                self._stop_if_asked()
+                return
+            if value is not None:
+                self.saver.evaluated(step, value)
+        if step > 0 and self._is_due(settings.sample_every_steps) and not self._was_sampled(step):
+            self.judge.sample(step)
+
+    def _is_due(self, every: int) -> bool:
+        step = self.state.step
+        return step in (0, self.steps) or (every > 0 and step % every == 0)
+
+    def _was_validated(self, step: int) -> bool:
+        metric = self.judge.metric
+        return any((e.stage, e.step, e.metric) == (self.stage, step, metric) for e in self.history.evaluations)
+
+    def _was_sampled(self, step: int) -> bool:
+        return any((e.stage, e.step) == (self.stage, step) for e in self.history.samples)
