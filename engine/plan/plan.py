@@ -73,6 +73,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     disk_bytes: int
     disk: Disk
     checkpoint_bytes: int
+    checkpoint_seconds: float  # to write one, as a stop or a preemption does before it ends
     params: Params
     flops_per_token: int
     total_flops: int
@@ -98,7 +99,7 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
     disk = Disk(
         shards=shards * SHARD_BYTES,
         tokens=BYTES_PER_TOKEN * (tokens + config.evaluate.tokens),
-        checkpoints=(config.checkpoint.keep_last + 1) * checkpoint_bytes,  # a new one is whole before an old one goes
+        checkpoints=checkpoints_kept(config, steps) * checkpoint_bytes,
     )
     mode = memory.resolve_checkpointing(shape, config.batch, gpu, compiled)
     by_mode = memory.peak_by_mode(shape, config.batch, gpu, compiled)
@@ -139,6 +140,7 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
         disk_bytes=disk.shards + disk.tokens + disk.checkpoints,
         disk=disk,
         checkpoint_bytes=checkpoint_bytes,
+        checkpoint_seconds=checkpoint_bytes / duration.DISK_BYTES_PER_SECOND,
         params=shape.params,
         flops_per_token=shape.flops_per_token,
         total_flops=shape.flops_per_token * tokens,
@@ -180,6 +182,13 @@ def training_steps(config: RunConfig, shape: Shape) -> int:
 def shards_needed(tokens: int) -> int:
     """Training shards that hold this many tokens."""
     return math.ceil(tokens * CHARS_PER_TOKEN / CHARS_PER_SHARD)
+
+
+def checkpoints_kept(config: RunConfig, steps: int) -> int:
+    """The most checkpoints that are on the disk at one time: a new one is whole before an old one goes."""
+    kept = config.checkpoint
+    permanent = steps // kept.keep_every_steps if kept.keep_every_steps else 0
+    return kept.keep_last + 1 + permanent + kept.keep_best
 
 
 def checkpoint_size(shape: Shape, gpu: Gpu) -> int:

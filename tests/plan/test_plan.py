@@ -183,3 +183,21 @@ def test_planning_imports_neither_torch_nor_textual() -> None:
 
 def test_defaults_make_a_plan() -> None:
     assert make_plan(RunConfig(), by_id("a100-80gb")).memory.fits
+
+
+def test_the_plan_says_what_a_checkpoint_takes() -> None:
+    # d20 on CUDA: the notice of a preempted machine is 30 seconds
+    plan = plan_of("reference", "a100-80gb")
+    p = plan.params
+    assert plan.checkpoint_bytes == 8 * p.matrices + 12 * p.lm_head + 6 * p.embedding
+    assert plan.checkpoint_seconds < 30
+
+
+def test_disk_counts_every_checkpoint_that_is_kept() -> None:
+    def kept(**changes: Any) -> int:
+        plan = plan_of("balanced", "a100-40gb", **changes)
+        return plan.disk.checkpoints // plan.checkpoint_bytes
+
+    assert kept(checkpoint__keep_last=2) == 3  # one is written before one goes
+    assert kept(checkpoint__keep_last=1, checkpoint__keep_best=True) == 3
+    assert kept(checkpoint__keep_last=1, checkpoint__keep_every_steps=60, budget__steps=200) == 2 + 3

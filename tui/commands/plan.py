@@ -62,6 +62,10 @@ def plan_lines(plan: Plan) -> list[str]:
         ),
         _row("training", f"{plan.steps:,} steps, {plan.tokens:,} tokens, {plan.tokens_per_param:.3g} per parameter"),
         _row("data", _data_words(plan)),
+        _row(
+            "checkpoint",
+            f"{words.size(plan.checkpoint_bytes)}, about {words.duration(plan.checkpoint_seconds)} to write",
+        ),
         _row("compute", f"{plan.flops_per_token:.3e} FLOPs per token, {plan.total_flops:.3e} in all"),
         "",
         *_time_lines(plan),
