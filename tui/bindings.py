@@ -44,7 +44,7 @@ KEYS: tuple[Key, ...] = (
     Key("dialog.close", "escape", "app.back", "Close", "Close this and go back.", ("dialog",), False),
     # plan
     Key("plan.preset", "p", "choose_preset", "Preset", "Choose the preset to start from.", ("plan",)),
-    Key("plan.gpu", "d", "choose_gpu", "Device", "Choose the GPU to plan for.", ("plan",)),
+    Key("plan.gpu", "d", "choose_gpu", "GPU", "Choose the GPU to plan for.", ("plan",)),
     Key("plan.edit", "enter,e", "edit", "Edit", "Edit the setting under the cursor.", ("plan",)),
     Key(
         "plan.more",
@@ -73,11 +73,17 @@ KEYS: tuple[Key, ...] = (
         ("plan",),
         False,
     ),
-    Key("plan.fix", "f", "fix", "Fix", "Apply the fix of the warning that is shown.", ("plan",)),
+    Key("plan.fix", "f", "fix", "Fix", "Apply the fix of the warning that is shown.", ("plan",), False),
     Key("plan.next_warning", "w", "next_warning", "Next warning", "Show the next warning.", ("plan",), False),
     Key("plan.undo", "u", "undo", "Undo", "Take the last change back.", ("plan",), False),
     Key("plan.save", "s", "save", "Save", "Save these settings as a preset of your own.", ("plan",), False),
     Key("plan.launch", "L", "review", "Launch", "Review the launch: nothing starts before you confirm.", ("plan",)),
+    Key("plan.budget", "b", "budget", "Budget", "Find the best model for a number of hours.", ("plan",)),
+    # the best model for a number of hours
+    Key("budget.adopt", "enter,a", "adopt", "Adopt", "Take the model under the cursor into the plan.", ("budget",)),
+    Key("budget.hours", "h", "field('hours')", "Hours", "Change the number of hours.", ("budget",)),
+    Key("budget.price", "p", "field('price')", "Price", "Change the price of an hour.", ("budget",)),
+    Key("budget.models", "enter", "submit", "Models", "Go to the models.", ("budget-field",)),
     # while a setting is edited
     Key("edit.keep", "enter", "submit", "Keep", "Keep the value.", ("edit",)),
     Key("edit.nearest", "tab", "nearest", "Nearest", "Take the nearest valid value.", ("edit",)),
@@ -201,6 +207,7 @@ PARTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "monitor": (("Charts", "chart"),),
     "compare": (("Charts", "chart"),),
     "runs": (("List", "list"),),
+    "budget": (("List", "list"), ("Charts", "chart")),
 }
 
 

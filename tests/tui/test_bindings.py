@@ -6,6 +6,7 @@ import pytest
 
 from tui.app import SCREENS, NanosoloApp
 from tui.bindings import EVERYWHERE, KEYS, Key, bindings_for, keys_for, show_key
+from tui.screens.budget import BudgetField, BudgetScreen
 from tui.screens.dialogs import ChoiceDialog
 from tui.screens.plan_detail import Editor
 from tui.screens.review import NameField, ReviewScreen
@@ -21,6 +22,7 @@ def owners(screen: str) -> list[type]:
         module, _, name = SCREENS[screen].partition(":")
         return [getattr(import_module(module), name)]
     known = {"dialog": ChoiceDialog, "edit": Editor, "list": RowList, "review": ReviewScreen, "name": NameField}
+    known |= {"budget": BudgetScreen, "budget-field": BudgetField}
     return [known[screen]] if screen in known else []
 
 
@@ -46,7 +48,7 @@ def test_no_key_means_two_things_on_one_screen(screen: str) -> None:
             seen[name] = key.id
 
 
-@pytest.mark.parametrize("screen", ["plan", "review", "edit", "name", "dialog", "list"])
+@pytest.mark.parametrize("screen", ["plan", "budget", "budget-field", "review", "edit", "name", "dialog", "list"])
 def test_every_action_of_these_screens_exists(screen: str) -> None:
     for key in keys_for(screen):
         name = key.action.partition("(")[0]

@@ -14,6 +14,7 @@ from engine.run import words
 from engine.run.calibration import read_calibration
 from engine.run.hardware import device_for
 from tui.commands.configuration import configuration, flags
+from tui.planning.budget import cells_of, header, law_line, mark_of, table_row, worth_showing
 
 
 def show_search(options: argparse.Namespace) -> int:
@@ -54,24 +55,10 @@ def _lines(config: RunConfig, gpu: Gpu, hours: float, found: list[Candidate]) ->
         f"{hours:g} h on {gpu.name}: depth {best.depth} on {words.count(best.tokens)} tokens, predicted loss "
         f"{best.predicted_loss:.3f}",
         "",
-        "depth  params  tokens  /param   loss   hours    cost      peak  batch  checkpointing",
+        header(),
     ]
-    # the whole budget's, and what is best for less time
-    shown = [c for c in found if c.pareto or c.hours > 0.9 * hours]
-    lines += [_line(candidate, candidate is best) for candidate in shown]
-    lines += ["", "* no other is as quick and as good. Loss by the scaling law: " + scaling.NAME + "."]
-    outside = scaling.outside_range(best.params, best.tokens)
-    if outside:
-        lines.append(f"! outside the law's range: {outside}. Take the order as a guess.")
+    lines += [f"{table_row(cells_of(c))} {mark_of(c, best)}".rstrip() for c in worth_showing(found, hours)]
+    lines += ["", "* no other is as quick and as good.", law_line(best)]
     settings = " ".join(f"--set {path}={value}" for path, value in best.change.items())
     lines += ["", f"adopt it: nanosolo --gpu {config.runtime.gpu} {settings}"]
     return lines
-
-
-def _line(c: Candidate, is_best: bool) -> str:
-    cost = f"{c.cost:,.2f}" if c.cost is not None else "-"
-    return (
-        f"{c.depth:>5}  {words.count(c.params):>6}  {words.count(c.tokens):>6}  {c.tokens_per_param:>6.1f}  "
-        f"{c.predicted_loss:.3f}  {c.hours:>6.2f}  {cost:>6}  {words.size(c.peak):>8}  {c.device_batch_size:>5}  "
-        f"{c.activation_checkpointing:<9}{' *' if c.pareto else ''}{' best' if is_best else ''}"
-    )

@@ -48,9 +48,13 @@ class Here(NamedTuple):
     def plan(self, config: RunConfig) -> Plan:
         """What a configuration means on the device it is planned for, corrected by what was measured on it here."""
         gpu = self.device(config)
+        return make_plan(config, gpu, self.calibration(gpu))
+
+    def calibration(self, gpu: Gpu) -> Calibration:
+        """What was measured on a device here."""
         if gpu not in self.measured:
             self.measured[gpu] = read_calibration(gpu)
-        return make_plan(config, gpu, self.measured[gpu])
+        return self.measured[gpu]
 
 
 def first_draft(here: Here) -> Draft:

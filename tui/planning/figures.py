@@ -12,6 +12,7 @@ from engine.run.words import GIB
 
 COMPONENTS = ("weights", "gradients", "optimizer", "activations", "loss", "overhead")
 LETTERS = {"weights": "W", "gradients": "G", "optimizer": "O", "activations": "A", "loss": "L", "overhead": "+"}
+MODE_KEY = "mode."  # with the mode behind it: the figure's key
 
 
 class Figure(NamedTuple):
@@ -27,7 +28,13 @@ class Figure(NamedTuple):
 
 def figures(config: RunConfig, gpu: Gpu, plan: Plan) -> list[Figure]:
     """All figures of a plan, in the order in which they are shown."""
-    return [*_step(config, plan), *_budget(config, plan), *_memory(config, gpu, plan), *_time(config, gpu, plan)]
+    return [
+        *_step(config, plan),
+        *_budget(config, plan),
+        *_memory(config, gpu, plan),
+        *_time(config, gpu, plan),
+        *_checkpointing(plan),
+    ]
 
 
 def _step(config: RunConfig, plan: Plan) -> Iterator[Figure]:
@@ -164,6 +171,30 @@ def _component(name: str, config: RunConfig, gpu: Gpu, plan: Plan) -> str:
     if not gpu.is_cuda:
         return "torch's libraries and the interpreter"
     return f"CUDA context and kernels 1 GiB, allocator slack {ALLOCATOR_SLACK:.0%} of the rest"
+
+
+def _checkpointing(plan: Plan) -> Iterator[Figure]:
+    """What the figures rest on; what each mode of checkpointing would need and cost, the fastest first."""
+    yield Figure(
+        "basis", "basis", "basis", plan.time.basis, "", f"Time: {plan.time.basis}. Memory: {plan.memory.basis}"
+    )
+    most = plan.memory_by_checkpointing[0]
+    for option in plan.memory_by_checkpointing:
+        used = option.mode == plan.activation_checkpointing
+        slower = (option.time_factor or 1.0) - 1.0
+        time = f"+{slower:.0%} time" if slower else ""
+        notes = (time, "" if option.fits else "does not fit", "◂ used" if used else "")
+        saved = f", {words.size(most.peak - option.peak)} less than without" if option is not most else ""
+        cost = f"; a step takes {slower:.0%} longer, to compute again what was not kept" if slower else ""
+        enter = "" if used else ". Enter takes it"
+        yield Figure(
+            MODE_KEY + option.mode,
+            "modes",
+            option.mode,
+            words.size(option.peak),
+            "  ".join(note for note in notes if note),
+            f"checkpointing {option.mode}: {words.size(option.peak)} at the peak{saved}{cost}{enter}",
+        )
 
 
 def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:

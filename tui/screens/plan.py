@@ -14,7 +14,7 @@ from engine.run.home import presets_home
 from tui.bindings import bindings_for
 from tui.planning.choices import Choice, Here, first_draft, gpu_choices, preset_choices
 from tui.planning.draft import Draft, mend, try_text
-from tui.planning.figures import figures
+from tui.planning.figures import MODE_KEY, figures
 from tui.planning.knobs import step, to_text
 from tui.screens.base import ConsoleScreen
 from tui.screens.dialogs import ChoiceDialog, ChoiceList, TextDialog
@@ -136,6 +136,8 @@ class PlanScreen(ConsoleScreen):
             self._take_gpu(event.option_id)
         elif event.option_list.id == "knobs":
             self.action_edit()
+        elif (event.option_id or "").startswith(MODE_KEY):
+            self._change({"batch.activation_checkpointing": (event.option_id or "").removeprefix(MODE_KEY)})
 
     # editing
 
@@ -261,6 +263,13 @@ class PlanScreen(ConsoleScreen):
             return
         self._change(warning.change)
         self.console.tell(f"Applied: {warning.fix}.")
+
+    # a model for a time
+
+    def action_budget(self) -> None:
+        from tui.screens.budget import BudgetScreen
+
+        self.app.push_screen(BudgetScreen(self.draft, self.here, self._keep))
 
     # files and launch
 

@@ -8,16 +8,18 @@ from textual.reactive import reactive
 from engine.plan.memory import Memory
 from engine.run.words import GIB
 from tui.planning.figures import COMPONENTS, LETTERS, Figure
-from tui.widgets.rows import Row, RowList
+from tui.widgets.rows import Row, RowList, clip
 
 LABEL = 17  # cells of the label column
+DETAILS = ("components", "modes", "basis")  # groups that are shown where there is room
 HEADINGS = {"step": "A step", "budget": "The run", "memory": "Memory at the peak", "time": "Time"}
 
 
 class Preview(RowList):
     """Rows for the figures of one plan.
 
-    `roomy` adds a row for each component of the memory and a blank line between groups, `airy` their headings.
+    `roomy` adds rows for the components of the memory, the modes of checkpointing and the basis, with blank lines
+    between groups; `airy` adds their headings.
     """
 
     figures: reactive[tuple[Figure, ...]] = reactive(())
@@ -47,13 +49,16 @@ class Preview(RowList):
         assert memory is not None
         group = ""
         for figure in self.figures:
-            if figure.group == "components" and not self.roomy:
+            if figure.group in DETAILS and not self.roomy:
                 continue
             if self.roomy and figure.group != group and figure.group in HEADINGS:
                 if group:
                     yield Row(None, Content(""))
                 if self.airy:
                     yield Row(None, Content.styled(HEADINGS[figure.group], "bold $secondary"))
+            if figure.group == "modes" != group:
+                yield Row(None, Content(""))
+                yield Row(None, Content.styled("activation checkpointing", "$quiet"))
             group = figure.group
             yield Row(figure.key, _line(figure, memory, width))
             if figure.key == "memory":
@@ -71,6 +76,11 @@ def _line(figure: Figure, memory: Memory, width: int) -> Content:
             + Content(f" {figure.label:<{LABEL - 4}}{figure.value:>9}  ")
             + Content.styled(f"{share:>4.0%}", "$quiet")
         )
+    if figure.group == "modes":
+        name = Content(f"  {figure.label:<{LABEL - 2}}{figure.value:>9}  ")
+        return name + Content.styled(figure.note, "$quiet" if "not" not in figure.note else "bold $error")
+    if figure.group == "basis":
+        return Content(f"{figure.label:<{LABEL}}") + Content.styled(clip(figure.value, width - LABEL), "$quiet")
     value = f"{figure.value:<12}"
     style = "bold"
     note = figure.note
