@@ -13,7 +13,7 @@ from engine.errors import EXIT_CRASHED, EXIT_STOPPED, EXIT_USAGE, NanosoloError
 COMMANDS = {
     "console": "tui.commands.console:console",
     "train": "tui.commands.train:train",
-    "export": "tui.commands.plan:export",
+    "configuration": "tui.commands.plan:export",
     "plan": "tui.commands.plan:show_plan",
     "fit": "tui.commands.fit:fit",
     "runs": "tui.commands.runs:runs",
@@ -22,6 +22,9 @@ COMMANDS = {
     "resume": "tui.commands.train:resume",
     "logs": "tui.commands.runs:logs",
     "report": "tui.commands.runs:report",
+    "chat": "tui.commands.chat:chat",
+    "export": "tui.commands.export:export",
+    "import": "tui.commands.export:import_run",
     "doctor": "tui.commands.doctor:doctor",
     "serve": "tui.commands.console:serve",
 }
@@ -86,14 +89,14 @@ def main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options of a command line; `command` is `console`, `train` or `export` where none is named."""
+    """The options of a command line; `command` is `console`, `train` or `configuration` where none is named."""
     parser = build_parser()
     options = parser.parse_args(arguments)
     if options.command is not None and set(arguments[: arguments.index(options.command)]) - {"--debug"}:
         parser.error(f"options go behind the command: nanosolo {options.command} {arguments[0]}")
     if options.command is None:
         if options.export is not None:
-            options.command = "export"
+            options.command = "configuration"
         elif options.preset or options.config or options.set:
             options.command = "train"
         elif sys.stdout.isatty():
@@ -177,6 +180,29 @@ def build_parser() -> Parser:
     _add_run(report)
     _add_json(report)
 
+    _add_chat(commands.add_parser("chat", help="talk to the model of a run"))
+
+    export = commands.add_parser("export", help="write the model of a run for other programs")
+    _add_run(export)
+    _add_stage(export)
+    export.add_argument(
+        "--to",
+        nargs=2,
+        required=True,
+        metavar=("FORMAT", "DIR"),
+        help="hf (transformers) or nanochat, and the folder to write",
+    )
+    _add_json(export)
+
+    bring = commands.add_parser("import", help="make a run of a nanochat checkpoint")
+    bring.add_argument("folder", help="the folder with model_000123.pt and meta_000123.json")
+    bring.add_argument("--name", required=True, help="name of the new run")
+    bring.add_argument(
+        "--tokenizer", required=True, metavar="FILE", help="its tokenizer.json, nanosolo's or transformers'"
+    )
+    bring.add_argument("--step", type=int, help="which step (default: the last)")
+    _add_json(bring)
+
     doctor = commands.add_parser("doctor", help="check this machine: driver, memory, disk, limits")
     _add_json(doctor)
 
@@ -238,6 +264,33 @@ def _port(text: str) -> int:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", default="last", help="name or path of a run (default: the newest)")
+
+
+def _add_stage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stage", help="pretrain, midtrain, sft or rl (default: the last of them that there is)")
+
+
+def _add_chat(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    _add_stage(parser)
+    parser.add_argument("--prompt", metavar="TEXT", help="answer this and stop")
+    parser.add_argument("--system", metavar="TEXT", help="what the model is told first")
+    parser.add_argument("--temperature", type=float, default=0.7, help="0: always the likeliest token (default: 0.7)")
+    parser.add_argument(
+        "--top-k", type=int, default=50, metavar="N", help="of the N likeliest; 0: of all (default: 50)"
+    )
+    parser.add_argument(
+        "--top-p", type=float, metavar="X", help="of the likeliest that reach this probability together"
+    )
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer (default: what the context leaves)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same answers")
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    _add_json(parser, "print each answer as one JSON object")
+    serving = parser.add_argument_group("as a server that speaks OpenAI's chat protocol")
+    serving.add_argument("--serve", action="store_true", help="serve the model, and a page to chat on, instead")
+    serving.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    serving.add_argument("--port", type=int, default=8000, help="0: any free one (default: 8000)")
+    serving.add_argument("--token", metavar="TEXT", help="what clients must show as their API key")
 
 
 def _add_json(parser: argparse.ArgumentParser, text: str = "print JSON") -> None:

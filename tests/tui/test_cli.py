@@ -62,7 +62,7 @@ def test_what_is_asked_before_a_launch_imports_nothing_heavy(home: Path, argumen
 
 def test_help_names_every_command(home: Path) -> None:
     text = nanosolo(home, "--help").stdout
-    for command in set(COMMANDS) - {"console", "train", "export"}:
+    for command in set(COMMANDS) - {"console", "train", "configuration"}:
         assert f"\n    {command} " in text
         own = nanosolo(home, command, "--help")
         assert own.returncode == 0

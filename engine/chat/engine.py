@@ -1,0 +1,144 @@
+"""A trained model, ready to be talked to: which checkpoint, its tokens, the prompts of conversations."""
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from engine.chat.answer import AnswerReader, Piece
+from engine.chat.conversation import Conversation, prompt_of, text_of
+from engine.chat.tools import Calculator
+from engine.data.tokenizer import Tokenizer
+from engine.errors import UsageError
+from engine.model.generate import Decoder, End, Request
+from engine.model.gpt import GPT
+from engine.model.sample import Sampling
+from engine.run.directory import RunDirectory
+from engine.run.hardware import usable_cores
+from engine.train.checkpoint import list_checkpoints, load_model
+
+STAGES = ("rl", "sft", "midtrain", "pretrain")  # the best one to talk to first
+CHAT_STAGES = ("rl", "sft", "midtrain")  # these have seen conversations
+
+
+class Chosen(NamedTuple):
+    """A checkpoint of a run."""
+
+    stage: str
+    step: int
+    path: Path
+
+
+def choose_checkpoint(run: RunDirectory, stage: str | None = None) -> Chosen:
+    """The newest checkpoint of a stage; by default of the last one that trains. Raises UsageError where none is."""
+    if stage is not None and stage not in STAGES:
+        raise UsageError(f"--stage {stage}: expected one of {', '.join(reversed(STAGES))}.")
+    for name in [stage] if stage else STAGES:
+        found = list_checkpoints(run.checkpoints(name))
+        if found:
+            step = max(found)
+            return Chosen(name, step, found[step])
+    have = [name for name in STAGES if list_checkpoints(run.checkpoints(name))]
+    if have:
+        raise UsageError(f"run {run.name} has no checkpoint of {stage} yet. It has one of {', '.join(have)}.")
+    raise UsageError(
+        f"run {run.name} has no checkpoint yet. Wait for its first one, or go on with it: nanosolo resume {run.name}"
+    )
+
+
+class Finish(NamedTuple):
+    """How an answer ended."""
+
+    end: End
+    prompt_tokens: int
+    new_tokens: int
+
+
+class ChatEngine:
+    """A model with its tokenizer. Holds no conversation: `Session` does."""
+
+    def __init__(self, model: GPT, tokenizer: Tokenizer, *, name: str, stage: str, step: int) -> None:
+        if model.shape.vocab_size != tokenizer.vocab_size:
+            raise UsageError(
+                f"the model of {name} has {model.shape.vocab_size:,} tokens, its tokenizer {tokenizer.vocab_size:,}: "
+                "they do not belong together. Restore the run's tokenizer folder."
+            )
+        # the master weights are float32; casting them for every token would read them three times over
+        self.model = model.to(model.compute_dtype).eval()
+        self.tokenizer = tokenizer
+        self.name = name
+        self.stage = stage
+        self.step = step
+        special = tokenizer.special_ids
+        self.stop_ids = frozenset({tokenizer.bos_id, special["<|assistant_end|>"]})
+
+    @property
+    def chats(self) -> bool:
+        """Whether the model was trained on conversations; if not, it goes on with any text."""
+        return self.stage in CHAT_STAGES
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model was trained to see at a time."""
+        return self.model.shape.max_seq_len
+
+    def prompt(self, conversation: Conversation) -> list[int]:
+        """The tokens after which the answer comes; the last message is the user's. A model that does not chat is given
+        the texts alone, a blank line between."""
+        if self.chats:
+            return prompt_of(conversation, self.tokenizer)
+        return [self.tokenizer.bos_id, *self.tokenizer.encode("\n\n".join(text_of(m) for m in conversation))]
+
+    def request(
+        self, key: object, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling, seed: int
+    ) -> Request:
+        """A request to a Decoder, with the calculator at hand where the model has learned to use it."""
+        force = Calculator(self.tokenizer) if self.chats else None
+        return Request(key, prompt, max_new_tokens, sampling, seed, self.stop_ids, force)
+
+    def answer(
+        self,
+        prompt: Sequence[int],
+        max_new_tokens: int,
+        sampling: Sampling,
+        seed: int = 0,
+        stops: Sequence[str] = (),
+        decoder: Decoder | None = None,
+    ) -> Generator[Piece | Finish]:
+        """The answer to a prompt in pieces, as they come, then how it ended. Closing the iterator cancels it.
+
+        `decoder`: one that keeps what the prompt shares with the one before.
+        """
+        if decoder is None:
+            decoder = Decoder(self.model, len(prompt) + max_new_tokens)
+        key = object()
+        decoder.add(self.request(key, prompt, max_new_tokens, sampling, seed))
+        reader = AnswerReader(self.tokenizer, stops)
+        new = 0
+        end: End = "length"
+        try:
+            while decoder.active and not reader.stopped:
+                for token in decoder.step():
+                    new += 1
+                    end = token.end or end
+                    if token.end != "stop":
+                        yield from reader.read(token.id)
+            yield from reader.finish()
+        finally:
+            decoder.cancel(key)
+        yield Finish("stop" if reader.stopped or end == "stop" else "length", len(prompt), new)
+
+
+def load_engine(run: RunDirectory, stage: str | None = None, device: str = "auto") -> ChatEngine:
+    """Load the best (or named) stage's newest checkpoint. Raises NanosoloError where there is none or it is damaged."""
+    chosen = choose_checkpoint(run, stage)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no CUDA device here. Use --device cpu, or see nanosolo doctor.")
+    if device == "cpu":
+        torch.set_num_threads(run.config().runtime.threads or usable_cores())
+    tokenizer = Tokenizer.load(run.tokenizer)
+    model = load_model(chosen.path, device)
+    return ChatEngine(model, tokenizer, name=run.name, stage=chosen.stage, step=chosen.step)
