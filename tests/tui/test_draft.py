@@ -13,7 +13,8 @@ from engine.plan.config import fields, get
 from engine.plan.presets import preset_names
 from tui.commands.configuration import configuration
 from tui.planning.draft import Draft, command, command_line, mend, override, try_text
-from tui.planning.knobs import ABOUT_KNOBS, Knob, in_range, knobs, nearest, parse, show, step, to_text
+from tui.planning.knob_words import ABOUT_KNOBS
+from tui.planning.knobs import Knob, in_range, knobs, nearest, parse, show, step, to_text
 
 KNOBS = {knob.path: knob for knob in knobs()}
 
