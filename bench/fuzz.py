@@ -67,7 +67,7 @@ def run(name: str, inputs: int | None, seed: int, journal: mmap.mmap | None = No
         target = TARGETS[name](Path(folder))
         count = target.inputs if inputs is None else inputs
         draw = random.Random(f"{seed} {name}")
-        faults: list[dict[str, str]] = []
+        faults: list[dict[str, Any]] = []
         slowest, faulty = 0.0, 0
         began = time.perf_counter()
         for number in range(count):

@@ -5,6 +5,7 @@ import json
 import random
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,8 @@ def config_target() -> Target:
     from engine.plan.config import from_dict, from_toml, parse_override, to_toml
     from engine.plan.presets import load_preset, preset_names
 
-    seeds = [to_toml(from_dict(load_preset(name))).encode() for name in preset_names()]
+    seeds = [(files("presets") / f"{name}.toml").read_bytes() for name in preset_names()]
+    seeds.append(to_toml(from_dict(load_preset("quickstart"))).encode())
 
     def read(data: bytes) -> None:
         text = data.decode("utf-8", "replace")
@@ -34,7 +36,7 @@ def config_target() -> Target:
         for step in (lambda: to_toml(from_dict(from_toml(text))), lambda: parse_override(f"model.{line}")):
             _allow(step)
 
-    return Target(150_000, seeds, read)
+    return Target(60_000, seeds, read)
 
 
 def plan_target() -> Target:
@@ -79,7 +81,7 @@ def plan_target() -> Target:
             table[section][key] = draw.choice(numbers)
         _allow(lambda: make_plan(from_dict(table), draw.choice(CATALOGUE)))
 
-    return Target(60_000, seeds, read)
+    return Target(30_000, seeds, read)
 
 
 def _story() -> list[bytes]:
@@ -101,7 +103,7 @@ def events_target() -> Target:
             if event is not None and decode(encode(event)) is None:
                 raise AssertionError("an event that was read cannot be read again")
 
-    return Target(500_000, lines, read)
+    return Target(700_000, lines, read)
 
 
 def history_target(folder: Path) -> Target:
@@ -134,7 +136,7 @@ def history_target(folder: Path) -> Target:
             for event in kind:
                 event_lines(event)
 
-    return Target(60_000, seeds, read)
+    return Target(25_000, seeds, read)
 
 
 def tokenizer_target(folder: Path) -> Target:
@@ -270,7 +272,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "history": history_target,
     "tokenizer": tokenizer_target,
     "tokens": tokens_target,
-    "jsonl": lambda folder: text_target(folder, ".jsonl", 120_000),
+    "jsonl": lambda folder: text_target(folder, ".jsonl", 150_000),
     "text": lambda folder: text_target(folder, ".txt", 60_000),
     "parquet": lambda folder: text_target(folder, ".parquet", 60_000),
     "checkpoint": checkpoint_target,

@@ -115,7 +115,7 @@ class RunDirectory:
             command = psutil.Process(info.pid).cmdline()
             ours = len(command) == 4 and command[1:3] == ["-m", "engine"] and Path(command[3]).samefile(self.path)
             return info if ours else None
-        except (OSError, *NOT_JSON, OverflowError, psutil.Error):
+        except (OSError, *NOT_JSON, ValueError, OverflowError, psutil.Error):  # psutil refuses impossible ids
             return None
 
 

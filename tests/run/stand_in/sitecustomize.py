@@ -11,8 +11,10 @@ from typing import Any
 
 def _work(context: Any) -> None:
     behaviour = json.loads((context.run.path / "behaviour.json").read_text())
+    what = behaviour.get(context.stage, "done")
+    context.stops_at_boundary = what == "train"  # before anyone can know that the work began
     (context.run.path / f"{context.stage}.began").touch()
-    match behaviour.get(context.stage, "done"):
+    match what:
         case "done":
             print(f"{context.stage} did its work")
         case "refuse":
@@ -30,7 +32,6 @@ def _work(context: Any) -> None:
         case "diverge":
             os._exit(4)
         case "wait":
-            context.stops_at_boundary = False
             time.sleep(60)
         case "train":
             _train(context)
@@ -41,7 +42,6 @@ def _train(context: Any) -> None:
     from engine.run.events import Checkpoint
     from engine.run.stage import Stopped
 
-    context.stops_at_boundary = True
     step = 0
     while step < 10_000:
         step += 1
