@@ -118,7 +118,7 @@ class StepRunner:
             if problem is None:
                 break
             # outside the except clause: the traceback's frames, which hold activations, are gone
-            message = str(problem)
+            message = str(problem) or type(problem).__name__  # a MemoryError says nothing
             del problem
             self._shrink(step, message)
             batches.rewind()
