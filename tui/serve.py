@@ -1,8 +1,6 @@
 """Show the console in a browser, through textual-serve: only pages it served itself, from elsewhere only by token."""
 
 import hashlib
-import hmac
-import ipaddress
 import os
 import secrets
 import shlex
@@ -11,12 +9,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from socket import AF_INET, AF_INET6
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from engine.errors import EXIT_DONE, UsageError
+from engine.exposure import SHORTEST_TOKEN, is_loopback, is_ours, is_token
 
 CONSOLE = (sys.executable, "-c", "from tui.app import run_console; raise SystemExit(run_console())")
-SHORTEST_TOKEN = 16  # characters: nobody guesses that over a network
 
 
 def serve(host: str = "127.0.0.1", port: int = 8000, allow_remote: bool = False, token: str | None = None) -> int:
@@ -94,36 +92,6 @@ def tunnel(port: int) -> str:
     user = os.environ.get("USER") or "USER"
     name = os.uname().nodename
     return f"ssh -L {port}:localhost:{port} {user}@{name}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def is_ours(headers: Any, host: str) -> bool:
-    """Whether a request is for this server and from its own page: no other site's script, no borrowed host name."""
-    asked = str(headers.get("Host", ""))
-    name = urlsplit(f"//{asked}").hostname or ""
-    if is_loopback(host) and not is_loopback(name):
-        return False  # a foreign name that resolves to this machine
-    origin = headers.get("Origin")
-    if origin is None:
-        return True
-    page = urlsplit(origin)
-    # localhost and 127.0.0.1 are one place: the page may be opened by either, through a tunnel as well
-    same = page.hostname == name or (is_loopback(page.hostname or "") and is_loopback(name))
-    return same and page.port == urlsplit(f"//{asked}").port
-
-
-def is_token(given: str | None, token: str) -> bool:
-    """Whether what was given is the token; how long that takes tells nothing about it."""
-    return given is not None and hmac.compare_digest(given.encode(errors="replace"), token.encode())
 
 
 def _guard(host: str, port: int, token: str | None) -> Any:
