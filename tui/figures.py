@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from engine.plan.gpus import GIB
 from engine.plan.plan import Plan
 from engine.run import words
 from engine.run.finding import measured_peak, pace
@@ -12,7 +13,6 @@ from engine.run.verdict import last_columns, remaining_seconds
 from tui.chart.series import Series
 from tui.feed import Feed, latest, value_range
 
-GIB = 2**30
 WARM = 5  # first steps that compile: kept out of lows and highs
 
 

@@ -1,8 +1,8 @@
-"""Numbers in words for people: durations, sizes, counts. Every screen and printout uses these."""
+"""Numbers in words for people: durations, sizes, counts, money. Every screen and printout uses these."""
 
 import math
 
-GIB = 2**30
+from engine.plan.gpus import GIB
 
 
 def duration(seconds: float | None) -> str:
@@ -50,3 +50,8 @@ def count(number: float | None) -> str:
 def percent(share: float | None, digits: int = 0) -> str:
     """A share as `55 %`; `?` where it is not known."""
     return "?" if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f} %"
+
+
+def money(amount: float | None) -> str:
+    """An amount in whatever currency the price was given in: `1,234.50`; `?` where it is not known."""
+    return "?" if amount is None or not math.isfinite(amount) else f"{amount:,.2f}"

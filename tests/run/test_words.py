@@ -65,3 +65,8 @@ def _number(text: str) -> float:
 )
 def test_durations_as_examples(seconds: float, text: str) -> None:
     assert words.duration(seconds) == text
+
+
+@pytest.mark.parametrize(("amount", "text"), [(15.477, "15.48"), (1234.5, "1,234.50"), (0, "0.00"), (None, "?")])
+def test_money_as_examples(amount: float | None, text: str) -> None:
+    assert words.money(amount) == text

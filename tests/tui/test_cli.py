@@ -12,7 +12,8 @@ from made_run import story_of, write_run
 
 from engine.plan.config import from_dict, from_toml
 from engine.run.directory import RunLock
-from tui.cli import COMMANDS, build_parser
+from tui.arguments import build_parser
+from tui.cli import COMMANDS
 
 LIGHT = ("torch", "textual", "numpy", "matplotlib", "pyarrow", "huggingface_hub", "tiktoken")
 

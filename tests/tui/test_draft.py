@@ -21,7 +21,7 @@ KNOBS = {knob.path: knob for knob in knobs()}
 
 def resolved_by_command_line(line: str) -> Any:
     """What the command line would run, by the command line's own code."""
-    from tui.cli import build_parser
+    from tui.arguments import build_parser
 
     words = shlex.split(line)
     assert words[0] == "nanosolo"

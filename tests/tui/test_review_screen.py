@@ -14,7 +14,7 @@ from engine.plan.config import from_dict, from_toml, to_toml
 from engine.plan.gpus import by_id
 from engine.run.control import stop_run
 from engine.run.directory import RunDirectory, list_runs
-from tui.cli import build_parser
+from tui.arguments import build_parser
 from tui.commands.configuration import configuration
 from tui.planning.checks import NOTE, OK, REFUSE, checks
 from tui.planning.choices import Here

@@ -149,7 +149,7 @@ def _time_lines(plan: Plan) -> list[str]:
     if plan.expected_hours:
         lines.append(_row("", f"the preset's source expects {plan.expected_hours[0]:g}-{plan.expected_hours[1]:g} h"))
     if time.cost is not None:
-        lines.append(_row("cost", f"{time.cost:,.2f}"))
+        lines.append(_row("cost", words.money(time.cost)))
     if time.energy_kwh is not None:
         lines.append(_row("energy", f"at most {time.energy_kwh:.1f} kWh"))
     return lines

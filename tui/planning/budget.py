@@ -123,7 +123,7 @@ def cells_of(candidate: Candidate) -> tuple[str, ...]:
         f"{candidate.tokens_per_param:.1f}",
         f"{candidate.predicted_loss:.3f}",
         f"{candidate.hours:.2f}",
-        f"{candidate.cost:,.2f}" if candidate.cost is not None else "-",
+        words.money(candidate.cost) if candidate.cost is not None else "-",
         words.size(candidate.peak),
         f"{candidate.device_batch_size}",
         candidate.activation_checkpointing,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from engine.errors import NanosoloError
 from engine.plan.config import RunConfig
+from engine.plan.gpus import GIB
 from engine.plan.plan import Plan
 from engine.run import words
 from engine.run.directory import NAME
@@ -14,7 +15,7 @@ from engine.run.home import require_writable, runs_home
 from tui.planning.choices import Here
 
 OK, NOTE, REFUSE = "ok", "note", "refuse"
-BUSY_BYTES = 2**30  # of another process on the GPU
+BUSY_BYTES = GIB  # of another process on the GPU
 
 
 class Check(NamedTuple):

@@ -90,6 +90,6 @@ def gpu_choices(here: Here) -> list[Choice]:
     cores = f"{words.size(here.cpu.capacity)} of host memory"
     found.append(Choice("cpu", "cpu", f"this machine · {cores}", ""))
     return found + [
-        Choice(gpu.id, gpu.id, f"{gpu.capacity / words.GIB:.0f} GiB · {gpu.name.removeprefix('NVIDIA ')}", "")
+        Choice(gpu.id, gpu.id, f"{gpu.capacity / gpus.GIB:.0f} GiB · {gpu.name.removeprefix('NVIDIA ')}", "")
         for gpu in gpus.CATALOGUE
     ]

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from engine.plan.config import RunConfig
-from engine.plan.gpus import Gpu
+from engine.plan.gpus import GIB, Gpu
 from engine.plan.memory import ALLOCATOR_SLACK
 from engine.plan.plan import BYTES_PER_TOKEN, CHARS_PER_SHARD, CHARS_PER_TOKEN, SHARD_BYTES, TRAINING_SHARDS, Plan
 from engine.run import words
-from engine.run.words import GIB
 
 COMPONENTS = ("weights", "gradients", "optimizer", "activations", "loss", "overhead")
 LETTERS = {"weights": "W", "gradients": "G", "optimizer": "O", "activations": "A", "loss": "L", "overhead": "+"}
@@ -209,7 +208,7 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
         "time",
         "time",
         time_range(plan),
-        f"costs {time.cost:,.2f}" if time.cost is not None else "",
+        f"costs {words.money(time.cost)}" if time.cost is not None else "",
         f"{low} to {high}, likeliest {words.duration(3600 * time.hours)} = {parts}. Basis: {time.basis}",
     )
     yield Figure(
@@ -236,9 +235,9 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
             "cost",
             "time",
             "cost",
-            f"{time.cost:,.2f}",
+            words.money(time.cost),
             "",
-            f"{time.cost:,.2f} = {price:g} an hour × {time.hours:.1f} h",
+            f"{words.money(time.cost)} = {price:g} an hour × {time.hours:.1f} h",
         )
 
 

@@ -17,7 +17,7 @@ from tui.planning.draft import Draft, mend, try_text
 from tui.planning.figures import MODE_KEY, figures
 from tui.planning.knobs import step, to_text
 from tui.screens.base import ConsoleScreen
-from tui.screens.dialogs import ChoiceDialog, ChoiceList, TextDialog
+from tui.screens.dialogs import ChoiceDialog, ChoiceList
 from tui.screens.plan_detail import Detail, WarningBar
 from tui.screens.plan_knobs import GPU, PRESET, KnobList
 from tui.screens.plan_preview import Preview
@@ -274,22 +274,13 @@ class PlanScreen(ConsoleScreen):
     # files and launch
 
     def action_save(self) -> None:
-        from tui.planning.files import judge_preset_name, save_preset
+        from tui.screens.export import save_as_preset
 
-        def save(name: str | None) -> None:
-            if name is None:
-                return
-            try:
-                path = save_preset(self.draft.config, name)
-                self._keep(Draft.from_preset(name, presets_home()))
-            except NanosoloError as error:
-                self.console.tell_error(error)
-                return
+        def saved(name: str) -> None:
+            self._keep(Draft.from_preset(name, presets_home()))
             self.query_one("#presets", ChoiceList).show(preset_choices(self.here))
-            self.console.tell(f"Saved as {path}. Use it with --preset {name}.")
 
-        note = f"A name for these settings. They are kept in {presets_home()}."
-        self.app.push_screen(TextDialog("Save as a preset of your own", note, "", judge_preset_name), save)
+        save_as_preset(self.console, self.draft, saved)
 
     def action_export(self) -> None:
         from tui.screens.export import export

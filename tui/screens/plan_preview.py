@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from textual.content import Content
 from textual.reactive import reactive
 
+from engine.plan.gpus import GIB
 from engine.plan.memory import Memory
-from engine.run.words import GIB
 from tui.planning.figures import COMPONENTS, LETTERS, Figure
 from tui.widgets.rows import Row, RowList, clip
 

@@ -1,0 +1,224 @@
+"""The whole surface of the command line: every command with its options."""
+
+import argparse
+from typing import NoReturn
+
+from engine import __version__
+from engine.errors import EXIT_USAGE
+
+EPILOG = """\
+Without arguments the console opens. With a preset or a configuration the run starts at once and is followed as text;
+it goes on when this terminal closes.
+
+  nanosolo --preset quickstart                        train a small model here, on the CPU
+  nanosolo plan --preset balanced --gpu a100-40gb     what would this take?
+  nanosolo plan --hours 12 --gpu a100-40gb            the best model for this card and time
+  nanosolo fit --preset balanced                      the batch that fits and is fastest
+  nanosolo --preset maximum --export my.toml          the complete configuration, to edit
+  nanosolo --config my.toml --set batch.device_batch_size=16
+
+Exit codes: 0 done, 2 bad usage or configuration, 3 out of memory, 4 diverged, 5 a stage crashed or was killed,
+130 stopped by you, after a checkpoint.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"error: {message}. See: {self.prog} --help\n")
+
+
+def build_parser() -> Parser:
+    """The whole surface of the command line."""
+    parser = Parser(
+        prog="nanosolo",
+        description="Train a nanochat-style GPT on one A100: plan it, launch it, watch it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nanosolo {__version__}")
+    _add_debug(parser, False)
+    _add_configuration(parser)
+    parser.add_argument(
+        "--export", metavar="FILE", help="write the complete configuration as TOML ('-': print it) and stop"
+    )
+    parser.add_argument("--name", help="name of the run (default: preset, date and time)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run of that --name if there is one")
+    parser.add_argument("--ascii", action="store_true", help="draw the console with plain characters")
+    _add_following(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    plan = commands.add_parser("plan", help="what a configuration means: memory, time, steps, disk")
+    _add_configuration(plan)
+    plan.add_argument(
+        "--trace", action="store_true", help="trace the real model on fake tensors (seconds) beside the formula"
+    )
+    plan.add_argument("--hours", metavar="H", type=float, help="the best model that trains in this time on this GPU")
+    _add_json(plan)
+
+    fit = commands.add_parser("fit", help="which batch fits and which is fastest, predicted, then tried out")
+    _add_configuration(fit)
+    fit.add_argument("--limit", metavar="SIZE", help="memory that the trials may use, for example 2GiB")
+    fit.add_argument("--predict", action="store_true", help="only predict, try nothing")
+    fit.add_argument("--ladder", action="store_true", help="begin with depth 8, 2 x 512 tokens, 10 steps, and scale up")
+    fit.add_argument(
+        "--iterations", metavar="N", type=int, help="measured steps of each trial (default: 3; ladder: 10)"
+    )
+    fit.add_argument(
+        "--patience",
+        metavar="SECONDS",
+        type=float,
+        default=600.0,
+        help="give a trial up after this long (default: 600)",
+    )
+    fit.add_argument("--write", metavar="FILE", help="write the configuration with the best batch as TOML")
+    _add_json(fit)
+
+    runs = commands.add_parser("runs", help="all runs and how they are doing")
+    _add_json(runs)
+
+    attach = commands.add_parser("attach", help="follow a run as text")
+    _add_run(attach)
+    _add_following(attach)
+    _add_json(attach, "print the events as they come, one JSON object a line")
+
+    stop = commands.add_parser("stop", help="stop a run after writing a checkpoint")
+    _add_run(stop)
+    stop.add_argument("--now", action="store_true", help="do not wait for a checkpoint")
+
+    resume = commands.add_parser("resume", help="go on with a run from its last checkpoint")
+    _add_run(resume)
+    _add_following(resume)
+
+    logs = commands.add_parser("logs", help="what the stages of a run printed")
+    _add_run(logs)
+    logs.add_argument(
+        "-n", "--lines", metavar="N", type=_number, default=40, help="how many of the last lines (default: 40; 0: all)"
+    )
+    logs.add_argument("-f", "--follow", action="store_true", help="go on printing as lines come")
+    _add_json(logs)
+
+    report = commands.add_parser("report", help="write and print the report of a run")
+    _add_run(report)
+    _add_json(report)
+
+    _add_chat(commands.add_parser("chat", help="talk to the model of a run"))
+
+    export = commands.add_parser("export", help="write the model of a run for other programs")
+    _add_run(export)
+    _add_stage(export)
+    export.add_argument(
+        "--to",
+        nargs=2,
+        required=True,
+        metavar=("FORMAT", "DIR"),
+        help="hf (transformers) or nanochat, and the folder to write",
+    )
+    _add_json(export)
+
+    bring = commands.add_parser("import", help="make a run of a nanochat checkpoint")
+    bring.add_argument("folder", help="the folder with model_000123.pt and meta_000123.json")
+    bring.add_argument("--name", required=True, help="name of the new run")
+    bring.add_argument(
+        "--tokenizer", required=True, metavar="FILE", help="its tokenizer.json, nanosolo's or transformers'"
+    )
+    bring.add_argument("--step", type=int, help="which step (default: the last)")
+    _add_json(bring)
+
+    doctor = commands.add_parser("doctor", help="check this machine: driver, memory, disk, limits")
+    _add_json(doctor)
+
+    serve = commands.add_parser("serve", help="show the console in a browser")
+    serve.add_argument(
+        "--host", metavar="ADDRESS", default="127.0.0.1", help="address to serve at (default: %(default)s)"
+    )
+    serve.add_argument("--port", metavar="N", type=_port, default=8000, help="port to serve at (default: %(default)s)")
+    serve.add_argument(
+        "--allow-remote", action="store_true", help="allow an address that others reach; they need the token"
+    )
+    serve.add_argument(
+        "--token", metavar="T", help="what the browser must know (default: made up where others reach the address)"
+    )
+    for command in commands.choices.values():
+        _add_debug(command, argparse.SUPPRESS)
+    return parser
+
+
+def _add_configuration(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("configuration, later ones over earlier ones")
+    group.add_argument("--preset", metavar="NAME", help="a preset; `auto` chooses one for the GPU found here")
+    group.add_argument("--config", metavar="FILE", help="a TOML file")
+    group.add_argument("--gpu", metavar="ID", help="plan for this GPU, for example a100-40gb, or cpu")
+    group.add_argument("--price", metavar="N", help="price of the machine per hour")
+    group.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="override one value: model.depth=12"
+    )
+
+
+def _add_following(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--every", metavar="N", type=_count, default=10, help="when piped, print every Nth step (default: 10)"
+    )
+    if parser.prog == "nanosolo" or parser.prog.endswith("resume"):
+        parser.add_argument("--detach", action="store_true", help="start the run and return at once")
+
+
+def _count(text: str) -> int:
+    """A whole number from 1."""
+    if (number := _number(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1")
+    return number
+
+
+def _number(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    """A port that a user's program may listen at."""
+    if not 1 <= (number := _number(text)) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text}: expected a port from 1 to 65535")
+    return number
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", default="last", help="name or path of a run (default: the newest)")
+
+
+def _add_stage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stage", help="pretrain, midtrain, sft or rl (default: the last of them that there is)")
+
+
+def _add_chat(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    _add_stage(parser)
+    parser.add_argument("--prompt", metavar="TEXT", help="answer this and stop")
+    parser.add_argument("--system", metavar="TEXT", help="what the model is told first")
+    parser.add_argument("--temperature", type=float, default=0.7, help="0: always the likeliest token (default: 0.7)")
+    parser.add_argument(
+        "--top-k", type=int, default=50, metavar="N", help="of the N likeliest; 0: of all (default: 50)"
+    )
+    parser.add_argument(
+        "--top-p", type=float, metavar="X", help="of the likeliest that reach this probability together"
+    )
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer (default: what the context leaves)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same answers")
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    _add_json(parser, "print each answer as one JSON object")
+    serving = parser.add_argument_group("as a server that speaks OpenAI's chat protocol")
+    serving.add_argument("--serve", action="store_true", help="serve the model, and a page to chat on, instead")
+    serving.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    serving.add_argument("--port", type=int, default=8000, help="0: any free one (default: 8000)")
+    serving.add_argument("--token", metavar="TEXT", help="what clients must show as their API key")
+
+
+def _add_json(parser: argparse.ArgumentParser, text: str = "print JSON") -> None:
+    parser.add_argument("--json", action="store_true", help=text)
+
+
+def _add_debug(parser: argparse.ArgumentParser, default: object) -> None:
+    parser.add_argument("--debug", action="store_true", default=default, help="show the traceback of an error")
