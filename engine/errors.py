@@ -13,8 +13,16 @@ class NanosoloError(Exception):
 
     exit_code = EXIT_CRASHED
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
+
 
 class UsageError(NanosoloError):
     """The command or its configuration cannot be used as it is."""
 
     exit_code = EXIT_USAGE
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and without what could command a terminal: it may come out of a hostile file."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)

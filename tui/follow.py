@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from engine.errors import EXIT_CRASHED
+from engine.errors import EXIT_CRASHED, one_line
 from engine.run import events, words
 from engine.run.directory import RunDirectory
 from engine.run.events import AnyEvent, EventReader
@@ -192,7 +192,7 @@ def event_lines(event: AnyEvent) -> list[str]:
         case events.Evaluation():
             return [f"step {event.step}  {event.metric} {event.value:.4f}  ({words.duration(event.seconds)})"]
         case events.Sample():
-            return [f"step {event.step}  sample: {event.prompt}|{' '.join(event.text.split())}"]
+            return [f"step {event.step}  sample: {one_line(event.prompt)}|{one_line(' '.join(event.text.split()))}"]
         case events.Checkpoint():
             took = f"{words.size(event.bytes)} in {words.duration(event.seconds)}"
             return [f"step {event.step}  checkpoint {event.path} ({took})"]

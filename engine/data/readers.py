@@ -105,7 +105,7 @@ def read_parquet(path: Path, column: str, tally: Tally) -> Iterator[str]:
                     text = accept(value.as_py(), f"{path}, row {row}", tally)
                     if text is not None:
                         yield text
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # names that are no text are ValueErrors
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
         raise UnusableFile("damaged parquet files", f"{path}, after row {row}") from None

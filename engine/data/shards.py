@@ -193,7 +193,7 @@ def _explain(what: str, error: Exception) -> str:
     return (
         f"cannot download {what}: no answer from the hub ({why}). "
         "Check the network (HF_ENDPOINT sets a mirror) and run again: what has arrived is kept. "
-        'Without a network, set data.source to "builtin" or "local".'
+        "Without a network, use text and conversations that are here (data.source, sft.sources, chat_eval.tasks)."
     )
 
 
@@ -205,5 +205,5 @@ def _opens(path: Path) -> bool:
     try:
         with pq.ParquetFile(path):
             return True
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, ValueError):
         return False

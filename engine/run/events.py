@@ -32,7 +32,7 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     name: str
     version: str
     host: str
-    pid: int
+    pid: Natural
     resumed: bool = False
 
 
@@ -44,7 +44,7 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
 
 class StageStarted(Event, frozen=True, kw_only=True, tag="stage_started"):
     stage: str
-    pid: int
+    pid: Natural
     argv: tuple[str, ...]
 
 
@@ -53,14 +53,14 @@ class StageEnded(Event, frozen=True, kw_only=True, tag="stage_ended"):
     outcome: str  # done, stopped, out_of_memory, out_of_host_memory, diverged, killed, crashed, refused
     seconds: float
     exit_code: int = 0
-    peak_memory: int | None = None  # bytes: of the GPU where there is one, else of the process
+    peak_memory: Natural | None = None  # bytes: of the GPU where there is one, else of the process
     message: str = ""
 
 
 class Progress(Event, frozen=True, kw_only=True, tag="progress"):
     stage: str
-    done: int
-    total: int
+    done: Natural
+    total: Natural
     unit: str
 
 
@@ -72,8 +72,8 @@ class Device(Event, frozen=True, kw_only=True, tag="device"):
     name: str
     torch: str
     compiled: bool
-    grad_accum_steps: int
-    device_batch_size: int
+    grad_accum_steps: Natural
+    device_batch_size: Natural
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
@@ -96,7 +96,7 @@ class Step(Event, frozen=True, kw_only=True, gc=False, tag="step"):
     data_seconds: float
     tokens_per_second: float
     mfu: float | None
-    peak_memory: int | None
+    peak_memory: Natural | None
     epoch: Natural = 0
 
 
@@ -121,7 +121,7 @@ class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint"):
     stage: str
     step: Natural
     path: str
-    bytes: int
+    bytes: Natural
     seconds: float
     stall_seconds: float = 0.0  # of them, for which training stood still
 
@@ -144,9 +144,9 @@ class OutOfMemory(Event, frozen=True, kw_only=True, tag="out_of_memory"):
     stage: str
     step: Natural
     phase: str
-    requested: int | None
-    allocated: int | None
-    capacity: int | None
+    requested: Natural | None
+    allocated: Natural | None
+    capacity: Natural | None
     action: str
 
 
@@ -164,7 +164,7 @@ class Warning(Event, frozen=True, kw_only=True, tag="warning"):
 
     stage: str
     step: Natural
-    code: str  # checkpoint_failed, checkpoint_damaged, spike
+    code: str  # checkpoint_failed, checkpoint_damaged, config_changed, spike
     message: str
 
 

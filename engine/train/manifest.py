@@ -1,5 +1,6 @@
 """The manifest of a checkpoint: size and fingerprint of each file, so that damage is seen before it is loaded."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ from engine.fingerprint import fingerprint_of
 
 FORMAT = 2
 MANIFEST_FILE = "manifest.json"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 class Damaged(NanosoloError):
@@ -48,7 +50,7 @@ def verify(folder: Path) -> None:
     if manifest.format != FORMAT:
         raise Damaged(f"{path} has format {manifest.format}; this version reads {FORMAT}")
     for name, entry in manifest.files.items():
-        if "/" in name or name in ("", ".", ".."):
+        if not _NAME.fullmatch(name):
             raise Damaged(f"{path} names a file outside: {name!r}")
         found = measure(folder / name)
         if found.bytes != entry.bytes:

@@ -1,12 +1,13 @@
 """Files made to do harm are named and skipped or refused: they run no code, reach no other file, end no process."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from engine.data.corpus import Tally
@@ -49,4 +50,12 @@ def test_an_index_names_only_files_of_its_own(tmp_path: Path, name: str) -> None
         (folder / INDEX_NAME).write_bytes(msgspec.json.encode(content))
         with pytest.raises(NanosoloError, match=r"reads|it names"):
             open_tokens(folder)
-    assert os.listdir(folder) == [INDEX_NAME]
+    assert [path.name for path in folder.iterdir()] == [INDEX_NAME]
+
+
+def test_a_parquet_whose_names_are_no_text_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["one"], "column_of_bytes": [1]}), path)
+    path.write_bytes(path.read_bytes().replace(b"column_of_bytes", b"column_of_\xf4ytes"))
+    tally = Tally()
+    assert list(read_documents(path, "text", tally)) in ([], ["one"])

@@ -146,3 +146,9 @@ def test_what_should_not_happen_is_one_line_too(
     )
     with pytest.raises(ValueError, match="odd"):
         main(["--debug", "runs"])
+
+
+def test_nothing_commands_the_terminal(tmp_path: Path) -> None:
+    toml = tmp_path / "my.toml"
+    toml.write_bytes(b'[data]\nsource = "\\u001b[2J\\u0007web\\nline"')
+    assert_refused(tmp_path / "home", "--config", str(toml), says='data.source = "�[2J�web line": expected one of')
