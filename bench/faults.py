@@ -67,7 +67,7 @@ def main() -> int:
     minutes = (time.monotonic() - began) / 60
     RESULT.write_text(json.dumps(report(tally, minutes), indent=1) + "\n")
     print(RESULT.read_text())
-    return 1 if tally.lost or tally.repeated_beyond_a_write else 0
+    return 1 if tally.lost or tally.beyond_a_write else 0
 
 
 def report(tally: Tally, minutes: float) -> dict[str, object]:
@@ -83,8 +83,10 @@ def report(tally: Tally, minutes: float) -> dict[str, object]:
         "injected": sum(tally.injected.values()),
         "survived": sum(tally.survived.values()),
         "lost": len(tally.lost),
-        "most_steps_repeated": tally.most_repeated,
-        "runs_that_repeated_more_than_save_every_and_a_write": tally.repeated_beyond_a_write,
+        "of_runs_that_kept_their_checkpoints": {
+            "most_steps_repeated": tally.most_repeated,
+            "repeated_more_than_save_every_and_those_made_during_a_write": tally.beyond_a_write,
+        },
         "by_kind": {
             name: {"injected": count, "survived": tally.survived[name]}
             for name, count in sorted(tally.injected.items())

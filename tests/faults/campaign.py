@@ -15,6 +15,8 @@ from world import Lost, World
 from engine.run.directory import RunDirectory
 
 FAULTS_A_RUN = 8
+# these take checkpoints away, or the lines that tell of a resume: what is repeated then is no matter of save_every
+TAKE_CHECKPOINTS = {"checkpoint damaged", "disk full for a while", "disk full at the start", "events damaged"}
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -33,8 +35,8 @@ class Tally(msgspec.Struct):
     injected: Counter[str] = msgspec.field(default_factory=Counter)
     survived: Counter[str] = msgspec.field(default_factory=Counter)
     lost: list[Outcome] = msgspec.field(default_factory=list)
-    most_repeated: int = 0
-    repeated_beyond_a_write: int = 0  # runs that went over more than save_every steps and those made during a write
+    most_repeated: int = 0  # steps, in runs that kept their checkpoints
+    beyond_a_write: int = 0  # of these, runs that repeated more than save_every steps and those made during a write
 
     def add(self, outcome: Outcome) -> None:
         self.runs += 1
@@ -43,9 +45,9 @@ class Tally(msgspec.Struct):
             self.lost.append(outcome)
             return
         self.survived.update(outcome.faults)
-        self.most_repeated = max(self.most_repeated, outcome.repeated)
-        damaged = outcome.faults.count("checkpoint damaged")
-        self.repeated_beyond_a_write += outcome.repeated >= (2 + damaged) * SAVE_EVERY
+        if TAKE_CHECKPOINTS.isdisjoint(outcome.faults):
+            self.most_repeated = max(self.most_repeated, outcome.repeated)
+            self.beyond_a_write += outcome.repeated >= 2 * SAVE_EVERY
 
 
 def play(base: Base, undisturbed: RunDirectory, folder: Path, faults: Sequence[str], seed: int) -> Outcome:

@@ -28,7 +28,7 @@ def test_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         for outcome in outcomes:
             tally.add(outcome)
     assert tally.lost == []
-    assert tally.repeated_beyond_a_write == 0
+    assert tally.beyond_a_write == 0
     assert tally.runs == len(HANDS)
 
 
