@@ -13,6 +13,7 @@ from engine.run.directory import RunDirectory
 from tui.app import NanosoloApp
 
 PATIENCE = 20.0
+STAGES = ["data", "tokenizer", "tokenize", "pretrain", "evaluate", "report"]
 SIZES = ((80, 24), (120, 40), (200, 60))
 
 
@@ -32,7 +33,7 @@ async def shows(pilot: Pilot[None], *texts: str) -> None:
 
 def finished(name: str = "red", preset: str = "conservative", steps: int = 600, **changes: object) -> Story:
     # one micro-batch a step: no advice then rests on the memory of larger ones, which is predicted ever better
-    changes = {"batch__device_batch_size": 128, **changes}
+    changes = {"batch__device_batch_size": 128, "pipeline__stages": STAGES, **changes}
     story = story_of(name, time.time(), preset, budget__steps=steps, evaluate__every_steps=100, **changes)
     story.steps(steps).evaluate().end_stage("pretrain").stage("evaluate").end_stage("evaluate")
     return story.stage("report").end_stage("report").end().begun(time.time() - 7230)

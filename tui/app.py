@@ -65,10 +65,11 @@ class NanosoloApp(App[None], inherit_bindings=False):
     def __init__(
         self, layers: tuple[Layer, ...] = (), watch: RunDirectory | None = None, ascii_only: bool = False
     ) -> None:
+        if watch is not None:  # only the screen that is wanted is built before the first picture
+            self.DEFAULT_MODE = "monitor"  # type: ignore[misc]
         super().__init__()
         self.animation_level = "none"  # every frame of an animation is paid for on a slow link
         self.layers = layers
-        self._visited: list[str] = []
         for theme in THEMES:
             self.register_theme(theme)
         ids = frozenset(key.id for key in KEYS)
@@ -82,12 +83,11 @@ class NanosoloApp(App[None], inherit_bindings=False):
         self.faults += [f"{config_file()}: {clash}" for clash in clashes(self.settings.keys)]
         self.set_keymap(self.settings.keys)
         self.set_reactive(NanosoloApp.watched, watch)
+        self._visited: list[str] = ["plan"] if watch is not None else []
 
     def on_mount(self) -> None:
         for fault in self.faults:
             self.tell(fault, "warning")
-        if self.watched is not None:
-            self.action_go("monitor")
 
     # ways to say something
 

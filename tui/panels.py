@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from textual.content import Content
 
-from engine.plan.config import RunConfig
 from engine.run import words
 from engine.run.events import Sample
 from engine.run.finding import Finding, Level
-from engine.run.history import History
 from engine.run.verdict import Tone, Verdict
 from tui.figures import Comparison, Figure
 
@@ -23,8 +21,6 @@ TONES: dict[Tone, tuple[str, str]] = {  # a sign and a colour; the sign alone te
     "quiet": ("○", "$quiet"),
 }
 LEVEL_TONES: dict[Level, Tone] = {"bad": "bad", "warn": "warn", "hint": "busy"}
-SEPARATOR = "  "
-LEAST_BAR = 6
 
 
 def sign(tone: Tone) -> Content:
@@ -41,7 +37,9 @@ def verdict_line(verdict: Verdict) -> Content:
 def verdict_rows(verdict: Verdict, width: int) -> list[Content]:
     """The verdict in at most two rows: the sign, the first word in colour, the rest plain."""
     mark, colour = TONES[verdict.tone]
-    lines = textwrap.wrap(verdict.text, max(8, width - 2), max_lines=2, placeholder=" …", break_on_hyphens=False) or [""]
+    lines = textwrap.wrap(verdict.text, max(8, width - 2), max_lines=2, placeholder=" …", break_on_hyphens=False) or [
+        ""
+    ]
     first, space, rest = lines[0].partition(" ")
     rows = [Content.styled(f"{mark} {first}", f"bold {colour}") + Content(space + rest)]
     return rows + [Content(f"  {line}") for line in lines[1:]]
@@ -50,71 +48,6 @@ def verdict_rows(verdict: Verdict, width: int) -> list[Content]:
 def fault_line(fault: str) -> Content:
     """Something that is wrong with the files of the run."""
     return Content.styled("▲ ", "$warning") + Content.styled(fault, "$quiet")
-
-
-def pipeline_line(history: History, config: RunConfig | None, width: int) -> Content:
-    """The stages in order: done with their time, the one at work with a bar, those to come."""
-    stages: list[str] = [*config.pipeline.stages] if config is not None else []
-    stages += [stage for stage in history.stages if stage not in stages]
-    if not stages:
-        return Content.styled("no stage yet", "$quiet")
-    timed = _fits([_stage_text(history, stage, True) for stage in stages], width)
-    room = width - _length([_stage_text(history, stage, timed) for stage in stages])
-    return Content(SEPARATOR).join([_stage(history, stage, room, timed) for stage in stages])
-
-
-def _fits(texts: Sequence[str], width: int) -> bool:
-    return _length(texts) + LEAST_BAR + 8 <= width
-
-
-def _length(texts: Sequence[str]) -> int:
-    return sum(cell_len(text) for text in texts) + len(SEPARATOR) * (len(texts) - 1)
-
-
-def _stage_text(history: History, stage: str, timed: bool) -> str:
-    view = history.stages.get(stage)
-    if view is None:
-        return f"· {stage}"
-    if view.ended is None:
-        return f"▸ {stage}"
-    mark = {"done": "✓", "stopped": "■"}.get(view.ended.outcome, "✗")
-    time = f" {words.duration(view.ended.seconds)}" if timed and view.ended.outcome == "done" else ""
-    return f"{mark} {stage}{time}"
-
-
-def _stage(history: History, stage: str, room: int, timed: bool) -> Content:
-    text = _stage_text(history, stage, timed)
-    mark, rest = text[0], text[1:]
-    if mark == "▸":
-        share = share_done(history, stage)
-        bar = room - 7
-        name = Content.styled(text, "bold $primary")
-        if share is None:
-            return name
-        if bar < LEAST_BAR:
-            return name + Content.styled(f" {_share(share)}", "bold") if room >= 5 else name
-        bar = min(bar, 48)
-        full = round(share * bar)
-        filled = Content.styled("━" * full, "$primary") + Content.styled("╌" * (bar - full), "$faint")
-        return name + Content(" ") + filled + Content.styled(f" {_share(share)}", "bold")
-    styles = {"✓": ("$success", ""), "■": ("$warning", ""), "✗": ("bold $error", "bold $error"), "·": ("", "$quiet")}
-    style = styles[mark]
-    return Content.styled(mark, style[0]) + Content.styled(rest, style[1])
-
-
-def _share(share: float) -> str:
-    return words.percent(math.floor(100 * share) / 100)  # 100 % is said only of what is done
-
-
-def share_done(history: History, stage: str) -> float | None:
-    """How far the stage is, 0 to 1; None where it does not say."""
-    columns = history.steps.get(stage)
-    if columns is not None and len(columns) and columns.steps:
-        return min(1.0, columns.step[-1] / columns.steps)
-    progress = history.progress
-    if progress is not None and progress.stage == stage and progress.total:
-        return min(1.0, progress.done / progress.total)
-    return None
 
 
 def grid(cells: Sequence[tuple[str, str]], width: int, across: int) -> list[Content]:

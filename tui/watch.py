@@ -15,7 +15,7 @@ from engine.run.events import EventReader
 from engine.run.history import History, state_of
 
 CHUNK_BYTES = 2**20  # of events.jsonl at a time, so that what is shown grows while a long run is read
-LOADING_SECONDS = 0.2  # between two notes while reading a long run
+LOADING_SECONDS = 0.4  # between two notes while reading a long run; the first comes with the first chunk
 SHARE_OF_A_CORE = 0.01  # the watcher slows down when it would cost more than this
 
 
@@ -85,7 +85,7 @@ class RunWatcher:
 
     def _read(self) -> bool:
         """Take in all that is there, telling now and then when it is much. Returns whether anything was new."""
-        told = time.monotonic()
+        told = time.monotonic() if self._last is not None else -LOADING_SECONDS
         changed = False
         while not self._stop.is_set():
             events = self._reader.read(CHUNK_BYTES)
@@ -100,7 +100,7 @@ class RunWatcher:
             with self.lock:
                 self.history.apply_all(events)
             changed = changed or bool(events)
-            if time.monotonic() - told > LOADING_SECONDS:
+            if time.monotonic() - told > LOADING_SECONDS and self._reader_is_behind():
                 told = time.monotonic()
                 self._report(state_of(self.run, self.history), loading=True, changed=True)
         return changed

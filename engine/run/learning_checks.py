@@ -88,7 +88,9 @@ def warned(s: Situation) -> Iterator[Finding]:
     for warning in newest.values():
         if warning.code != "spike":  # which is judged here, with what came after it
             message = f"step {warning.step:,}: {warning.message}"
-            yield Finding(warning.code, "warn", message, "the stage goes on; look at the log", {}, "")
+            meant = warning.code == "config_changed"
+            fix = "nothing to do if you meant it" if meant else "the stage goes on; look at the log"
+            yield Finding(warning.code, "hint" if meant else "warn", message, fix, {}, "")
 
 
 def few_tokens(s: Situation) -> Iterator[Finding]:

@@ -43,7 +43,7 @@ def all_kinds(home: Path) -> None:
     (newer / "events.jsonl").write_text('{"v":2,"t":1,"kind":"run_began"}\n' * 9)
     (lost / "events.jsonl").write_text("")
     for folder in (torn, newer, lost):
-        for path in folder.iterdir():
+        for path in (*folder.iterdir(), folder):
             os.utime(path, (time.time() - 90_030,) * 2)
 
 

@@ -20,6 +20,7 @@ from tui.bindings import bindings_for
 from tui.feed import CLOCK_AXIS, STEP_AXES, Feed
 from tui.figures import brief, comparisons, learning_figures, machine_figures
 from tui.markers import Markers
+from tui.pipeline import pipeline_line
 from tui.screens.base import ConsoleScreen
 from tui.watch import News, RunWatcher
 from tui.widgets.lines import Lines
@@ -127,7 +128,8 @@ class MonitorScreen(ConsoleScreen):
         self.say_about(run.name if run is not None else "")
         if run is not None:
             self.watcher = RunWatcher(run, self._tell_from_thread, self.console.settings.refresh_seconds)
-            self.watcher.start()
+            # the first picture first: a thread that reads a long run would share its one interpreter
+            self.call_after_refresh(self.watcher.start)
         self._show_all()
 
     def _tell_from_thread(self, news: News) -> None:
@@ -139,7 +141,10 @@ class MonitorScreen(ConsoleScreen):
         """Take in what the watcher found."""
         if message.watcher is not self.watcher:
             return
+        state = self.news.state if self.news is not None else ""
         self.news = message.news
+        if state != message.news.state:
+            self.refresh_bindings()
         with message.watcher.lock:
             self.feed.update(message.watcher.history)
         self._unadvised = True
@@ -221,7 +226,8 @@ class MonitorScreen(ConsoleScreen):
             rows += [panels.heading("Advice", width, "a: more"), *panels.advice_rows(findings, width)]
             return rows
 
-        self.query_one("#pipeline", Lines).show(lambda width, height: [panels.pipeline_line(history, config, width)])
+        live = self.news is None or self.news.state != "failed"
+        self.query_one("#pipeline", Lines).show(lambda width, height: [pipeline_line(history, config, width, live)])
         self.query_one("#side", Lines).show(side)
         self.query_one("#brief", Lines).show(lambda width, height: panels.grid(few, width, 4 if width < 130 else 6))
         self.query_one("#advice", Lines).show(lambda width, height: [panels.advice_line(findings, "a", width)])

@@ -22,6 +22,8 @@ from tui.bindings import bindings_for
 from tui.widgets.lines import Lines
 from tui.widgets.rows import Row, RowList, clip
 
+LEAST_WAYS = 6  # rows: three ways out should be in sight before the breakdown is
+
 
 class WayList(RowList):
     """The ways out, two lines each."""
@@ -50,10 +52,9 @@ class OomDoctor(ModalScreen[None]):
 
     BINDINGS = bindings_for("doctor") + bindings_for("dialog")
     KEYS_OF = "doctor"
-    DEFAULT_CSS = """
+    CSS = """
     OomDoctor > .dialog { width: 96; max-width: 100%; height: auto; max-height: 100%; padding: 0 1; }
-    OomDoctor #story { height: 11; }
-    OomDoctor WayList { height: auto; max-height: 1fr; }
+    OomDoctor WayList { height: 4; }
     """
 
     def __init__(self, run: RunDirectory, history: History, plan: Plan | None, config: RunConfig | None) -> None:
@@ -69,37 +70,23 @@ class OomDoctor(ModalScreen[None]):
             yield WayList(self.found)
 
     def on_mount(self) -> None:
-        rows = self.rows
-        story = self.query_one("#story", Lines)
-        story.show(rows)
         ways = self.query_one(WayList)
         ways.rebuild()
         ways.choose("0")
         ways.focus()
 
-    def rows(self, width: int, height: int) -> list[Content]:
-        """What happened, and the breakdown."""
-        found = self.found
-        rows = [Content.styled(line, "bold") for line in textwrap.wrap(_story(found)[0], width)]
-        rows += [Content(line) for line in textwrap.wrap(" ".join(_story(found)[1:]), width)]
-        memory = found.predicted
-        if memory is not None:
-            rows += [Content(""), panels.heading("Where the memory goes", width, "predicted at the peak")]
-            total = max(memory.total, 1)
-            bar = max(8, width - 30)
-            for name in COMPONENTS:
-                size = int(getattr(memory, name))
-                full = round(bar * size / total)
-                picture = Content.styled("█" * full, f"$vram-{name}") + Content.styled("╌" * (bar - full), "$faint")
-                label = Content(f"{name:<12}") + Content.styled(f"{words.size(size):>10} ", "bold")
-                rows.append(label + picture + Content.styled(f"{words.percent(size / total):>6}", "$quiet"))
-        rows.append(Content(""))
-        rows.append(panels.heading("Ways out", width, "best first"))
-        if not found.ways:
-            rows.append(Content("None is known: the run has no plan that can be read, or nothing smaller is valid."))
-            rows.append(Content("Change its run.toml, then resume it."))
-        self.query_one("#story", Lines).styles.height = len(rows)
-        return rows
+    def on_resize(self) -> None:
+        """Share the rows there are: the ways out get theirs first, then the story, then the breakdown."""
+        width, room = max(20, min(96, self.size.width) - 4), self.size.height - 2
+        wanted = max(1, 2 * len(self.found.ways))
+        rows = story_rows(self.found, width, True)
+        if room - len(rows) < min(wanted, LEAST_WAYS):
+            rows = story_rows(self.found, width, False)
+        rows = rows[: max(0, room - min(wanted, 2))]
+        story, ways = self.query_one("#story", Lines), self.query_one(WayList)
+        story.styles.height = len(rows)
+        ways.styles.height = min(wanted, max(2, room - len(rows)))
+        story.show(lambda width, height: rows)
 
     @on(OptionList.OptionSelected)
     def _selected(self, _event: OptionList.OptionSelected) -> None:
@@ -124,6 +111,29 @@ class OomDoctor(ModalScreen[None]):
         lines = [f"{self.run.name} ran out of memory", *_story(self.found)]
         lines += [f"{way.message}, {_time(way.time_factor)}: {_settings(way)}" for way in self.found.ways]
         actions.copy_text(actions.console_of(self), "\n".join(lines), "oom.txt")
+
+
+def story_rows(found: PostMortem, width: int, breakdown: bool) -> list[Content]:
+    """What happened, where the memory went if there is room for it, and the heading of what follows."""
+    first, *rest = _story(found)
+    rows = [Content.styled(line, "bold") for line in textwrap.wrap(first, width)]
+    rows += [Content(line) for line in textwrap.wrap(" ".join(rest), width)]
+    memory = found.predicted
+    if memory is not None and breakdown:
+        rows += [Content(""), panels.heading("Where the memory goes", width, "predicted at the peak")]
+        total = max(memory.total, 1)
+        bar = max(8, width - 30)
+        for name in COMPONENTS:
+            size = int(getattr(memory, name))
+            full = min(bar, round(bar * size / total))
+            picture = Content.styled("█" * full, f"$vram-{name}") + Content.styled("╌" * (bar - full), "$faint")
+            label = Content(f"{name:<12}") + Content.styled(f"{words.size(size):>10} ", "bold")
+            rows.append(label + picture + Content.styled(f"{words.percent(size / total):>6}", "$quiet"))
+    rows += [Content(""), panels.heading("Ways out", width, "best first")]
+    if not found.ways:
+        rows.append(Content("None is known: the run has no plan that can be read, or nothing smaller is valid."))
+        rows.append(Content("Change its run.toml, then resume it."))
+    return rows
 
 
 def _story(found: PostMortem) -> list[str]:

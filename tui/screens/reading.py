@@ -15,7 +15,7 @@ class ReadingScreen(ModalScreen[None]):
 
     BINDINGS = bindings_for("dialog")
     KEYS_OF = "dialog"
-    DEFAULT_CSS = """
+    CSS = """
     ReadingScreen > .dialog { width: 100; max-width: 96%; height: auto; max-height: 90%; }
     ReadingScreen Static { width: 100%; }
     """
