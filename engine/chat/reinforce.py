@@ -11,7 +11,8 @@ from torch import Tensor
 from engine.chat.conversation import prompt_of
 from engine.chat.finetune import begin_from_stage_before
 from engine.chat.tools import Calculator
-from engine.data.loader import Batch, RowSource, permutation
+from engine.data.loader import Batch, RowSource
+from engine.data.order import permutation
 from engine.data.tokenizer import Tokenizer
 from engine.evaluate.bits_per_byte import Trunk
 from engine.evaluate.chat.judge import is_right, show_answer, stop_ids

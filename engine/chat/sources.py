@@ -10,7 +10,7 @@ from engine.chat import builtin, hub
 from engine.chat.conversation import Conversation, Malformed, conversation_of
 from engine.chat.formats import RowFormat, from_arc, from_gsm8k, from_messages, from_mmlu
 from engine.data.corpus import Split, Tally, short_hash, split_of
-from engine.data.loader import permutation
+from engine.data.order import permutation
 from engine.data.progress import Progress, silent
 from engine.errors import NanosoloError, UsageError
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from engine.data.corpus import Split
+from engine.data.order import permutation
 from engine.data.tokens import TokenSet
 from engine.errors import NanosoloError, UsageError
 
@@ -248,21 +249,3 @@ def gather(tokens: TokenSet, split: Split, rows: np.ndarray, seq_len: int) -> tu
         windows[place] = tokens.read(split, int(row) * seq_len, seq_len + 1)
     whole = torch.from_numpy(windows)
     return whole[:, :-1].contiguous(), whole[:, 1:].contiguous()
-
-
-def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    """An order of range(count) that depends on (seed, epoch) only, int64 (count,).
-
-    Sorts by splitmix64 (Steele et al. 2014) of each number. Unlike numpy's generators this is fixed for ever, so that
-    a checkpoint goes on exactly under another version of numpy.
-    """
-    key = _mix(_mix(np.array([seed & (2**64 - 1)], np.uint64)) ^ np.uint64(epoch))
-    return np.argsort(_mix(np.arange(count, dtype=np.uint64) ^ key))  # one to one, so there are no ties
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-    """splitmix64's output function, modulo 2^64."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))

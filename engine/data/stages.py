@@ -4,15 +4,16 @@ from pathlib import Path
 
 import msgspec
 
-from engine.data.corpus import Corpus, open_corpus, short_hash
+from engine.data.corpus import SPLITS, Corpus, open_corpus, short_hash
 from engine.data.tokenizer import Tokenizer, train_tokenizer
 from engine.data.tokens import TokenSet, open_tokens, tokenise
-from engine.errors import NanosoloError
+from engine.errors import NanosoloError, UsageError
 from engine.files import NOT_JSON, write_atomically
 from engine.plan.batch import tokens_per_step
 from engine.plan.config import RunConfig
 from engine.plan.plan import shards_needed, training_steps
 from engine.plan.shape import shape_of
+from engine.run.events import Warning
 from engine.run.home import data_home, require_writable, tokenizers_home
 from engine.run.stage import StageContext
 
@@ -28,11 +29,13 @@ class TokensUsed(msgspec.Struct, frozen=True):
 
 
 def fetch(context: StageContext) -> None:
-    """Make the corpus available here and see that there is text in it."""
+    """Make the corpus available here and see that there is text in it; likewise what later stages will ask for, so
+    that nothing is found missing after days of training."""
     corpus = _corpus(context.config)
     corpus.prepare(context.progress)
     print(f"corpus: {corpus.description()}")
     _report_skipped(corpus)
+    _fetch_for_later(context)
 
 
 def train_the_tokenizer(context: StageContext) -> None:
@@ -101,6 +104,32 @@ def tokens_of(context: StageContext) -> TokenSet:
 def _corpus(config: RunConfig) -> Corpus:
     tokens = training_steps(config, shape_of(config)) * tokens_per_step(config)
     return open_corpus(config.data, data_home(), shards_needed(tokens))
+
+
+def _fetch_for_later(context: StageContext) -> None:
+    """The bundle of CORE, the conversations and the problems that the pipeline's stages want."""
+    from engine.chat.sources import open_sources
+    from engine.evaluate.chat.problems import prepare_task, training_problems
+    from engine.evaluate.core.bundle import find_bundle
+
+    config, home = context.config, data_home()
+    for stage in config.pipeline.stages:
+        if stage == "evaluate":
+            try:
+                find_bundle(config.evaluate.core, home, context.progress)
+            except UsageError:
+                raise
+            except NanosoloError as error:  # the run can do without
+                context.emit(Warning(stage=context.stage, step=0, code="core_left_out", message=str(error)))
+        elif stage == "midtrain" or stage == "sft":
+            settings = config.midtrain if stage == "midtrain" else config.sft
+            open_sources(settings.sources, home, config.data.validation_fraction).prepare(context.progress)
+        elif stage == "rl":
+            for split in SPLITS:
+                training_problems(config.rl.task, home, split, context.progress)
+        elif stage == "chat_eval":
+            for task in config.chat_eval.tasks:
+                prepare_task(task, home, context.progress)
 
 
 def _report_skipped(corpus: Corpus) -> None:

@@ -33,6 +33,8 @@ USUAL_STAGES: tuple[Stage, ...] = (
     "tokenize",
     "pretrain",
     "evaluate",
+    "sft",
+    "chat_eval",
     "report",
 )
 

@@ -13,6 +13,7 @@ from engine.plan.duration import Duration
 from engine.plan.gpus import GIB, Gpu
 from engine.plan.memory import SAFE_HEADROOM, Memory
 from engine.plan.shape import Params, Shape, shape_of
+from engine.plan.stages import StagePlan, plan_stages
 
 # FineWeb-Edu as nanochat shards it.
 CHARS_PER_TOKEN = 4.8  # English web text at a vocabulary of 65,536
@@ -81,6 +82,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory
     memory_by_checkpointing: tuple[CheckpointingOption, ...]
     time: Duration
+    stages: tuple[StagePlan, ...]  # those that train on conversations, which the figures above do not count
     expected_hours: tuple[float, float] | None
     warnings: tuple[Warning, ...]
 
@@ -156,6 +158,7 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
             for each in memories
         ),
         time=time,
+        stages=plan_stages(config, time.tokens_per_second),
         expected_hours=config.about.expected_hours,
         warnings=tuple(_warnings(config, gpu, shape, vram, time, steps, tokens, compiled, scale)),
     )

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from texts import corpus_of, sentences
 
-from engine.data.loader import Loader, LoaderState, evaluation_batches, permutation, rows_of
+from engine.data.loader import Loader, LoaderState, evaluation_batches, rows_of
+from engine.data.order import permutation
 from engine.data.tokenizer import train_tokenizer
 from engine.data.tokens import TokenSet, tokenise
 from engine.errors import NanosoloError, UsageError

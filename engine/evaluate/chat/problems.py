@@ -8,7 +8,7 @@ from engine.chat import builtin, hub
 from engine.chat.conversation import Conversation, Malformed, Message
 from engine.chat.formats import Choice, arc_choice, from_gsm8k, gsm8k_answer, mmlu_choice
 from engine.data.corpus import Split
-from engine.data.loader import permutation
+from engine.data.order import permutation
 from engine.data.progress import Progress, silent
 from engine.errors import NanosoloError
 from engine.evaluate.chat.sandbox import passes
