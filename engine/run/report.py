@@ -17,6 +17,7 @@ from engine.run import words
 from engine.run.curves import draw_curves
 from engine.run.directory import RunDirectory
 from engine.run.history import History, StepColumns, read_history
+from engine.run.scores import scores
 from engine.run.stage import StageContext
 from engine.run.verdict import last_columns
 
@@ -122,6 +123,7 @@ def _lines(
         *_result_lines(found),
         *_comparison_lines(found, plan),
         *_curve_lines(history, drawn),
+        *_score_lines(history),
         *_sample_lines(history),
         *_configuration_lines(run, config),
         *_machine_lines(history),
@@ -202,6 +204,15 @@ def _curve_lines(history: History, drawn: bool) -> list[str]:
     picture = [f"![loss, bits per byte and throughput]({CURVES})", ""] if drawn else []
     heads = ("step", "tokens", "loss, mean since the row above", "validation bits per byte")
     return ["## Loss", "", *picture, *_table(heads, rows), ""]
+
+
+def _score_lines(history: History) -> list[str]:
+    rows = [
+        (score.name, _figure(score.value), _figure(score.baseline), _figure(score.centred), f"{score.examples:,}")
+        for score in scores(history.evaluations)
+    ]
+    heads = ("task", "accuracy", "by guessing", "centred", "examples")
+    return ["## Evaluations", "", *_table(heads, rows), ""] if rows else []
 
 
 def _sample_lines(history: History) -> list[str]:

@@ -1,0 +1,30 @@
+"""The accuracies of a run as one table: CORE's tasks and the chat tasks beside what guessing gives."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.run.events import Evaluation
+
+
+class Score(NamedTuple):
+    """The newest value of one accuracy."""
+
+    name: str
+    value: float
+    baseline: float | None  # of guessing
+    examples: int
+
+    @property
+    def centred(self) -> float | None:
+        """0 for guessing, 1 for perfect; None where guessing has no figure."""
+        return None if self.baseline is None else (self.value - self.baseline) / (1 - self.baseline)
+
+
+def scores(evaluations: Sequence[Evaluation]) -> list[Score]:
+    """The newest of every accuracy that says on how many examples it rests, in the order in which they first came.
+    Rewards of single steps are a curve, not a score."""
+    newest: dict[str, Score] = {}
+    for event in evaluations:
+        if event.examples is not None and event.metric != "reward":
+            newest[event.metric] = Score(event.metric, event.value, event.baseline, event.examples)
+    return list(newest.values())

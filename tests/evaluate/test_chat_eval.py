@@ -1,0 +1,108 @@
+"""Answers of a model: letters by their logits, written ones with the calculator, all told as events."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from byte_tokenizer import byte_tokenizer
+from tiny_run import PATIENCE, Base
+
+from engine.chat.conversation import Message, conversation_of, render
+from engine.evaluate.chat.judge import choose_letters, write_answers
+from engine.evaluate.chat.problems import Problem, load_problems, training_problems
+from engine.model.gpt import GPT
+from engine.plan.shape import Shape
+from engine.run.events import Evaluation, read_events
+from engine.run.report import render as render_report
+
+TOKENIZER = byte_tokenizer()
+ASKED = {"up": "A", "down": "B", "in": "C", "out": "D"}
+
+
+def trained(talks: list[tuple[str, object]], steps: int = 60) -> GPT:
+    """A small model that knows these answers by heart."""
+    model = GPT(Shape(depth=2, width=128, heads=1, vocab_size=TOKENIZER.vocab_size, max_seq_len=64))
+    model.init_weights(1)
+    rows = [
+        render(conversation_of([{"role": "user", "content": q}, {"role": "assistant", "content": a}]), TOKENIZER)
+        for q, a in talks
+    ]
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        for ids, own in rows:
+            tokens = torch.tensor(ids.astype("int64"))
+            targets = tokens[1:].masked_fill(~torch.tensor(own[1:]), -1)
+            F.cross_entropy(model(tokens[None, :-1])[0], targets, ignore_index=-1).backward()
+        optimizer.step()
+    return model
+
+
+def test_letters_are_chosen_by_their_logits_in_any_batch() -> None:
+    model = trained(list(ASKED.items()))
+    problems = [Problem((Message("user", q),), ("A", "B", "C", "D"), a) for q, a in ASKED.items()]
+    problems.append(Problem((Message("user", "up"),), ("B", "C"), "B"))  # only the letters of the problem are compared
+    for max_tokens in (1, 20, 1000):
+        judged = choose_letters(model, TOKENIZER, problems, max_tokens)
+        assert judged.answers[:4] == ["A", "B", "C", "D"] and judged.answers[4] in "BC"
+        assert judged.right[:4] == [True] * 4
+
+
+def test_written_answers_use_the_calculator_and_end() -> None:
+    parts = [
+        {"type": "python", "text": "6*7"},
+        {"type": "python_output", "text": "42"},
+        {"type": "text", "text": "It is 42"},
+    ]
+    model = trained([("six by seven", parts)], steps=120)
+    problem = Problem((Message("user", "six by seven"),), is_right=lambda text: text == "It is 42")
+    judged = write_answers(model, TOKENIZER, [problem] * 3, 60, rows=2)
+    call = "<|python_start|>6*7<|python_end|><|output_start|>42<|output_end|>It is 42"
+    assert judged.answers == [call] * 3
+    assert judged.right == judged.ended == [True] * 3
+    short = write_answers(model, TOKENIZER, [problem], 3, rows=1)
+    assert short.ended == [False] and short.right == [False]
+
+
+def test_builtin_problems_are_judged_by_their_last_word() -> None:
+    sets = load_problems("builtin", Path("/nowhere"), 5)
+    assert [s.metric for s in sets] == ["chat/arithmetic", "chat/spelling"]
+    assert [len(s.problems) for s in sets] == [5, 5]
+    trained_on = {problem.prompt for problem in training_problems("arithmetic", Path(), "train")}
+    assert not trained_on & {problem.prompt for problem in sets[0].problems}
+    problem = next(p for p in training_problems("arithmetic", Path(), "train") if "3 plus 1" in str(p.prompt))
+    assert problem.is_right is not None
+    assert problem.is_right("3 + 1 = 4") and problem.is_right("4")
+    assert not problem.is_right("3 + 1 = 5") and not problem.is_right("") and not problem.is_right("4 or 5")
+
+
+@pytest.mark.parametrize("stages", [["pretrain", "sft", "chat_eval"]])
+def test_the_stage_tells_its_figures_and_the_report_shows_them(tmp_path: Path, stages: list[str]) -> None:
+    base = Base(tmp_path / "base")
+    run = base.run(
+        tmp_path / "run",
+        budget__steps=2,
+        sft__steps=2,
+        sft__total_batch_size=256,
+        chat_eval__max_per_task=4,
+        chat_eval__max_new_tokens=8,
+        pipeline__stages=stages,
+    )
+    for stage in stages:
+        done = subprocess.run(
+            [sys.executable, "-m", "engine.run.stage", str(run.path), stage],
+            env={**os.environ, "NANOSOLO_HOME": str(base.home)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    found = {e.metric: e for e in read_events(run.events_file) if isinstance(e, Evaluation) and e.stage == "chat_eval"}
+    assert set(found) == {"chat/arithmetic", "chat/spelling", "chat/ends", "chat_core"}
+    assert (found["chat/arithmetic"].examples, found["chat/ends"].examples, found["chat_core"].examples) == (4, 8, 8)
+    assert "| chat/arithmetic |" in render_report(run)
