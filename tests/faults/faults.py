@@ -102,10 +102,9 @@ def disk_full_for_a_while(world: World) -> None:
     """No file of trainer and runner may grow beyond a size of chance, as if the disk had no more."""
     world.at_some_moment()
     most = world.draw.choice((0, 500, 20_000, 200_000, 400_000))
-    pids = [pid for pid in (world.runner(), world.trainer()) if pid is not None]
-    _limit(pids, (most, resource.RLIM_INFINITY))
+    _limit(world.processes(), (most, resource.RLIM_INFINITY))
     time.sleep(world.draw.uniform(0.05, 1.5))
-    _limit(pids, UNLIMITED)
+    _limit(world.processes(), UNLIMITED)  # with a trainer that came meanwhile and inherited it
 
 
 def disk_full_at_the_start(world: World) -> None:

@@ -100,11 +100,18 @@ class World:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def processes(self) -> list[int]:
+        """Runner and trainer, also one that no event tells of yet."""
+        pids = [pid for pid in (self.runner(), self.trainer()) if pid is not None]
+        for pid in tuple(pids):
+            with contextlib.suppress(psutil.Error):
+                pids += [child.pid for child in psutil.Process(pid).children()]
+        return list(dict.fromkeys(pids))
+
     def kill_all(self) -> None:
         """As a machine that goes down does."""
-        self.signal(self.runner(), signal.SIGKILL)
-        self.wait_until(lambda: self.runner() is None, "the runner's end")
-        self.signal(self.trainer(), signal.SIGKILL)
+        for pid in self.processes():  # the runner first: it starts nothing new then
+            self.signal(pid, signal.SIGKILL)
         self.wait_until_over()
 
     def down(self) -> None:
