@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_run import Story, story_of
 
-from engine.run.events import Event, Progress
+from engine.run.events import Event, Progress, Step
 from engine.run.history import History
 from engine.run.verdict import damaged, remaining_seconds, verdict
 
@@ -40,6 +40,13 @@ def test_what_is_left_counts_evaluations_and_checkpoints() -> None:
     assert without is not None and including is not None
     each = story.step_seconds * 10
     assert including / without == pytest.approx((each + 12) / each, rel=0.05)
+
+
+def test_what_is_left_is_the_same_where_only_the_first_and_the_last_steps_were_read() -> None:
+    story = story_of("red", NOW).steps(600, machine=False)
+    whole = remaining_seconds(told(story))
+    story.events = [event for event in story.events if not (isinstance(event, Step) and 20 < event.step < 580)]
+    assert remaining_seconds(told(story)) == pytest.approx(whole, rel=0.05)
 
 
 def test_silence_is_explained() -> None:

@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Input
 
 from tui.bindings import EVERYWHERE, KEYS, keys_for, shown_keys
 
@@ -66,7 +67,8 @@ class KeyRow(Widget):
     def render(self) -> RenderResult:
         """`key label` pairs; a key of the screen that does not fit is left to the help."""
         active = {b.binding.id: b.enabled for b in self.screen.active_bindings.values() if b.binding.id}
-        focused = getattr(self.screen.focused, "KEYS_OF", "")  # an editor has keys of its own, and takes all others
+        editor = self.screen.focused if isinstance(self.screen.focused, Input) else None
+        focused = getattr(editor, "KEYS_OF", "")  # an editor has keys of its own, and takes all others
         fixed = [] if focused else self._pairs(EVERYWHERE, active)
         room = self.content_size.width - sum(item.cell_length + 2 for item in fixed)
         own: list[Content] = []
