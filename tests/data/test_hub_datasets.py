@@ -1,0 +1,86 @@
+"""Datasets of conversations from the hub: fetched once, checked, read without a network ever after."""
+
+import io
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hub_server import HubServer
+
+from engine.chat import hub
+from engine.chat.conversation import text_of
+from engine.chat.formats import from_messages
+from engine.chat.sources import Dataset, HubDataset
+from engine.data.corpus import SPLITS, Tally
+from engine.errors import NanosoloError
+
+REPO = "someone/talks"
+
+
+class DatasetServer(HubServer):
+    """Also lists the files of its dataset."""
+
+    def _file(self, handler: BaseHTTPRequestHandler) -> None:
+        if handler.path.startswith(f"/api/datasets/{self.repo}/tree/main"):
+            self.requests.append(("LIST", "", None))
+            found = [{"type": "file", "path": name, "size": len(c), "oid": "0" * 40} for name, c in self.files.items()]
+            self._answer(handler, 200, json.dumps(found).encode(), {"Content-Type": "application/json"})
+        else:
+            super()._file(handler)
+
+
+def parquet(texts: list[str]) -> bytes:
+    rows: list[dict[str, Any]] = [
+        {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]} for text in texts
+    ]
+    rows.append({"messages": [{"role": "user", "content": "unanswered"}]})
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def server() -> Iterator[DatasetServer]:
+    files = {f"train-0000{i}-of-00002.parquet": parquet([f"{i}a", f"{i}b"]) for i in range(2)}
+    made = DatasetServer(REPO, {**files, "test-00000-of-00001.parquet": parquet(["t"]), "README.md": b"about"})
+    yield made
+    made.close()
+
+
+def source(server: DatasetServer, home: Path) -> HubDataset:
+    patterns: Any = {"train": "train-*.parquet", "validation": "test-*.parquet"}
+    return HubDataset(Dataset(REPO, patterns, from_messages), home, server.endpoint)
+
+
+def test_it_is_fetched_once_and_read_in_order(server: DatasetServer, tmp_path: Path) -> None:
+    talks = source(server, tmp_path)
+    talks.prepare()
+    fetched = sorted(server.transfers())
+    assert fetched == ["test-00000-of-00001.parquet", "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]
+    asked = len(server.requests)
+    tally = Tally()
+    found = {split: [text_of(c[-1]) for c in talks.conversations(split, tally)] for split in SPLITS}
+    assert found == {"train": ["0a", "0b", "1a", "1b"], "validation": ["t"]}
+    assert [(s.reason, s.count) for s in tally.skipped()] == [("conversations: the assistant says nothing", 3)]
+    source(server, tmp_path).prepare()
+    assert len(server.requests) == asked
+
+
+def test_a_file_that_is_gone_is_fetched_again(server: DatasetServer, tmp_path: Path) -> None:
+    talks = source(server, tmp_path)
+    talks.prepare()
+    (tmp_path / "hub" / REPO / "train-00001-of-00002.parquet").unlink()
+    assert hub.local_files(tmp_path / "hub" / REPO, "train-*.parquet") is None
+    talks.prepare()
+    assert len(list(talks.conversations("train", Tally()))) == 4
+    assert server.transfers().count("train-00000-of-00002.parquet") == 1
+
+
+def test_a_dataset_without_such_files_says_so(server: DatasetServer, tmp_path: Path) -> None:
+    with pytest.raises(NanosoloError, match=r"someone/talks has no files other-\*\.parquet"):
+        hub.fetch(REPO, "other-*.parquet", tmp_path, endpoint=server.endpoint)
