@@ -17,6 +17,7 @@ from engine.model.sample import Sampling
 from engine.run.directory import RunDirectory
 from engine.run.hardware import usable_cores
 from engine.train.checkpoint import list_checkpoints, load_model
+from engine.train.manifest import verify
 
 STAGES = ("rl", "sft", "midtrain", "pretrain")  # the best one to talk to first
 CHAT_STAGES = ("rl", "sft", "midtrain")  # these have seen conversations
@@ -139,6 +140,7 @@ def load_engine(run: RunDirectory, stage: str | None = None, device: str = "auto
         raise UsageError("--device cuda: torch sees no CUDA device here. Use --device cpu, or see nanosolo doctor.")
     if device == "cpu":
         torch.set_num_threads(run.config().runtime.threads or usable_cores())
+    verify(chosen.path)
     tokenizer = Tokenizer.load(run.tokenizer)
     model = load_model(chosen.path, device)
     return ChatEngine(model, tokenizer, name=run.name, stage=chosen.stage, step=chosen.step)

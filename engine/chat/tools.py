@@ -10,6 +10,7 @@ from engine.data.tokenizer import Tokenizer
 
 _MAX_CHARS = 200  # of an expression; it also bounds how large a number can grow, since there are no powers
 _MAX_RESULT_CHARS = 60
+_EXACT = 2**53  # below it every whole number is a float of its own
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
@@ -39,7 +40,8 @@ def calculate(expression: str) -> str | None:
         return None
     if isinstance(value, str) or not math.isfinite(value):
         return None
-    result = str(value)
+    # 48 / 2 is 24, as the texts that models learn this from write it
+    result = str(int(value) if abs(value) < _EXACT and value == int(value) else value)
     return result if len(result) <= _MAX_RESULT_CHARS else None
 
 

@@ -1,8 +1,7 @@
-"""One really trained run for all tests of exports."""
+"""The really trained run, for all tests of exports."""
 
 import pytest
 from hypothesis import settings
-from trained_run import trained_run
 
 from engine.run.directory import RunDirectory
 
@@ -11,5 +10,5 @@ settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return trained_run(tmp_path_factory.mktemp("trained"))
+def run(trained: RunDirectory) -> RunDirectory:
+    return trained

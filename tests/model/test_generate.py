@@ -211,3 +211,22 @@ def test_settings_that_cannot_be_used_are_named(model: GPT, settings: dict[str, 
 def test_an_empty_prompt_is_an_error(model: GPT) -> None:
     with pytest.raises(UsageError, match="prompt has no tokens"):
         next(generate(model, [], 5, GREEDY))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_what_is_kept_of_the_last_sequence_never_shows(model: GPT, data: st.DataObject) -> None:
+    decoder = Decoder(model, 60, rows=3, keeps_prefix=True)
+    history = [1, 2, 3]
+    for _ in range(data.draw(st.integers(1, 6))):
+        some = data.draw(st.lists(requests, min_size=0, max_size=3))
+        ours = Request("ours", history, data.draw(st.integers(1, 6)), GREEDY)
+        named = [ours, *(request._replace(key=i) for i, request in enumerate(some))]
+        for request in data.draw(st.permutations(named)):
+            decoder.add(request)
+        found: dict[object, list[int]] = {request.key: [] for request in named}
+        while decoder.active:
+            for token in decoder.step():
+                found[token.key].append(token.id)
+        assert found == {request.key: alone(model, request) for request in named}
+        history = ([*history, *found["ours"]] if data.draw(st.booleans()) else history[:2])[:40]

@@ -1,0 +1,172 @@
+"""A model in a process of its own, for programs without torch: `python -m engine.chat.worker RUN`, JSON both ways.
+
+It loads RUN's model and says so: {"event": "loaded", "name", "stage", "step", "chats", "context", "parameters"}. Then
+it reads {"op": "generate", "id", "messages", ...} (the fields of OpenAI's chat protocol) and {"op": "cancel", "id"}.
+It answers with {"event": "piece", "id", "type", "text"}, and last, for each id, with {"event": "finish", "id", "end",
+"prompt_tokens", "new_tokens", "seconds", "first_token_seconds"} or {"event": "error", "id", "message"}; an answer that
+is cancelled ends with "end": "cancelled". Many may be written at the same time. The end of its input ends it.
+"""
+
+import argparse
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+import msgspec
+
+from engine.chat.answer import Piece
+from engine.chat.batcher import Batcher, Busy, Failed, Order
+from engine.chat.engine import STAGES, ChatEngine, Finish, load_engine
+from engine.chat.protocol import ChatRequest, Refused, check_request, order_of
+from engine.chat.session import Settings
+from engine.errors import EXIT_DONE, NanosoloError
+from engine.run.directory import find_run
+
+Id = int | str
+
+
+class Generate(ChatRequest, frozen=True, kw_only=True, tag_field="op", tag="generate"):
+    """Write an answer."""
+
+    id: Id
+
+
+class Cancel(msgspec.Struct, frozen=True, tag_field="op", tag="cancel"):
+    """Stop writing it."""
+
+    id: Id
+
+
+class _Answer:
+    """An answer that is being written."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.began = time.perf_counter()
+        self.first: float | None = None
+
+
+class Worker:
+    """Reads operations, writes events."""
+
+    def __init__(self, engine: ChatEngine) -> None:
+        self._engine = engine
+        self._batcher = Batcher(engine)
+        self._writing: dict[Id, _Answer] = {}
+        self._lock = threading.Lock()
+
+    def do(self, line: bytes) -> None:
+        """Carry out one line; what is wrong with it becomes an event."""
+        try:
+            operation = msgspec.json.decode(line, type=Generate | Cancel)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self._error(None, f"not an operation: {error}")
+            return
+        if isinstance(operation, Cancel):
+            self._cancel(operation.id)
+        else:
+            self._generate(operation)
+
+    def _generate(self, request: Generate) -> None:
+        try:
+            if request.id in self._writing:
+                raise Refused(400, f"id {request.id} is being answered already")
+            check_request(request, self._engine.name)
+            order = order_of(request, self._engine, Settings())
+        except Refused as refused:
+            self._error(request.id, str(refused))
+            return
+        with self._lock:
+            answer = self._writing[request.id] = _Answer(order)
+        try:
+            self._batcher.submit(order, lambda item: self._deliver(request.id, answer, item))
+        except Busy as busy:
+            self._deliver(request.id, answer, Failed(str(busy)))
+
+    def _deliver(self, key: Id, answer: _Answer, item: Piece | Finish | Failed) -> None:
+        with self._lock:
+            if self._writing.get(key) is not answer:
+                return  # cancelled meanwhile
+            if answer.first is None:
+                answer.first = time.perf_counter() - answer.began
+            if not isinstance(item, Piece):
+                del self._writing[key]
+            match item:
+                case Piece(kind, text):
+                    say({"event": "piece", "id": key, "type": kind, "text": text})
+                case Failed(message):
+                    say({"event": "error", "id": key, "message": message})
+                case Finish(end, prompt_tokens, new_tokens):
+                    self._finish(key, answer, end, prompt_tokens, new_tokens)
+
+    def _cancel(self, key: Id) -> None:
+        with self._lock:
+            answer = self._writing.pop(key, None)
+            if answer is not None:
+                self._finish(key, answer, "cancelled", len(answer.order.prompt), None)
+        if answer is not None:
+            self._batcher.cancel(answer.order)
+
+    def _finish(self, key: Id, answer: _Answer, end: str, prompt_tokens: int, new_tokens: int | None) -> None:
+        say(
+            {
+                "event": "finish",
+                "id": key,
+                "end": end,
+                "prompt_tokens": prompt_tokens,
+                "new_tokens": new_tokens,
+                "seconds": time.perf_counter() - answer.began,
+                "first_token_seconds": answer.first,
+            }
+        )
+
+    def _error(self, key: Id | None, message: str) -> None:
+        with self._lock:
+            say({"event": "error", "id": key, "message": message})
+
+
+def say(event: dict[str, Any]) -> None:
+    """Write one event. Ends the process where nobody reads any more."""
+    try:
+        sys.stdout.buffer.write(msgspec.json.encode(event) + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os._exit(EXIT_DONE)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until the input ends. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m engine.chat.worker")
+    parser.add_argument("run")
+    parser.add_argument("--stage", choices=STAGES)
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    options = parser.parse_args(arguments)
+    try:
+        engine = load_engine(find_run(options.run), options.stage, options.device)
+    except NanosoloError as error:
+        say({"event": "error", "id": None, "message": str(error)})
+        return error.exit_code
+    say(
+        {
+            "event": "loaded",
+            "name": engine.name,
+            "stage": engine.stage,
+            "step": engine.step,
+            "chats": engine.chats,
+            "context": engine.context,
+            "parameters": engine.model.shape.params.total,
+        }
+    )
+    worker = Worker(engine)
+    for line in sys.stdin.buffer:
+        if line.strip():
+            worker.do(line)
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)  # without waiting for what is still being written
