@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from made_run import Story, story_of, write_run  # noqa: E402
 
 from engine.plan.gpus import by_id, cpu  # noqa: E402
 from engine.run.directory import RunDirectory, RunnerInfo  # noqa: E402
-from engine.run.events import encode, read_events  # noqa: E402
+from engine.run.events import Step, encode, read_events  # noqa: E402
 from tui.app import NanosoloApp  # noqa: E402
 from tui.planning.choices import Here  # noqa: E402
 
@@ -30,6 +32,7 @@ SIZES = {"": (120, 40), "-small": (80, 24)}
 SCREENS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "plan": (None, ()),
     "plan-edit": (None, ("down", "down", "down", "down", "enter", "6", "4")),
+    "budget": (None, ("b", "1", "2", "enter", "down")),
     "review": (None, ("L",)),
     "monitor": ("balanced-today", ()),
     "runs": ("balanced-today", ("4",)),
@@ -64,7 +67,8 @@ def tell_runs(home: Path) -> dict[str, RunDirectory]:
     for name, story in stories.items():
         runs[name] = write_run(home, name, story.until(now - ages[name]))
         os.utime(runs[name].config_file, (story.events[0].t, story.events[0].t))
-        lines = (f"step {number:05d} | loss {3.5 - number / 1500:.4f} | 93,100 tok/s" for number in range(2680, 2730))
+        steps = [event for event in story.events if isinstance(event, Step)][-50:]
+        lines = (f"step {e.step:05d} | loss {e.loss:.4f} | {e.tokens_per_second:,.0f} tok/s" for e in steps)
         runs[name].log_file.write_text("\n".join(["torch 2.13.0, CUDA 13.0, NVIDIA A100-SXM4-40GB", *lines]) + "\n")
     return runs
 
@@ -104,6 +108,19 @@ def freshen(run: RunDirectory) -> None:
     run.events_file.write_bytes(b"".join(encode(msgspec.structs.replace(event, t=event.t + by)) for event in events))
 
 
+def small(svg: str) -> str:
+    """The picture at half its size: short names, no fonts from elsewhere, spaces that every viewer keeps."""
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"terminal-\d+-", "t", svg)
+    svg = re.sub(r' clip-path="url\(#tline-\d+\)"', "", svg)
+    svg = re.sub(r'<clipPath id="tline-\d+">.*?</clipPath>', "", svg, flags=re.DOTALL)
+    svg = svg.replace(' shape-rendering="crispEdges"', "").replace(
+        "<style>", "<style>rect { shape-rendering: crispEdges }"
+    )
+    svg = re.sub(r"[ \t]*\n\s*", "\n", svg)
+    return svg.replace("&#160;", "\xa0").replace("<svg ", '<svg xml:space="preserve" ', 1)
+
+
 async def draw(folder: Path, runs: dict[str, RunDirectory], only: set[str]) -> None:
     """Save every screen at both sizes."""
     for name, (watched, keys) in SCREENS.items():
@@ -119,7 +136,7 @@ async def draw(folder: Path, runs: dict[str, RunDirectory], only: set[str]) -> N
                     await pilot.pause(0.2)
                 await pilot.pause(1.2)
                 path = folder / f"{name}{suffix}.svg"
-                app.save_screenshot(path.name, str(folder))
+                path.write_text(small(app.export_screenshot(title="nanosolo")), encoding="utf-8")
                 print(path)
 
 
@@ -130,13 +147,16 @@ def main() -> None:
     gpu = by_id("a100-40gb")
     here = Here(gpu, cpu(16, 125 * GIB, "AMD EPYC 7J13"), {})
     Here.look = classmethod(lambda cls: here)  # type: ignore[assignment, method-assign]
-    with tempfile.TemporaryDirectory(prefix="nanosolo-") as temporary:
-        home = Path(temporary)
-        os.environ.update(NANOSOLO_HOME=str(home), NANOSOLO_CONFIG=str(home / "none.toml"), COLORTERM="truecolor")
+    home = Path(tempfile.gettempdir()) / "nanosolo"  # the pictures show it, so it has no name by chance
+    home.mkdir()
+    try:
+        os.environ.update(NANOSOLO_HOME=str(home), NANOSOLO_CONFIG=str(home / "config.toml"), COLORTERM="truecolor")
         os.environ.pop("NO_COLOR", None)
         runs = tell_runs(home)
         with alive(runs["balanced-today"], home):
             asyncio.run(draw(folder, runs, set(sys.argv[2:])))
+    finally:
+        shutil.rmtree(home)
 
 
 if __name__ == "__main__":
