@@ -77,7 +77,9 @@ def step_through(
         begin("forward")
         hidden = trunk(tokens).flatten(0, 1)
         begin("loss")
-        nats = summed_loss(hidden, model.head.weight, targets.flatten(), batch.loss, batch.loss_chunk_tokens)
+        nats = summed_loss(
+            hidden, model.head.weight, targets.flatten(), batch.loss, batch.loss_chunk_tokens, trunk != model.trunk
+        )
         del hidden
         begin("backward")
         (nats / tokens.numel()).backward()

@@ -83,9 +83,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         factor = 1 - (1 - found.correction.factor) / max(1.0, size)
         return msgspec.structs.replace(found.correction, factor=factor)
 
-    def _correction(
-        self, config: RunConfig, gpu: Gpu, compiled: bool, what: str, factor_of: _Factor
-    ) -> _Found | None:
+    def _correction(self, config: RunConfig, gpu: Gpu, compiled: bool, what: str, factor_of: _Factor) -> _Found | None:
         known = [m for m in self.measured if m.device == key_of(gpu) and m.compiled == compiled and getattr(m, what)]
         # the newest of equally near ones: the program changes
         for m in sorted(known, key=lambda m: (distance(m.config(), config), -m.t)):

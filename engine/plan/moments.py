@@ -49,7 +49,7 @@ def all_moments(
     s = Sizes(shape, batch, mode, cuda)
     forward, backward = (_compiled_forward, _compiled_backward) if compiled else (_eager_forward, _eager_backward)
     yield from forward(s)
-    yield from _loss(s, _compiled_trunk(s) if compiled else _eager_trunk(s))
+    yield from _loss(s, _compiled_trunk(s) if compiled else _eager_trunk(s), compiled)
     yield from backward(s)
     yield from _optimizer_step(s)
     yield from _evaluation(s)
@@ -133,17 +133,20 @@ def _eager_trunk(s: Sizes) -> int:
     return s.depth * s.kept + 3 * s.state + 8 * s.tokens
 
 
-def _loss(s: Sizes, trunk: int) -> Iterator[Moment]:
-    """Never compiled: inside a graph its chunks would be computed all at once."""
+def _loss(s: Sizes, trunk: int, compiled: bool) -> Iterator[Moment]:
+    """Outside the trunk's graph: inside, its chunks would be computed all at once. Compiled chunk by chunk."""
     if not s.fused_loss:
         # float32 tanh, capped logits and log-softmax
         yield s.training("loss", "loss", trunk, s.head_copy + 12 * s.tokens * s.vocab)
         return
     logits = s.chunk * s.vocab
     new = s.state + 4 * s.table  # gradients of the hidden states and, in float32, of the head
-    pointwise = (10 if s.cuda else 8) * logits  # raw in bfloat16, tanh and exp in float32
-    multiplying = s.a * logits + s.head_copy  # the raw ones hold their gradient; a product as large as the head
-    yield s.training("loss", "loss", trunk, s.head_copy + new + max(pointwise, multiplying))
+    if compiled:
+        work = 2 * s.a * logits + s.head_copy  # raw and their gradient; a product as large as the head
+    else:
+        pointwise = (10 if s.cuda else 8) * logits  # raw in bfloat16, tanh and exp in float32
+        work = max(pointwise, s.a * logits + s.head_copy)  # the raw ones hold their gradient
+    yield s.training("loss", "loss", trunk, s.head_copy + new + work)
 
 
 def _loss_backward(s: Sizes, trunk: int) -> Iterator[Moment]:

@@ -85,6 +85,7 @@ class StepRunner:
         self.splits = splits
         self._model = model
         self._trunk = trunk
+        self._compiled = trunk != model.trunk  # the loss is compiled where the trunk is
         self._optimizer = optimizer
         self._config = config
         self._stage = stage
@@ -147,6 +148,7 @@ class StepRunner:
                     targets.flatten(),
                     batch_config.loss,
                     batch_config.loss_chunk_tokens,
+                    self._compiled,
                 )
                 # over all targets that count in the whole step: no mean of means, however it is cut
                 (nats / batches.counted).backward()

@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from storages import StorageTracker
 from torch import Tensor
 
-from engine.model.loss import IGNORED, per_token_nats, softcapped_logits, summed_loss
+from engine.model.loss import IGNORED, SOFTCAP, gradients_of_logits, per_token_nats, softcapped_logits, summed_loss
 
 
 def problem(
@@ -154,3 +155,30 @@ def test_backward_makes_no_second_head_gradient() -> None:
     with StorageTracker() as tracker:
         loss.backward()
     assert tracker.peak < weight.nbytes / 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    tokens=st.integers(1, 30),
+    vocab=st.integers(2, 70),
+    ignored_share=st.sampled_from([0.0, 0.4, 1.0]),
+    seed=st.integers(0, 999),
+)
+def test_the_form_for_the_compiler_is_the_gradient_of_full_logits(
+    tokens: int, vocab: int, ignored_share: float, seed: int
+) -> None:
+    raw, _, targets = problem(tokens, vocab, vocab, seed, ignored_share)
+    raw = (10 * raw).requires_grad_()
+    capped = SOFTCAP * torch.tanh(raw / SOFTCAP)
+    expected = F.cross_entropy(capped, targets, ignore_index=IGNORED, reduction="none")
+    (gradient,) = torch.autograd.grad(expected.sum(), raw)
+    nats, found = gradients_of_logits(raw.detach() / SOFTCAP, targets)
+    torch.testing.assert_close(nats, expected.detach(), rtol=1e-5, atol=5e-6)
+    torch.testing.assert_close(found, gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_the_form_for_the_compiler_compiles_whole() -> None:
+    raw, _, targets = problem(8, 40, 40, 0, 0.3)
+    compiled = torch.compile(gradients_of_logits, backend="aot_eager", fullgraph=True, dynamic=False)
+    for found, expected in zip(compiled(raw, targets), gradients_of_logits(raw, targets), strict=True):
+        torch.testing.assert_close(found, expected)
