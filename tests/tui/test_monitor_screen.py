@@ -12,9 +12,10 @@ from run_screens import SIZES, console_on, finished, out_of_memory, put, shows, 
 from snapshot import assert_snapshot, text_of
 
 from engine.run.events import Diverged, RunStarted
-from tui.screens.monitor import METRICS, MonitorScreen
+from tui.screens.monitor import MonitorScreen
 from tui.screens.oom_doctor import OomDoctor
 from tui.screens.reading import ReadingScreen
+from tui.widgets.chart_board import METRICS
 from tui.widgets.lines import Lines
 from tui.widgets.run_chart import RunChart
 

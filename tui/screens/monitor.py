@@ -17,27 +17,15 @@ from engine.run.post_mortem import ran_out
 from engine.run.verdict import Verdict, damaged, verdict
 from tui import actions, panels
 from tui.bindings import bindings_for
-from tui.feed import CLOCK_AXIS, STEP_AXES, Feed
+from tui.feed import Feed
 from tui.figures import brief, comparisons, learning_figures, machine_figures
-from tui.markers import Markers
 from tui.pipeline import pipeline_line
 from tui.screens.base import ConsoleScreen
 from tui.watch import News, RunWatcher
+from tui.widgets.chart_board import ChartBoard
 from tui.widgets.lines import Lines
-from tui.widgets.run_chart import RunChart
 
 ADVICE_SECONDS = 5.0
-METRICS = {  # key of the series -> title, smoothing
-    "loss": ("loss", 0.9),
-    "val_bpb": ("validation, bits per byte", 0.0),
-    "tokens_per_second": ("tokens per second", 0.9),
-    "mfu": ("MFU", 0.9),
-    "grad_norm": ("gradient norm", 0.95),
-    "step_seconds": ("seconds per step", 0.9),
-}
-SMALL_STEP = ("val_bpb", "tokens_per_second", "grad_norm")
-SMALL_MACHINE = {"gpu_used": "VRAM, GiB", "temperature": "GPU, °C", "power": "GPU, W"}
-
 EMPTY = """
 No run is watched.
 
@@ -69,44 +57,22 @@ class MonitorScreen(ConsoleScreen):
         self.watcher: RunWatcher | None = None
         self.news: News | None = None
         self.feed = Feed()
-        self.markers = Markers()
-        self.metric = "loss"
         self.findings: list[Finding] = []
         self._advised = 0.0  # when it was last asked what there is to advise
         self._unadvised = False  # whether something came since
         self._doctored: set[tuple[str, float]] = set()
-        self._shown_generation = -1
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="watching"):
             yield Lines(id="verdict")
             yield Lines(id="pipeline")
             with Horizontal(id="middle"):
-                with Vertical(id="charts"):
-                    yield RunChart("loss", axes=STEP_AXES, smoothing=0.9, ascii_only=self.ascii, id="main")
-                    with Horizontal(id="small"):
-                        for name in SMALL_STEP:
-                            title, smoothing = METRICS[name]
-                            yield self._small(title, name, True, smoothing)
-                    with Horizontal(id="machine"):
-                        for name, title in SMALL_MACHINE.items():
-                            yield self._small(title, name, False, 0.9)
+                yield ChartBoard(self.console.ascii_only)
                 yield Lines(id="side")
             yield Lines(id="brief")
             yield Lines(id="advice")
             yield Lines(id="samples")
         yield Lines(id="empty")
-
-    def _small(self, title: str, name: str, by_step: bool, smoothing: float) -> RunChart:
-        axes = STEP_AXES if by_step else CLOCK_AXIS
-        return RunChart(
-            title, axes=axes, smoothing=smoothing, ascii_only=self.ascii, id=f"chart-{name}", classes="small"
-        )
-
-    @property
-    def ascii(self) -> bool:
-        """Whether charts are drawn in ASCII."""
-        return self.console.ascii_only
 
     def on_mount(self) -> None:
         self.query_one("#empty", Lines).show(lambda width, height: [Content(line) for line in EMPTY.splitlines()])
@@ -123,7 +89,8 @@ class MonitorScreen(ConsoleScreen):
         if self.watcher is not None:
             self.watcher.stop()
         self.watcher, self.news, self.findings, self._advised = None, None, [], 0.0
-        self.feed, self.markers, self._shown_generation = Feed(), Markers(), -1
+        self.feed = Feed()
+        self.query_one(ChartBoard).forget()
         self.set_class(run is None, "-nothing")
         self.say_about(run.name if run is not None else "")
         if run is not None:
@@ -206,7 +173,7 @@ class MonitorScreen(ConsoleScreen):
         self._show_verdict()
         watcher, feed = self.watcher, self.feed
         history, plan, config = watcher.history, watcher.plan, watcher.config
-        self._show_charts()
+        self.query_one(ChartBoard).show(feed, history)
         if self._advice_is_due:
             self._advised, self._unadvised = time.monotonic(), False
             with watcher.lock:
@@ -240,56 +207,13 @@ class MonitorScreen(ConsoleScreen):
         )
         self.set_class(bool(len(history.machine)) and history.machine.has_gpu, "-gpu")
 
-    def _show_charts(self) -> None:
-        """Give charts their series anew after these were replaced; else only let them paint what is new."""
-        charts = [chart for chart in self.query(RunChart) if chart.id is not None]
-        if self._shown_generation != self.feed.generation:
-            self._shown_generation = self.feed.generation
-            self.markers = Markers()
-            for chart in charts:
-                chart.clear()
-                self._give_series(chart)
-        watcher = self.watcher
-        if watcher is not None:
-            self.markers.update([self.query_one("#main", RunChart)], watcher.history, self.feed)
-            self._set_domains(charts, watcher)
-        for chart in charts:
-            chart.data_changed()
-
-    def _give_series(self, chart: RunChart) -> None:
-        name = self.metric if chart.id == "main" else (chart.id or "").removeprefix("chart-")
-        if name in self.feed.machine:
-            chart.set_series(SMALL_MACHINE[name], self.feed.machine[name])
-        elif name == "val_bpb":
-            chart.set_series("val bpb", self.feed.val_bpb)
-        else:
-            chart.set_series(name.replace("_", " "), self.feed.steps[name])
-
-    def _set_domains(self, charts: list[RunChart], watcher: RunWatcher) -> None:
-        """The planned extent of the axes, so that what is drawn stays where it is."""
-        columns = watcher.history.steps.get(self.feed.stage)
-        if columns is None or not columns.steps or not columns.tokens:
-            return
-        tokens = columns.tokens[-1] * columns.steps / max(1, columns.step[-1])
-        for chart in charts:
-            if chart.model.axes != STEP_AXES:
-                continue
-            wanted = {0: (0.0, float(columns.steps)), 1: (0.0, tokens)}
-            if chart.model.domains != wanted:
-                chart.set_x_domain("step", wanted[0])
-                chart.set_x_domain("tokens", wanted[1])
-
     # keys
 
     def action_next_metric(self) -> None:
-        names = list(METRICS)
-        self.metric = names[(names.index(self.metric) + 1) % len(names)]
-        chart = self.query_one("#main", RunChart)
-        chart.clear()
-        chart.model.title, chart.model.smoothing = METRICS[self.metric]
-        self.markers = Markers()
-        self._give_series(chart)
-        self._show_charts()
+        if self.watcher is not None:
+            board = self.query_one(ChartBoard)
+            board.next_metric(self.feed)
+            board.show(self.feed, self.watcher.history)
 
     def action_advice(self) -> None:
         from tui.screens.reading import ReadingScreen

@@ -1,0 +1,107 @@
+"""The charts of one run: a large one whose metric can be changed, and smaller ones as there is room."""
+
+from collections.abc import Iterator
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+
+from engine.run.history import History
+from tui.feed import CLOCK_AXIS, STEP_AXES, Feed
+from tui.markers import Markers
+from tui.widgets.run_chart import RunChart
+
+METRICS = {  # key of the series -> title, smoothing
+    "loss": ("loss", 0.9),
+    "val_bpb": ("validation, bits per byte", 0.0),
+    "tokens_per_second": ("tokens per second", 0.9),
+    "mfu": ("MFU", 0.9),
+    "grad_norm": ("gradient norm", 0.95),
+    "step_seconds": ("seconds per step", 0.9),
+}
+BY_STEP = ("val_bpb", "tokens_per_second", "grad_norm")
+BY_CLOCK = {"gpu_used": "VRAM, GiB", "temperature": "GPU, °C", "power": "GPU, W"}
+
+
+class ChartBoard(Vertical):
+    """`show` brings all charts up to a feed; they keep the reader's zoom, axis and smoothing."""
+
+    def __init__(self, ascii_only: bool) -> None:
+        super().__init__(id="charts")
+        self.ascii_only = ascii_only
+        self.metric = "loss"
+        self._markers = Markers()
+        self._generation: tuple[int, int] | None = None  # of the feed whose series the charts hold
+
+    def compose(self) -> ComposeResult:
+        title, smoothing = METRICS[self.metric]
+        yield RunChart(title, axes=STEP_AXES, smoothing=smoothing, ascii_only=self.ascii_only, id="main")
+        with Horizontal(id="small"):
+            for name in BY_STEP:
+                yield self._small(name, *METRICS[name], by_step=True)
+        with Horizontal(id="machine"):
+            for name, title in BY_CLOCK.items():
+                yield self._small(name, title, 0.9, by_step=False)
+
+    def _small(self, name: str, title: str, smoothing: float, *, by_step: bool) -> RunChart:
+        axes = STEP_AXES if by_step else CLOCK_AXIS
+        return RunChart(
+            title, axes=axes, smoothing=smoothing, ascii_only=self.ascii_only, id=f"chart-{name}", classes="small"
+        )
+
+    @property
+    def main(self) -> RunChart:
+        """The large chart."""
+        return self.query_one("#main", RunChart)
+
+    def forget(self) -> None:
+        """Another run is watched."""
+        self._generation = None
+
+    def show(self, feed: Feed, history: History) -> None:
+        """Give charts their series anew where these were replaced; else only let them paint what is new."""
+        charts = list(self.query(RunChart))
+        if self._generation != (id(feed), feed.generation):
+            self._generation = (id(feed), feed.generation)
+            self._markers = Markers()
+            for chart in charts:
+                chart.clear()
+                self._give_series(chart, feed)
+        self._markers.update([self.main], history, feed)
+        self._set_domains(charts, feed, history)
+        for chart in charts:
+            chart.data_changed()
+
+    def next_metric(self, feed: Feed) -> None:
+        """Show the next metric in the large chart."""
+        names = list(METRICS)
+        self.metric = names[(names.index(self.metric) + 1) % len(names)]
+        chart = self.main
+        chart.clear()
+        chart.model.title, chart.model.smoothing = METRICS[self.metric]
+        self._markers = Markers()
+        self._give_series(chart, feed)
+
+    def _give_series(self, chart: RunChart, feed: Feed) -> None:
+        name = self.metric if chart.id == "main" else (chart.id or "").removeprefix("chart-")
+        if name in feed.machine:
+            chart.set_series(BY_CLOCK[name], feed.machine[name])
+        elif name == "val_bpb":
+            chart.set_series("val bpb", feed.val_bpb)
+        else:
+            chart.set_series(name.replace("_", " "), feed.steps[name])
+
+    def _set_domains(self, charts: list[RunChart], feed: Feed, history: History) -> None:
+        """The planned extent of the axes, so that what is drawn stays where it is."""
+        columns = history.steps.get(feed.stage)
+        if columns is None or not columns.steps or not columns.tokens:
+            return
+        tokens = columns.tokens[-1] * columns.steps / max(1, columns.step[-1])
+        wanted = {0: (0.0, float(columns.steps)), 1: (0.0, tokens)}
+        for chart in _by_step(charts):
+            if chart.model.domains != wanted:
+                chart.set_x_domain("step", wanted[0])
+                chart.set_x_domain("tokens", wanted[1])
+
+
+def _by_step(charts: list[RunChart]) -> Iterator[RunChart]:
+    return (chart for chart in charts if chart.model.axes == STEP_AXES)
