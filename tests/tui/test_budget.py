@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 
 from engine.plan.config import get
 from engine.plan.gpus import by_id, by_name
+from engine.plan.plan import make_plan
 from tui.app import NanosoloApp
 from tui.planning.budget import Asked, adopt, cells_of, find, header, parse_hours, parse_price, table_row
 from tui.planning.choices import Here
@@ -170,6 +171,7 @@ async def test_a_gpu_of_unknown_speed_says_so(monkeypatch: pytest.MonkeyPatch, h
 async def test_enter_on_a_mode_of_checkpointing_takes_it() -> None:
     app = console()
     async with app.run_test(size=(200, 60)) as pilot:
-        assert "+19% time" in text_of(app)
+        block = next(m for m in make_plan(draft_of(app).config, GPU).memory_by_checkpointing if m.mode == "block")
+        assert f"{block.time_factor - 1:+.0%} time" in text_of(app)
         await press(pilot, "tab", "G", "enter")
         assert get(draft_of(app).config, "batch.activation_checkpointing") == "block"
