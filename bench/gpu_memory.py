@@ -136,7 +136,12 @@ def _step_seconds(model: GPT, trunk: Any, optimizer: Optimizer, config: RunConfi
         for _ in range(2):
             hidden = trunk(tokens).flatten(0, 1)
             nats = summed_loss(
-                hidden, model.head.weight, tokens.flatten(), config.batch.loss, config.batch.loss_chunk_tokens
+                hidden,
+                model.head.weight,
+                tokens.flatten(),
+                config.batch.loss,
+                config.batch.loss_chunk_tokens,
+                trunk != model.trunk,
             )
             del hidden
             (nats / config.batch.total_batch_size).backward()

@@ -131,7 +131,7 @@ def compare_compiled(case: Case) -> dict[str, Any]:
 
     def micro_batch() -> None:
         hidden = trunk(tokens).flatten(0, 1)
-        nats = summed_loss(hidden, model.head.weight, tokens.flatten(), case.loss, case.chunk)
+        nats = summed_loss(hidden, model.head.weight, tokens.flatten(), case.loss, case.chunk, compiled=True)
         del hidden
         (nats / tokens.numel()).backward()
 
