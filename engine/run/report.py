@@ -19,7 +19,6 @@ from engine.run.directory import RunDirectory
 from engine.run.history import History, StepColumns, read_history
 from engine.run.scores import scores
 from engine.run.stage import StageContext
-from engine.run.verdict import last_columns
 
 CURVES = "curves.svg"
 CURVE_ROWS = 12
@@ -44,8 +43,7 @@ def render(run: RunDirectory) -> str:
 def facts(run: RunDirectory, history: History | None = None) -> dict[str, Any]:
     """The figures of the report: results, and each prediction beside its measurement."""
     history = history or read_history(run.events_file)
-    known = last_columns(history)
-    columns = known[1] if known else StepColumns()
+    columns = history.columns(STAGE)
     plan = run.plan()
     bpb = [e for e in history.evaluations if e.metric == "val_bpb"]
     train = history.latest("train_bpb")
@@ -134,8 +132,8 @@ def _summary(config: RunConfig, found: dict[str, Any]) -> str:
     took = words.duration(sum(found["stage_seconds"].values()))
     outcome = {"done": "finished", None: "not finished yet"}.get(found["outcome"], found["outcome"])
     return (
-        f"Preset {config.about.preset}, depth {config.model.depth}: {outcome}. {found['steps']:,} steps on "
-        f"{words.count(found['tokens'])} tokens; the stages took {took} in all. "
+        f"Preset {config.about.preset}, depth {config.model.depth}: {outcome}. {found['steps']:,} steps of "
+        f"pretraining on {words.count(found['tokens'])} tokens; the stages took {took} in all. "
         f"Written {time.strftime('%Y-%m-%d %H:%M %Z')} by nanosolo {__version__}."
     )
 

@@ -34,6 +34,28 @@ def test_facts_come_from_the_events(finished: RunDirectory) -> None:
     assert json.loads(json.dumps(found)) == found
 
 
+def test_pretraining_is_told_of_pretraining_whatever_was_trained_after(tmp_path: Path) -> None:
+    story = story_of("tuned", time.time(), budget__steps=60).steps(60).end_stage("pretrain").stage("sft")
+    story.add(
+        Step,
+        stage="sft",
+        step=1,
+        steps=1,
+        tokens=512,
+        loss=0.25,
+        learning_rate_scale=1.0,
+        grad_norm=1.0,
+        step_seconds=1.0,
+        data_seconds=0.0,
+        tokens_per_second=512.0,
+        mfu=None,
+        peak_memory=None,
+    )
+    found = facts(write_run(tmp_path, "tuned", story.end_stage("sft").end()))
+    assert found["steps"] == 60
+    assert found["final_loss"] > 0.25
+
+
 def test_the_text_holds_what_a_reader_looks_for(finished: RunDirectory) -> None:
     text = render(finished)
     assert finished.report_file.read_text() == text
