@@ -1,8 +1,13 @@
 """Makes the helpers in this folder importable from every test, and one trained run for all that need one."""
 
 import pytest
+from hypothesis import settings
 
 from engine.run.directory import RunDirectory
+
+# the same examples every time, however slow the machine: a failure is one of the code
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

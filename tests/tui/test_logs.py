@@ -11,7 +11,7 @@ from run_screens import console_on, put, shows, stopped, until
 from snapshot import assert_snapshot, text_of
 
 from engine.run.directory import RunDirectory
-from tui.log_file import BLOCK, LogFile, shown
+from tui.log_file import BLOCK, ERRORS, LogFile, shown
 from tui.screens.logs import LogsScreen
 
 
@@ -167,11 +167,9 @@ def test_lines_are_those_of_the_file(lines: list[bytes], closed: bool, pieces: l
         count = data.draw(st.integers(0, 12))
         assert file.lines(first, count) == [shown(line) for line in expected[first : first + count]]
         whole = expected if raw.endswith(b"\n") else expected[:-1]
-        assert list(file.errors()) == [
-            i for i, line in enumerate(whole) if b"error" in line.lower() or b"fatal" in line
-        ]
+        assert list(file.errors()) == [i for i, line in enumerate(whole) if ERRORS.search(line)]
         at = data.draw(st.integers(0, max(0, len(expected) - 1)))
-        hits = [i for i, line in enumerate(expected) if b"fatal" in line]
+        hits = [i for i, line in enumerate(expected) if b"fatal" in line.lower()]
         assert file.find("Fatal", at) == next((i for i in hits if i > at), None)
         assert file.find("fatal", at, forward=False) == next((i for i in reversed(hits) if i < at), None)
 
