@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def open_console(home: Path, run: RunDirectory) -> "pexpect.spawn[bytes]":
     environment = {**os.environ, "NANOSOLO_HOME": str(home), "NANOSOLO_CONFIG": str(home / "none.toml")}
     environment |= {"TERM": "xterm-256color"}
     code = f"from tui.app import run_console; raise SystemExit(run_console(watch={run.name!r}))"
-    return pexpect.spawn("python", ["-c", code], env=environment, dimensions=(24, 80), timeout=PATIENCE)
+    return pexpect.spawn(sys.executable, ["-c", code], env=environment, dimensions=(24, 80), timeout=PATIENCE)
 
 
 def last_step(run: RunDirectory) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ class Terminal:
         }
         code = "from tui.app import run_console; raise SystemExit(run_console())"
         self.child = pexpect.spawn(
-            "python", ["-c", code], env=environment, dimensions=(24, 80), timeout=PATIENCE, encoding=None
+            sys.executable, ["-c", code], env=environment, dimensions=(24, 80), timeout=PATIENCE, encoding=None
         )
         self.before = termios.tcgetattr(self.child.child_fd)
         self.process = psutil.Process(self.child.pid)
