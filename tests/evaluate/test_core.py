@@ -2,6 +2,8 @@
 
 import math
 import random
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError, UsageError
-from engine.evaluate.core.bundle import CoreTask, find_bundle, read_examples, read_tasks
+from engine.evaluate.core.bundle import CoreTask, check_setting, find_bundle, read_examples, read_tasks
 from engine.evaluate.core.core import TaskResult, core_metric, evaluate_core, run_task
 from engine.evaluate.core.questions import Question, make_question
 from engine.evaluate.core.scoring import _score, answer, answer_alone
@@ -236,6 +238,29 @@ def test_where_the_bundle_comes_from(tmp_path: Path) -> None:
         find_bundle("/nowhere", home)
 
 
+WRONG = ("no.zip", "text.zip", "empty")
+
+
+def test_a_setting_is_judged_without_fetching_or_unpacking_anything(tmp_path: Path) -> None:
+    for right in ("off", "auto", "download", str(write_bundle(tmp_path / "bundle"))):
+        check_setting(right)
+    archive = tmp_path / "some.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(tmp_path / "bundle" / "core.yaml")
+    check_setting(str(archive))
+    (tmp_path / "text.zip").write_text("no archive")
+    (tmp_path / "empty").mkdir()
+    for wrong in ("Off", "/nowhere", "~nobody-of-this-name", "x" * 300, "", *(str(tmp_path / w) for w in WRONG)):
+        with pytest.raises(UsageError, match=r"evaluate\.core = .*" + Path(wrong).name):
+            check_setting(wrong)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "empty", "some.zip", "text.zip"]
+
+
+def test_judging_a_setting_needs_no_torch() -> None:
+    code = "import sys, engine.evaluate.core.bundle as b; b.check_setting('off'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_a_damaged_bundle_is_named(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "bundle")
     task = read_tasks(folder)[0]
@@ -247,5 +272,5 @@ def test_a_damaged_bundle_is_named(tmp_path: Path) -> None:
         read_tasks(folder)
     archive = tmp_path / "broken.zip"
     archive.write_bytes(b"PK not really")
-    with pytest.raises(NanosoloError, match="no zip archive"):
+    with pytest.raises(NanosoloError, match="is no zip archive"):
         find_bundle(str(archive), tmp_path)

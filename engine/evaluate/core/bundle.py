@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import random
 import shutil
 import urllib.error
@@ -44,6 +45,24 @@ class CoreTask(NamedTuple):
     baseline: float  # accuracy of guessing, 0 to 1
 
 
+def check_setting(setting: str) -> None:
+    """Refuse an `evaluate.core` that names what is no bundle: a look at the disk, no network, nothing unpacked.
+
+    Raises UsageError. off, auto and download are always right: whether a download will succeed is seen by trying.
+    """
+    if setting in ("off", "auto", "download"):
+        return
+    path = _path(setting)
+    if os.path.isfile(path) and path.suffix == ".zip":
+        if not zipfile.is_zipfile(path):
+            raise UsageError(f"evaluate.core = {setting}: {path.name} is no zip archive. Fetch it anew.")
+    elif not _is_bundle(path):
+        raise UsageError(
+            f"evaluate.core = {setting}: no folder with core.yaml, eval_meta_data.csv and eval_data, and no such .zip. "
+            "Name one, or use off, auto or download."
+        )
+
+
 def find_bundle(setting: str, data_home: Path, progress: Progress = silent) -> Path | None:
     """The bundle's folder for `evaluate.core`: off, auto (where it is there already), download, or a folder or archive.
 
@@ -60,17 +79,13 @@ def find_bundle(setting: str, data_home: Path, progress: Progress = silent) -> P
                 if not _is_bundle(home):
                     _download(data_home, progress)
         return home
-    path = Path(setting).expanduser()
-    if path.suffix == ".zip" and path.is_file():
+    check_setting(setting)
+    path = _path(setting)
+    if path.is_file():
         home = data_home / f"{FOLDER}-{_sha256(path)[:16]}"
         if not _is_bundle(home):
             _unpack(path, home)
         return home
-    if not _is_bundle(path):
-        raise UsageError(
-            f"evaluate.core = {setting}: no folder with core.yaml, eval_meta_data.csv and eval_data, and no such .zip. "
-            "Name one, or use off, auto or download."
-        )
     return path
 
 
@@ -140,8 +155,15 @@ def _checked(example: Any, task: CoreTask, number: int) -> dict[str, Any]:
     return example
 
 
+def _path(setting: str) -> Path:
+    # not Path.expanduser, which raises for a user who does not exist
+    return Path(os.path.expanduser(setting))
+
+
 def _is_bundle(folder: Path) -> bool:
-    return (folder / "core.yaml").is_file() and (folder / "eval_meta_data.csv").is_file()
+    # os.path answers no where pathlib raises: no permission, a name too long
+    files = all(os.path.isfile(folder / name) for name in ("core.yaml", "eval_meta_data.csv"))
+    return files and os.path.isdir(folder / "eval_data")
 
 
 def _download(data_home: Path, progress: Progress) -> None:
