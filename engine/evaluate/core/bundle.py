@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import os
 import random
 import shutil
 import urllib.error
@@ -52,11 +51,16 @@ def check_setting(setting: str) -> None:
     """
     if setting in ("off", "auto", "download"):
         return
-    path = _path(setting)
-    if os.path.isfile(path) and path.suffix == ".zip":
-        if not zipfile.is_zipfile(path):
-            raise UsageError(f"evaluate.core = {setting}: {path.name} is no zip archive. Fetch it anew.")
-    elif not _is_bundle(path):
+    try:
+        path = Path(setting).expanduser()
+        if path.is_file() and path.suffix == ".zip":
+            if not zipfile.is_zipfile(path):
+                raise UsageError(f"evaluate.core = {setting}: {path.name} is no zip archive. Fetch it anew.")
+            return
+        found = _is_bundle(path)
+    except (OSError, RuntimeError):  # no permission, a name too long; the home of nobody
+        found = False
+    if not found:
         raise UsageError(
             f"evaluate.core = {setting}: no folder with core.yaml, eval_meta_data.csv and eval_data, and no such .zip. "
             "Name one, or use off, auto or download."
@@ -80,7 +84,7 @@ def find_bundle(setting: str, data_home: Path, progress: Progress = silent) -> P
                     _download(data_home, progress)
         return home
     check_setting(setting)
-    path = _path(setting)
+    path = Path(setting).expanduser()
     if path.is_file():
         home = data_home / f"{FOLDER}-{_sha256(path)[:16]}"
         if not _is_bundle(home):
@@ -155,15 +159,9 @@ def _checked(example: Any, task: CoreTask, number: int) -> dict[str, Any]:
     return example
 
 
-def _path(setting: str) -> Path:
-    # not Path.expanduser, which raises for a user who does not exist
-    return Path(os.path.expanduser(setting))
-
-
 def _is_bundle(folder: Path) -> bool:
-    # os.path answers no where pathlib raises: no permission, a name too long
-    files = all(os.path.isfile(folder / name) for name in ("core.yaml", "eval_meta_data.csv"))
-    return files and os.path.isdir(folder / "eval_data")
+    files = all((folder / name).is_file() for name in ("core.yaml", "eval_meta_data.csv"))
+    return files and (folder / "eval_data").is_dir()
 
 
 def _download(data_home: Path, progress: Progress) -> None:
