@@ -16,6 +16,7 @@ from engine.files import FULL_DISK, cannot_write
 
 FORMAT_VERSION = 1
 RETRY_SECONDS = 1.0
+CONVERSATION = "conversation"  # the task of samples from a conversation that nobody judges
 MOST_HELD_BYTES = 16 * 2**20  # of lines that a full disk does not take: some 40,000 steps
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**62)]  # what a damaged line holds must not overflow a column
@@ -111,10 +112,15 @@ class Evaluation(Event, frozen=True, kw_only=True, tag="evaluation"):
 
 
 class Sample(Event, frozen=True, kw_only=True, tag="sample"):
+    """What the model made of a prompt: a continuation, or its answer in a conversation."""
+
     stage: str
     step: Natural
     prompt: str
     text: str
+    task: str = ""  # the metric, where the prompt is a problem; CONVERSATION; else empty
+    right: bool | None = None  # where the answer was judged
+    before: tuple[str, ...] = ()  # said earlier in the same conversation, user and assistant in turn
 
 
 class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint"):

@@ -14,9 +14,11 @@ from tiny_run import PATIENCE, Base
 from engine.chat.conversation import Message, conversation_of, render
 from engine.evaluate.chat.judge import choose_letters, write_answers
 from engine.evaluate.chat.problems import Problem, load_problems, training_problems
+from engine.evaluate.chat.stage import chosen
+from engine.evaluate.chat.talks import QUESTIONS, talk
 from engine.model.gpt import GPT
 from engine.plan.shape import Shape
-from engine.run.events import Evaluation, read_events
+from engine.run.events import CONVERSATION, Evaluation, Sample, read_events
 from engine.run.report import render as render_report
 
 TOKENIZER = byte_tokenizer()
@@ -80,6 +82,25 @@ def test_builtin_problems_are_judged_by_their_last_word() -> None:
     assert not problem.is_right("3 + 1 = 5") and not problem.is_right("") and not problem.is_right("4 or 5")
 
 
+def test_a_conversation_goes_on_from_what_the_model_said() -> None:
+    model = trained([("up", "A"), ("down", "B")], steps=80)
+    said = talk(model, TOKENIZER, 8, 2, [("up", "down"), ("down",)])
+    assert said[0][:2] == ("up", "A")
+    assert said[0][2] == "down"
+    assert said[1] == ("down", "B")
+    assert len(said[0]) == 4
+    assert talk(model, TOKENIZER, 8, 1, [("up", "down"), ("down",)]) == said  # whatever is written at a time
+    assert talk(model, TOKENIZER, 8, 1, []) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "shown"),
+    [([True, True, False, True], [0, 2]), ([False, True], [0, 1]), ([True] * 3, [0, 1]), ([False], [0]), ([], [])],
+)
+def test_a_right_and_a_wrong_answer_are_shown(right: list[bool], shown: list[int]) -> None:
+    assert chosen(right) == shown
+
+
 @pytest.mark.parametrize("stages", [["pretrain", "sft", "chat_eval"]])
 def test_the_stage_tells_its_figures_and_the_report_shows_them(tmp_path: Path, stages: list[str]) -> None:
     base = Base(tmp_path / "base")
@@ -105,4 +126,11 @@ def test_the_stage_tells_its_figures_and_the_report_shows_them(tmp_path: Path, s
     found = {e.metric: e for e in read_events(run.events_file) if isinstance(e, Evaluation) and e.stage == "chat_eval"}
     assert set(found) == {"chat/arithmetic", "chat/spelling", "chat/ends", "chat_core"}
     assert (found["chat/arithmetic"].examples, found["chat/ends"].examples, found["chat_core"].examples) == (4, 8, 8)
+    samples = [e for e in read_events(run.events_file) if isinstance(e, Sample) and e.stage == "chat_eval"]
+    judged = [sample for sample in samples if sample.task != CONVERSATION]
+    assert {sample.task for sample in judged} == {"chat/arithmetic", "chat/spelling"}
+    assert all(sample.right is not None and not sample.before for sample in judged)
+    talks = [sample for sample in samples if sample.task == CONVERSATION]
+    assert [(*sample.before[::2], sample.prompt) for sample in talks] == list(QUESTIONS)
+    assert all(sample.right is None and len(sample.before) % 2 == 0 for sample in talks)
     assert "| chat/arithmetic |" in render_report(run)

@@ -2,12 +2,15 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError
 from engine.evaluate.chat.judge import Judged, choose_letters, write_answers
 from engine.evaluate.chat.problems import ChatProblems, load_problems, prepare_task
+from engine.evaluate.chat.talks import talk
 from engine.evaluate.core.core import BATCHES_OF_TRAINING, centred
 from engine.model.gpt import GPT
 from engine.run import events
@@ -22,10 +25,12 @@ METRIC = "chat_core"
 ENDS = "chat/ends"
 SHOWN = 2  # answers of each task that become samples
 
+Result = TypeVar("Result")
+
 
 def chat_eval(context: StageContext) -> None:
     """Emit the accuracy on each task as `chat/<task>`, their centred mean as `chat_core`, and the share of written
-    answers that come to their end token as `chat/ends`."""
+    answers that come to their end token as `chat/ends`; as samples, right and wrong answers and a few conversations."""
     device = prepare_device(context.config)
     newest = last_weights(context)
     if newest is None:
@@ -52,18 +57,16 @@ class _ChatEvaluation:
         self._tokens = BATCHES_OF_TRAINING * config.batch.device_batch_size * config.model.max_seq_len
 
     def run(self, sets: Sequence[ChatProblems]) -> None:
-        known = {
-            (event.metric, event.examples): event.value
-            for event in read_history(self._context.run.events_file).evaluations
-            if event.stage == self._context.stage and event.step == self._step
-        }
+        history = read_history(self._context.run.events_file)
+        here = (self._context.stage, self._step)
+        known = {(e.metric, e.examples): e.value for e in history.evaluations if (e.stage, e.step) == here}
         scores: list[tuple[ChatProblems, float]] = []
         ended: list[bool] = []
         for problems in sets:
             accuracy = known.get((problems.metric, len(problems.problems)))
             if accuracy is None:
                 began = time.perf_counter()
-                judged = self._judge(problems)
+                judged = self._in_memory(partial(self._judge, problems))
                 ended += judged.ended if not problems.problems[0].letters else []
                 accuracy = sum(judged.right) / len(judged.right)
                 self._tell(problems.metric, accuracy, began, problems.baseline, len(judged.right))
@@ -74,19 +77,21 @@ class _ChatEvaluation:
             self._tell(ENDS, sum(ended) / len(ended), began, None, len(ended))
         mean = math.fsum(centred(accuracy, each.baseline) for each, accuracy in scores) / max(1, len(scores))
         self._tell(METRIC, mean, began, 0.0, sum(len(each.problems) for each, _ in scores))
+        if not any((s.stage, s.step, s.task) == (*here, events.CONVERSATION) for s in history.samples):
+            self._talk()
 
-    def _judge(self, problems: ChatProblems) -> Judged:
+    def _in_memory(self, work: Callable[[], Result]) -> Result:
         """In smaller batches where memory runs out."""
         while True:
             try:
-                return self._judge_once(problems)
+                return work()
             except Exception as error:
                 if not is_out_of_memory(error) or self._rows <= 1:
                     raise
             release_memory(self._model.device.type)
             self._rows, self._tokens = self._rows // 2, self._tokens // 2
 
-    def _judge_once(self, problems: ChatProblems) -> Judged:
+    def _judge(self, problems: ChatProblems) -> Judged:
         found = problems.problems
         unit = f"answers to {problems.metric.removeprefix('chat/')}"
         if found[0].letters:
@@ -122,7 +127,32 @@ class _ChatEvaluation:
         )
 
     def _show(self, problems: ChatProblems, judged: Judged) -> None:
-        for problem, answer in list(zip(problems.problems, judged.answers, strict=True))[:SHOWN]:
-            prompt = problem.prompt[-1].content
+        for index in chosen(judged.right):
+            prompt = problems.problems[index].prompt[-1].content
             assert isinstance(prompt, str)
-            self._context.emit(events.Sample(stage=self._context.stage, step=self._step, prompt=prompt, text=answer))
+            self._sample(prompt, judged.answers[index], problems.metric, judged.right[index])
+
+    def _talk(self) -> None:
+        most = self._context.config.chat_eval.max_new_tokens
+        for said in self._in_memory(lambda: talk(self._model, self._tokenizer, most, self._rows)):
+            *before, prompt, text = said
+            self._sample(prompt, text, events.CONVERSATION, None, tuple(before))
+
+    def _sample(self, prompt: str, text: str, task: str, right: bool | None, before: tuple[str, ...] = ()) -> None:
+        self._context.emit(
+            events.Sample(
+                stage=self._context.stage,
+                step=self._step,
+                prompt=prompt,
+                text=text,
+                task=task,
+                right=right,
+                before=before,
+            )
+        )
+
+
+def chosen(right: Sequence[bool]) -> list[int]:
+    """Which answers to show: the first right one and the first wrong one, or the first two where all are alike."""
+    first = [list(right).index(kind) for kind in (True, False) if kind in right]
+    return sorted(first) if len(first) == SHOWN else list(range(min(SHOWN, len(right))))

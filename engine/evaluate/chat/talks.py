@@ -1,0 +1,57 @@
+"""A few short conversations with the finished model, the same for every run: how it talks, beside what it scores."""
+
+from collections.abc import Sequence
+
+from engine.chat.answer import AnswerReader
+from engine.chat.conversation import Conversation, Message, prompt_of
+from engine.chat.tools import Calculator
+from engine.data.tokenizer import Tokenizer
+from engine.evaluate.chat.judge import GREEDY, show_answer, stop_ids
+from engine.model.generate import Request, Token, generate_all
+from engine.model.gpt import GPT
+
+MOST_NEW_TOKENS = 128  # of one answer
+QUESTIONS: tuple[tuple[str, ...], ...] = (
+    ("Who are you?", "What can you do?"),
+    ("What is 17 * 23?", "Are you sure?"),
+    ("What is the capital of France?",),
+    ("Write a short poem about the sea.",),
+)
+
+
+def talk(
+    model: GPT, tokenizer: Tokenizer, max_new_tokens: int, rows: int, questions: Sequence[Sequence[str]] = QUESTIONS
+) -> list[tuple[str, ...]]:
+    """Ask each conversation's questions in turn, `rows` conversations at a time. Returns what was said in each,
+    questions and answers in turn: the likeliest tokens, all spelled out."""
+    conversations: list[Conversation] = [()] * len(questions)
+    said: list[list[str]] = [[] for _ in questions]
+    for turn in range(max(map(len, questions), default=0)):
+        asked = [number for number, each in enumerate(questions) if turn < len(each)]
+        for number in asked:
+            conversations[number] += (Message("user", questions[number][turn]),)
+        requests = [
+            Request(
+                key=number,
+                prompt=prompt_of(conversations[number], tokenizer),
+                max_new_tokens=min(max_new_tokens, MOST_NEW_TOKENS),
+                sampling=GREEDY,
+                stop_ids=stop_ids(tokenizer),
+                force=Calculator(tokenizer),
+            )
+            for number in asked
+        ]
+        for number, written in zip(asked, generate_all(model, requests, rows), strict=True):
+            said[number] += [questions[number][turn], show_answer(tokenizer, written)]
+            conversations[number] += (_answer(tokenizer, written),)
+    return [tuple(each) for each in said]
+
+
+def _answer(tokenizer: Tokenizer, tokens: Sequence[Token]) -> Message:
+    """What was written, as the assistant's message that the next question follows."""
+    reader = AnswerReader(tokenizer)
+    for token in tokens:
+        if token.end != "stop":
+            reader.read(token.id)
+    reader.finish()
+    return Message("assistant", tuple(reader.parts))
