@@ -17,6 +17,7 @@ from engine.run.history import History, state_of
 CHUNK_BYTES = 2**20  # of events.jsonl at a time, so that what is shown grows while a long run is read
 LOADING_SECONDS = 0.4  # between two notes while reading a long run; the first comes with the first chunk
 SHARE_OF_A_CORE = 0.01  # the watcher slows down when it would cost more than this
+MOST_SECONDS = 5.0  # but looks at least this often
 
 
 class News(NamedTuple):
@@ -67,10 +68,9 @@ class RunWatcher:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            began = time.thread_time()
+            began, settled = time.thread_time(), self._last is not None and not self._reader_is_behind()
             self._turn()
-            cost = time.thread_time() - began
-            self._stop.wait(max(self._seconds, cost / SHARE_OF_A_CORE if not self._reader_is_behind() else 0.0))
+            self._stop.wait(pause(self._seconds, time.thread_time() - began, settled))
 
     def _turn(self) -> None:
         """Read what is new, and tell of it."""
@@ -87,16 +87,15 @@ class RunWatcher:
         """Take in all that is there, telling now and then when it is much. Returns whether anything was new."""
         told = time.monotonic() if self._last is not None else -LOADING_SECONDS
         changed = False
-        while not self._stop.is_set():
-            events = self._reader.read(CHUNK_BYTES)
+        for events in self._reader.batches(CHUNK_BYTES):
+            if self._stop.is_set():
+                break
             if self._reader.restarted:
                 self._replaced += 1
                 self._generation += 1
                 changed = True
                 with self.lock:
                     self.history = History()
-            if not events and not self._reader_is_behind():
-                break
             with self.lock:
                 self.history.apply_all(events)
             changed = changed or bool(events)
@@ -150,6 +149,14 @@ class RunWatcher:
             except NanosoloError as error:
                 self.config, self.config_fault = None, str(error).replace(f"{self.run.path}/", "")
             self.plan = self.run.plan() or _planned_anew(self.config)
+
+
+def pause(seconds: float, cost: float, settled: bool) -> float:
+    """Seconds until the next turn, after one that took `cost` seconds of a core.
+
+    Reading what was there before, which is done once (not `settled`), is no reason to look less often.
+    """
+    return max(seconds, min(cost / SHARE_OF_A_CORE, MOST_SECONDS)) if settled else seconds
 
 
 def _planned_anew(config: RunConfig | None) -> Plan | None:

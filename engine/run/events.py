@@ -15,6 +15,7 @@ from engine.errors import NanosoloError
 from engine.files import FULL_DISK, cannot_write
 
 FORMAT_VERSION = 1
+READ_BYTES = 2**20  # at a time: few events are alive at once, which spares the garbage collector
 RETRY_SECONDS = 1.0
 CONVERSATION = "conversation"  # the task of samples from a conversation that nobody judges
 MOST_HELD_BYTES = 16 * 2**20  # of lines that a full disk does not take: some 40,000 steps
@@ -41,6 +42,21 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     outcome: str
     exit_code: int
     message: str = ""
+
+
+class StagesAsked(Event, frozen=True, kw_only=True, tag="stages_asked"):
+    """From here on these stages are wanted, and nothing else until they are done. Those that were done before are to
+    begin anew; `anew` says which, and where each keeps its earlier result ("": it has none)."""
+
+    stages: tuple[str, ...]
+    anew: dict[str, str]
+
+
+class StageAnew(Event, frozen=True, kw_only=True, tag="stage_anew"):
+    """The stage begins from its beginning: what it told before this is of a result that was set aside in `path`."""
+
+    stage: str
+    path: str
 
 
 class StageStarted(Event, frozen=True, kw_only=True, tag="stage_started"):
@@ -177,6 +193,8 @@ class Warning(Event, frozen=True, kw_only=True, tag="warning"):
 AnyEvent = (
     RunStarted
     | RunEnded
+    | StagesAsked
+    | StageAnew
     | StageStarted
     | StageEnded
     | Progress
@@ -307,6 +325,16 @@ class EventReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._decode_each(whole)
 
+    def batches(self, limit: int) -> Iterator[list[AnyEvent]]:
+        """All that came since the last read, about `limit` bytes at a time; a batch is empty where none of them is an
+        event that is known."""
+        while True:
+            before = self._offset
+            events = self.read(limit)
+            if self._offset == before and not self.restarted:
+                return
+            yield events
+
     def skip_to(self, offset: int) -> None:
         """Go on with the first line that begins at or after `offset`."""
         try:
@@ -341,6 +369,5 @@ class EventReader:
 
 def read_events(path: Path) -> Iterator[AnyEvent]:
     """All whole, known events of a file, oldest first."""
-    reader = EventReader(path)
-    while batch := reader.read():
+    for batch in EventReader(path).batches(READ_BYTES):
         yield from batch

@@ -8,10 +8,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from operator import lt
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from engine.run.directory import RunDirectory
 from engine.run.events import (
+    READ_BYTES,
     Advice,
     AnyEvent,
     Checkpoint,
@@ -25,6 +26,8 @@ from engine.run.events import (
     RunEnded,
     RunStarted,
     Sample,
+    StageAnew,
+    StagesAsked,
     StageEnded,
     StageStarted,
     Step,
@@ -35,7 +38,6 @@ from engine.run.machine import MachineColumns
 
 STALL_FACTOR = 20  # silent for this many usual steps, and
 STALL_SECONDS = 300.0  # for at least this long: stalled (a first compile takes up to 80 s)
-READ_BYTES = 2**20  # at a time: few events are alive at once, which spares the garbage collector
 CLOCK_TOLERANCE = 5.0  # seconds; runner and stage write to one file, so lines may be a little out of order
 
 
@@ -138,7 +140,9 @@ class History:
         self.started: RunStarted | None = None
         self.first_started: float | None = None
         self.ended: RunEnded | None = None
+        self.worked = 0.0  # seconds from start to end, of all times that the run was at work and is no longer
         self.stages: dict[str, StageView] = {}
+        self.asked: tuple[str, ...] = ()  # the stages that were asked for last, apart from the pipeline
         self.current: str | None = None
         self.progress: Progress | None = None
         self.progress_from: Progress | None = None  # the first of the same unit in this stage: rates count from there
@@ -159,7 +163,8 @@ class History:
 
     def apply(self, event: AnyEvent) -> None:
         """Take in one event."""
-        if self.last_time is not None and event.t < self.last_time - CLOCK_TOLERANCE:
+        before = self.last_time
+        if before is not None and event.t < before - CLOCK_TOLERANCE:
             self.clock_jumps += 1
         self.last_time = event.t
         match event:
@@ -185,10 +190,19 @@ class History:
             case Resumed():
                 self._go_back(event)
             case RunStarted():
+                if self.ended is None:  # it went without a word the last time
+                    self._add_work(before)
                 self.started, self.ended = event, None
                 self.first_started = self.first_started or event.t
             case RunEnded():
+                self._add_work(event.t)
                 self.ended, self.current = event, None
+            case StagesAsked():
+                self.asked = event.stages
+                for stage in event.anew:
+                    self.stages.pop(stage, None)
+            case StageAnew():
+                self._forget(event.stage)
             case StageStarted():
                 self.stages[event.stage] = StageView(event.stage, event.t, event.pid, None)
                 self.current, self.progress, self.progress_from = event.stage, None, None
@@ -234,6 +248,30 @@ class History:
         """The newest value of a metric."""
         return next((e for e in reversed(self.evaluations) if e.metric == metric), None)
 
+    def _add_work(self, until: float | None) -> None:
+        if self.started is not None and until is not None:
+            self.worked += max(0.0, until - self.started.t)
+
+    def _forget(self, stage: str) -> None:
+        """What a stage told belongs to a result that is no longer its own."""
+        old = self.steps.pop(stage, None)
+        if old is not None:  # at the end of the order, as it is the one that trains last
+            self.steps[stage] = fresh = StepColumns()
+            fresh.rewinds = old.rewinds + 1
+        self.stages.pop(stage, None)
+        self.devices.pop(stage, None)
+        told: tuple[list[Any], ...] = (
+            self.evaluations,
+            self.samples,
+            self.checkpoints,
+            self.resumes,
+            self.out_of_memory,
+            self.diverged,
+            self.warnings,
+        )
+        for events in told:
+            events[:] = [event for event in events if event.stage != stage]
+
     def _go_back(self, event: Resumed) -> None:
         self.resumes.append(event)
         self.columns(event.stage).forget_after(event.step)
@@ -245,8 +283,7 @@ class History:
 def read_history(path: Path) -> History:
     """The history of a whole events.jsonl."""
     history = History()
-    reader = EventReader(path)
-    while events := reader.read(READ_BYTES):
+    for events in EventReader(path).batches(READ_BYTES):
         history.apply_all(events)
     return history
 

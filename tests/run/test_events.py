@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from engine.errors import NanosoloError
 from engine.run import events
 from engine.run.events import AnyEvent, EventLog, EventReader, Progress, Sample, decode, encode, read_events
+from engine.run.history import read_history
 
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("steady")
@@ -100,6 +101,17 @@ def test_kinds_and_fields_of_a_later_version_are_skipped(tmp_path: Path) -> None
     reader = EventReader(path)
     assert len(reader.read()) == 2
     assert reader.damaged == 2
+
+
+@pytest.mark.parametrize("stretch", [b"\0" * 2_500_000, b"\0" * 2_500_000 + b"\n", b'{"kind":"telepathy"}\n' * 120_000])
+def test_what_stands_behind_a_long_damaged_stretch_is_read(tmp_path: Path, stretch: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(GOOD + b"\n" + stretch + b"\n" + GOOD)
+    assert list(read_events(path)) == [decode(GOOD)] * 2
+    assert read_history(path).last_time == 1.0
+    reader = EventReader(path)
+    assert sum(map(len, reader.batches(1000))) == 2
+    assert reader.damaged == max(1, stretch.count(b"telepathy"))
 
 
 def test_a_torn_line_is_closed_before_the_next(tmp_path: Path) -> None:

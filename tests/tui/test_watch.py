@@ -13,7 +13,7 @@ from made_run import Story, story_of, write_run
 
 from engine.run.directory import RunDirectory
 from engine.run.events import RunStarted, encode
-from tui.watch import News, RunWatcher
+from tui.watch import News, RunWatcher, pause
 
 PATIENCE = 20.0
 
@@ -80,6 +80,13 @@ def test_a_long_run_is_told_in_parts_and_whole_in_the_end(tmp_path: Path, watch:
     story = story_of("red", time.time(), budget__steps=9000).steps(9000)
     watched = watch(write_run(tmp_path, "red", story))
     watched.until(lambda news: not news.loading and watched.steps == 9000)
+
+
+def test_a_long_run_is_looked_at_soon_again_once_it_is_read() -> None:
+    assert pause(0.5, cost=1.2, settled=False) == 0.5
+    assert pause(0.5, cost=0.001, settled=True) == 0.5
+    assert pause(0.5, cost=0.02, settled=True) == pytest.approx(2.0)  # a hundredth of a core
+    assert pause(0.5, cost=3.0, settled=True) == 5.0
 
 
 def test_a_line_cut_in_the_middle_is_taken_when_it_is_whole(tmp_path: Path, story: Story, watch: Start) -> None:
