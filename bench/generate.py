@@ -25,7 +25,7 @@ from transformers import NanoChatConfig, NanoChatForCausalLM
 from engine.model.export import to_transformers_state_dict, transformers_config
 from engine.model.generate import Request, generate_all
 from engine.model.gpt import GPT
-from engine.model.sample import Sampling
+from engine.model.sampling import Sampling
 from engine.plan.config import heads_of, width_of
 from engine.plan.shape import Shape
 from engine.train.device import device_name

@@ -8,7 +8,7 @@ from engine.chat.answer import AnswerReader, Piece
 from engine.chat.engine import ChatEngine, Finish
 from engine.errors import NanosoloError
 from engine.model.generate import Decoder, End
-from engine.model.sample import Sampling
+from engine.model.sampling import Sampling
 
 ROWS = 8  # answers that are written at the same time
 _MOST = 64  # answers that are written or wait for it
@@ -30,12 +30,22 @@ Deliver = Callable[[Piece | Finish | Failed], None]
 class Order:
     """One answer that is wanted. `deliver` is called on the decoding thread, last with Finish or Failed."""
 
-    def __init__(self, prompt: Sequence[int], limit: int, sampling: Sampling, seed: int, stops: Sequence[str]) -> None:
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        limit: int,
+        sampling: Sampling,
+        seed: int,
+        stops: Sequence[str],
+        forgotten: int = 0,
+    ) -> None:
         self.prompt = prompt
         self.limit = limit  # new tokens
         self.sampling = sampling
         self.seed = seed
         self.stops = stops
+        self.forgotten = forgotten  # earlier messages that are not in the prompt
+        self.written = 0  # new tokens so far
 
 
 class _Writing:
@@ -45,7 +55,6 @@ class _Writing:
         self.order = order
         self.reader = reader
         self.deliver = deliver
-        self.new = 0
 
 
 class Batcher:
@@ -99,7 +108,7 @@ class Batcher:
                 continue
             for token in tokens:
                 one = writing[token.key]  # type: ignore[index]  # our keys are orders
-                one.new += 1
+                one.order.written += 1
                 pieces = [] if token.end == "stop" else one.reader.read(token.id)
                 if token.end:
                     pieces += one.reader.finish()
@@ -107,7 +116,7 @@ class Batcher:
                     one.deliver(piece)
                 if token.end or one.reader.stopped:
                     end: End = "stop" if one.reader.stopped else token.end or "length"
-                    one.deliver(Finish(end, len(one.order.prompt), one.new))
+                    one.deliver(Finish(end, len(one.order.prompt), one.order.written))
                     decoder.cancel(one.order)
                     del writing[one.order]
                     self._done(1)

@@ -1,51 +1,23 @@
 """A trained model, ready to be talked to: which checkpoint, its tokens, the prompts of conversations."""
 
 from collections.abc import Generator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from engine.chat.answer import AnswerReader, Piece
+from engine.chat.choice import CHAT_STAGES, choose_checkpoint
 from engine.chat.conversation import Conversation, prompt_of, text_of
 from engine.chat.tools import Calculator
 from engine.data.tokenizer import Tokenizer
 from engine.errors import UsageError
 from engine.model.generate import Decoder, End, Request
 from engine.model.gpt import GPT
-from engine.model.sample import Sampling
+from engine.model.sampling import Sampling
 from engine.run.directory import RunDirectory
 from engine.run.hardware import usable_cores
-from engine.train.checkpoint import list_checkpoints, load_model
+from engine.train.checkpoint import load_model
 from engine.train.manifest import verify
-
-STAGES = ("rl", "sft", "midtrain", "pretrain")  # the best one to talk to first
-CHAT_STAGES = ("rl", "sft", "midtrain")  # these have seen conversations
-
-
-class Chosen(NamedTuple):
-    """A checkpoint of a run."""
-
-    stage: str
-    step: int
-    path: Path
-
-
-def choose_checkpoint(run: RunDirectory, stage: str | None = None) -> Chosen:
-    """The newest checkpoint of a stage; by default of the last one that trains. Raises UsageError where none is."""
-    if stage is not None and stage not in STAGES:
-        raise UsageError(f"--stage {stage}: expected one of {', '.join(reversed(STAGES))}.")
-    for name in [stage] if stage else STAGES:
-        found = list_checkpoints(run.checkpoints(name))
-        if found:
-            step = max(found)
-            return Chosen(name, step, found[step])
-    have = [name for name in STAGES if list_checkpoints(run.checkpoints(name))]
-    if have:
-        raise UsageError(f"run {run.name} has no checkpoint of {stage} yet. It has one of {', '.join(have)}.")
-    raise UsageError(
-        f"run {run.name} has no checkpoint yet. Wait for its first one, or go on with it: nanosolo resume {run.name}"
-    )
 
 
 class Finish(NamedTuple):
@@ -78,6 +50,11 @@ class ChatEngine:
     def chats(self) -> bool:
         """Whether the model was trained on conversations; if not, it goes on with any text."""
         return self.stage in CHAT_STAGES
+
+    @property
+    def device(self) -> str:
+        """Where it computes: cpu or cuda."""
+        return next(self.model.parameters()).device.type
 
     @property
     def context(self) -> int:

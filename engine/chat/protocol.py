@@ -12,9 +12,9 @@ from engine.chat.answer import Piece
 from engine.chat.batcher import Order
 from engine.chat.conversation import Conversation, Malformed, Message, Part, conversation_of
 from engine.chat.engine import ChatEngine, Finish
-from engine.chat.session import Settings
+from engine.chat.settings import MIN_ANSWER, Settings
 from engine.errors import UsageError
-from engine.model.sample import Sampling
+from engine.model.sampling import Sampling
 
 MAX_BODY = 1 << 20  # bytes
 _MAX_STOPS = 4
@@ -102,11 +102,12 @@ def check_request(request: ChatRequest, name: str) -> None:
 def order_of(request: ChatRequest, engine: ChatEngine, defaults: Settings) -> Order:
     """What is to be written. Raises Refused."""
     sampling = sampling_of(request, defaults)
-    prompt, room = prompt_of_request(request, engine)
+    prompt, forgotten = prompt_of_request(request, engine)
+    room = engine.context - len(prompt)
     limit = min(room, request.limit or defaults.max_new_tokens or room)
     # without a seed each request gets another answer, as from the service that the protocol comes from
     seed = uuid.uuid4().int if request.seed is None else request.seed
-    return Order(prompt, limit, sampling, seed, request.stops)
+    return Order(prompt, limit, sampling, seed, request.stops, forgotten)
 
 
 def sampling_of(request: ChatRequest, defaults: Settings) -> Sampling:
@@ -124,7 +125,7 @@ def sampling_of(request: ChatRequest, defaults: Settings) -> Sampling:
 
 
 def prompt_of_request(request: ChatRequest, engine: ChatEngine) -> tuple[list[int], int]:
-    """The prompt's tokens, and how many new ones the context leaves. Raises Refused."""
+    """The prompt's tokens, and how many of the messages are not in it. Raises Refused."""
     messages = request.messages
     first = 1 if messages and _role(messages[0]) == "system" else 0
 
@@ -132,11 +133,13 @@ def prompt_of_request(request: ChatRequest, engine: ChatEngine) -> tuple[list[in
         """Without that many of the oldest turns."""
         return engine.prompt(read_conversation([*messages[:first], *messages[first + 2 * turns :]]))
 
-    found = prompt(0)
-    if len(found) >= engine.context and request.forget:
+    found, forgotten = prompt(0), 0
+    if request.forget and len(found) + MIN_ANSWER > engine.context:
         # the fewest turns after which it fits: found by halving, as a request may hold very many
         turns = range((len(messages) - first + 1) // 2)
-        found = prompt(bisect_left(turns, True, key=lambda t: len(prompt(t)) < engine.context, hi=len(turns) - 1))
+        most = engine.context - MIN_ANSWER
+        fewest = bisect_left(turns, True, key=lambda t: len(prompt(t)) <= most, hi=len(turns) - 1)
+        found, forgotten = prompt(fewest), 2 * fewest
     if len(found) >= engine.context:
         raise Refused(
             400,
@@ -144,7 +147,7 @@ def prompt_of_request(request: ChatRequest, engine: ChatEngine) -> tuple[list[in
             "messages",
             "context_length_exceeded",
         )
-    return found, engine.context - len(found)
+    return found, forgotten
 
 
 def read_conversation(messages: list[dict[str, Any]]) -> Conversation:

@@ -21,7 +21,7 @@ from engine.evaluate.evaluator import BatchedEvaluator, Interrupted
 from engine.model.generate import Request, Token, generate_all
 from engine.model.gpt import GPT
 from engine.model.loss import IGNORED, summed_loss
-from engine.model.sample import Sampling
+from engine.model.sampling import Sampling
 from engine.optim.optimizer import Optimizer, clip_gradients
 from engine.plan.stages import problem_steps, stage_config
 from engine.run import events

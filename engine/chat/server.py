@@ -24,7 +24,7 @@ from engine.chat.protocol import (
     order_of,
     read_request,
 )
-from engine.chat.session import Settings
+from engine.chat.settings import Settings
 from engine.errors import EXIT_DONE, UsageError
 from engine.exposure import SHORTEST_TOKEN, is_loopback, is_ours, is_token
 

@@ -6,25 +6,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from engine.chat.answer import Piece
 from engine.chat.conversation import Message, Part
 from engine.chat.engine import ChatEngine, Finish
+from engine.chat.settings import MIN_ANSWER, Settings, save_conversations
 from engine.errors import UsageError
-from engine.files import write_atomically
 from engine.model.generate import Decoder, End
-from engine.model.sample import Sampling
-
-_MIN_ANSWER = 16  # tokens of room that an answer must have
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How answers are written."""
-
-    sampling: Sampling = Sampling(temperature=0.7, top_k=50)
-    max_new_tokens: int | None = None  # none: what the model's context leaves
-    seed: int = 0
 
 
 class Reply(NamedTuple):
@@ -62,10 +49,11 @@ class Session:
         prompt, forgotten = self._fit(question)
         room = self.engine.context - len(prompt)
         limit = min(room, self.settings.max_new_tokens or room)
+        seed = self.settings.turn_seed(len(self.messages))
         answer: list[Part] = []
         first: float | None = None
         try:
-            answering = self.engine.answer(prompt, limit, self.settings.sampling, self._seed(), decoder=self._decoder)
+            answering = self.engine.answer(prompt, limit, self.settings.sampling, seed, decoder=self._decoder)
             with closing(answering) as pieces:
                 for piece in pieces:
                     if isinstance(piece, Finish):
@@ -82,12 +70,7 @@ class Session:
 
     def save(self, path: Path) -> None:
         """Write the conversation as one line of JSON that training reads too. Raises NanosoloError."""
-        line = {"messages": [*self._system(), *self.messages]}
-        write_atomically(path, msgspec.json.encode(line) + b"\n")
-
-    def _seed(self) -> int:
-        """Another one for every turn, the same when the conversation is repeated."""
-        return self.settings.seed * 1_000_003 + len(self.messages)
+        save_conversations(path, [[*self._system(), *self.messages]])
 
     def _system(self) -> list[Message]:
         return [Message("system", self.system)] if self.system else []
@@ -101,11 +84,11 @@ class Session:
             if self.system:
                 turns[0] = Message("user", f"{self.system}\n\n{turns[0].content}")
             prompt = self.engine.prompt(tuple(turns))
-            if len(prompt) + _MIN_ANSWER <= self.engine.context:
+            if len(prompt) + MIN_ANSWER <= self.engine.context:
                 return prompt, forgotten
         raise UsageError(
             f"this takes {len(prompt):,} tokens; the model sees {self.engine.context:,} at a time, "
-            f"{_MIN_ANSWER} of them for its answer. Shorten it."
+            f"{MIN_ANSWER} of them for its answer. Shorten it."
         )
 
 

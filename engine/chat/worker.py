@@ -1,10 +1,10 @@
 """A model in a process of its own, for programs without torch: `python -m engine.chat.worker RUN`, JSON both ways.
 
-It loads RUN's model and says so: {"event": "loaded", "name", "stage", "step", "chats", "context", "parameters"}. Then
-it reads {"op": "generate", "id", "messages", ...} (the fields of OpenAI's chat protocol) and {"op": "cancel", "id"}.
-It answers with {"event": "piece", "id", "type", "text"}, and last, for each id, with {"event": "finish", "id", "end",
-"prompt_tokens", "new_tokens", "seconds", "first_token_seconds"} or {"event": "error", "id", "message"}; an answer that
-is cancelled ends with "end": "cancelled". Many may be written at the same time. The end of its input ends it.
+It loads RUN's model and says {"event": "loaded", ...}. Then it reads {"op": "generate", "id", "messages", ...} (the
+fields of OpenAI's chat protocol) and {"op": "cancel", "id"}. It answers with {"event": "piece", "id", "type", "text"},
+and last, for each id, with {"event": "finish", "id", "end", ...} or {"event": "error", "id", "message"}; an answer that
+is cancelled ends with "end": "cancelled". Many may be written at the same time. engine.chat.wire has all fields. The
+end of its input ends it.
 """
 
 import argparse
@@ -12,19 +12,18 @@ import os
 import sys
 import threading
 import time
-from typing import Any
 
 import msgspec
 
 from engine.chat.answer import Piece
 from engine.chat.batcher import Batcher, Busy, Failed, Order
-from engine.chat.engine import STAGES, ChatEngine, Finish, load_engine
+from engine.chat.choice import STAGES
+from engine.chat.engine import ChatEngine, Finish, load_engine
 from engine.chat.protocol import ChatRequest, Refused, check_request, order_of
-from engine.chat.session import Settings
-from engine.errors import EXIT_DONE, NanosoloError
+from engine.chat.settings import Settings
+from engine.chat.wire import Event, Finished, Id, Loaded, Refusal, Wrote
+from engine.errors import EXIT_CRASHED, EXIT_DONE, NanosoloError
 from engine.run.directory import find_run
-
-Id = int | str
 
 
 class Generate(ChatRequest, frozen=True, kw_only=True, tag_field="op", tag="generate"):
@@ -95,39 +94,40 @@ class Worker:
                 del self._writing[key]
             match item:
                 case Piece(kind, text):
-                    say({"event": "piece", "id": key, "type": kind, "text": text})
+                    say(Wrote(id=key, type=kind, text=text))
                 case Failed(message):
-                    say({"event": "error", "id": key, "message": message})
-                case Finish(end, prompt_tokens, new_tokens):
-                    self._finish(key, answer, end, prompt_tokens, new_tokens)
+                    say(Refusal(id=key, message=message))
+                case Finish(end):
+                    self._finish(key, answer, end)
 
     def _cancel(self, key: Id) -> None:
         with self._lock:
             answer = self._writing.pop(key, None)
             if answer is not None:
-                self._finish(key, answer, "cancelled", len(answer.order.prompt), None)
+                self._finish(key, answer, "cancelled")
         if answer is not None:
             self._batcher.cancel(answer.order)
 
-    def _finish(self, key: Id, answer: _Answer, end: str, prompt_tokens: int, new_tokens: int | None) -> None:
+    def _finish(self, key: Id, answer: _Answer, end: str) -> None:
+        order = answer.order
         say(
-            {
-                "event": "finish",
-                "id": key,
-                "end": end,
-                "prompt_tokens": prompt_tokens,
-                "new_tokens": new_tokens,
-                "seconds": time.perf_counter() - answer.began,
-                "first_token_seconds": answer.first,
-            }
+            Finished(
+                id=key,
+                end=end,
+                prompt_tokens=len(order.prompt),
+                new_tokens=order.written,
+                seconds=time.perf_counter() - answer.began,
+                first_token_seconds=answer.first,
+                forgotten=order.forgotten,
+            )
         )
 
     def _error(self, key: Id | None, message: str) -> None:
         with self._lock:
-            say({"event": "error", "id": key, "message": message})
+            say(Refusal(id=key, message=message))
 
 
-def say(event: dict[str, Any]) -> None:
+def say(event: Event) -> None:
     """Write one event. Ends the process where nobody reads any more."""
     try:
         sys.stdout.buffer.write(msgspec.json.encode(event) + b"\n")
@@ -146,18 +146,21 @@ def main(arguments: list[str]) -> int:
     try:
         engine = load_engine(find_run(options.run), options.stage, options.device)
     except NanosoloError as error:
-        say({"event": "error", "id": None, "message": str(error)})
+        say(Refusal(id=None, message=str(error)))
         return error.exit_code
+    except (RuntimeError, MemoryError) as error:  # no memory, mostly, or a device that fails
+        say(Refusal(id=None, message=f"{type(error).__name__}: {error}".splitlines()[0]))
+        return EXIT_CRASHED
     say(
-        {
-            "event": "loaded",
-            "name": engine.name,
-            "stage": engine.stage,
-            "step": engine.step,
-            "chats": engine.chats,
-            "context": engine.context,
-            "parameters": engine.model.shape.params.total,
-        }
+        Loaded(
+            name=engine.name,
+            stage=engine.stage,
+            step=engine.step,
+            chats=engine.chats,
+            context=engine.context,
+            parameters=engine.model.shape.params.total,
+            device=engine.device,
+        )
     )
     worker = Worker(engine)
     for line in sys.stdin.buffer:

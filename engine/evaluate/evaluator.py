@@ -13,7 +13,7 @@ from engine.data.tokens import TokenSet
 from engine.evaluate.bits_per_byte import Trunk, bits_per_byte
 from engine.model.generate import generate
 from engine.model.gpt import GPT
-from engine.model.sample import Sampling
+from engine.model.sampling import Sampling
 from engine.plan.config import RunConfig
 from engine.run import events
 from engine.run.stage import StageContext

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from engine import __version__
-from engine.chat.engine import CHAT_STAGES, Chosen
+from engine.chat.choice import Chosen
 from engine.plan.config import RunConfig, to_toml
 from engine.plan.shape import Shape
 from engine.run.directory import RunDirectory
@@ -25,7 +25,7 @@ def model_card(run: RunDirectory, chosen: Chosen, shape: Shape) -> str:
     config = run.config()
     history = read_history(run.events_file)
     known = facts(run, history)
-    chats = chosen.stage in CHAT_STAGES
+    chats = chosen.chats
     rows = [("stage", f"{chosen.stage}, step {chosen.step:,}"), *_shape_rows(shape), *_training_rows(config, known)]
     latest = {e.metric: e.value for e in history.evaluations}
     results = [(metric, f"{value:.4f}") for metric, value in sorted(latest.items())]

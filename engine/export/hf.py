@@ -7,7 +7,7 @@ import msgspec
 from safetensors.torch import save_file
 
 from engine import __version__
-from engine.chat.engine import CHAT_STAGES, Chosen
+from engine.chat.choice import Chosen
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError
 from engine.export.card import model_card
@@ -23,7 +23,7 @@ def export_to_transformers(run: RunDirectory, chosen: Chosen, folder: Path) -> l
     """Write the folder's files (float32 weights) and return them. Raises NanosoloError when one cannot be written."""
     tokenizer = Tokenizer.load(run.tokenizer)
     model = load_model(chosen.path, "cpu")
-    chats = chosen.stage in CHAT_STAGES
+    chats = chosen.chats
     special = tokenizer.special_ids
     bos, end = "<|bos|>", "<|assistant_end|>" if chats else "<|bos|>"
     ids = {"bos_token_id": special[bos], "eos_token_id": special[end], "pad_token_id": special[end]}

@@ -9,7 +9,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from engine.chat.engine import Chosen
+from engine.chat.choice import Chosen
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError, UsageError
 from engine.files import write_atomically

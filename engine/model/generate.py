@@ -10,7 +10,8 @@ import torch
 
 from engine.errors import UsageError
 from engine.model.gpt import GPT
-from engine.model.sample import Sampling, sample
+from engine.model.sample import sample
+from engine.model.sampling import Sampling
 
 _PREFILL_TOKENS = 16_384  # of prompts in one forward pass, so that long prompts do not add up in memory
 

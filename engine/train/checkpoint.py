@@ -22,6 +22,7 @@ from engine.optim.optimizer import Optimizer
 from engine.plan.config import RunConfig, to_dict
 from engine.plan.shape import Shape, shape_of
 from engine.run import events
+from engine.run.checkpoints import checkpoint_path, list_checkpoints
 from engine.train.manifest import Damaged, measure, verify, write_manifest
 from engine.train.tensor_file import write_tensors
 
@@ -29,7 +30,6 @@ MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
 RESERVE = 32 * 2**20  # bytes of the disk that no checkpoint takes: events and logs go on
-_NAME = re.compile(r"step_(\d{6,})")
 _LEFTOVER = re.compile(r"\.step_\d{6,}\.(partial|old)|step_\d{6,}\.damaged")
 
 
@@ -66,19 +66,6 @@ def first_state(config: RunConfig) -> TrainingState:
         shape=shape_of(config),
         settings=to_dict(config),
     )
-
-
-def checkpoint_path(folder: Path, step: int) -> Path:
-    """The directory of the checkpoint after `step` steps."""
-    return folder / f"step_{step:06d}"
-
-
-def list_checkpoints(folder: Path) -> dict[int, Path]:
-    """The checkpoints of a stage by step, oldest first."""
-    if not folder.is_dir():
-        return {}
-    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-    return dict(sorted(found))
 
 
 def whole_checkpoint(folder: Path, report: Callable[[int, str], None]) -> Path | None:

@@ -13,11 +13,11 @@ from engine.files import DiskFull
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
 from engine.run import events
+from engine.run.checkpoints import list_checkpoints
 from engine.run.history import History
 from engine.run.stage import StageContext
 from engine.train.checkpoint import (
     TrainingState,
-    list_checkpoints,
     read_state,
     remove_leftovers,
     warning_of,

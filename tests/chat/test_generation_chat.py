@@ -9,12 +9,14 @@ import pexpect
 import pytest
 from trained_run import STEPS, home_of, nanosolo
 
+from engine.chat.choice import choose_checkpoint
 from engine.chat.conversation import Message, conversation_of, prompt_of
-from engine.chat.engine import ChatEngine, choose_checkpoint, load_engine
-from engine.chat.session import Reply, Session, Settings
+from engine.chat.engine import ChatEngine, load_engine
+from engine.chat.session import Reply, Session
+from engine.chat.settings import Settings
 from engine.errors import UsageError
 from engine.model.generate import Decoder
-from engine.model.sample import Sampling
+from engine.model.sampling import Sampling
 from engine.run.directory import RunDirectory
 
 GREEDY = Settings(sampling=Sampling(temperature=0), max_new_tokens=12)
@@ -214,8 +216,14 @@ def test_the_worker(run: RunDirectory) -> None:
         worker.tell(**asked, id="long")
         assert worker.hear()["id"] == "long"
         worker.tell(op="cancel", id="long")
-        assert worker.answer("long")[1]["end"] == "cancelled"
+        finish = worker.answer("long")[1]
+        assert finish["end"] == "cancelled" and int(str(finish["new_tokens"])) >= 1
         worker.tell(op="cancel", id="long")  # too late, and no harm
+
+        turns = [{"role": role, "content": "word " * 8} for _ in range(9) for role in ("user", "assistant")]
+        worker.tell(**asked | {"messages": [*turns, *asked["messages"]]}, id="much", forget=True, max_tokens=99)
+        finish = worker.answer("much")[1]
+        assert 0 < int(str(finish["forgotten"])) <= 18 and finish["prompt_tokens"] <= 128 - 16
 
         worker.tell(**asked | {"messages": []}, id=2)
         assert "messages" in str(worker.hear()["message"])

@@ -13,7 +13,7 @@ from engine.data.loader import RowLoader
 from engine.evaluate.chat.problems import Problem
 from engine.model.generate import Token
 from engine.model.gpt import GPT
-from engine.model.sample import Sampling
+from engine.model.sampling import Sampling
 from engine.optim.optimizer import Optimizer
 from engine.plan.config import RunConfig, from_dict, to_toml
 from engine.plan.shape import shape_of

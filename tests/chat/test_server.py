@@ -9,7 +9,7 @@ import pytest
 from chat_server import Server, serving
 from trained_run import nanosolo
 
-from engine.chat.engine import choose_checkpoint
+from engine.chat.choice import choose_checkpoint
 from engine.data.tokenizer import Tokenizer
 from engine.run.directory import RunDirectory
 from engine.train.checkpoint import load_model
@@ -187,7 +187,7 @@ def test_what_cannot_be_served_is_said_in_one_line(run: RunDirectory, options: t
 
 def test_a_base_model_goes_on_with_the_text(run: RunDirectory) -> None:
     from engine.model.generate import generate
-    from engine.model.sample import Sampling
+    from engine.model.sampling import Sampling
 
     tokenizer = Tokenizer.load(run.tokenizer)
     model = load_model(choose_checkpoint(run, "pretrain").path, "cpu")

@@ -20,10 +20,10 @@ from engine.optim.optimizer import Optimizer
 from engine.plan.config import RunConfig, from_dict
 from engine.plan.shape import shape_of
 from engine.plan.stages import plan_stages, stage_config
+from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
 from engine.run.events import Evaluation, Resumed, Sample, Step
 from engine.run.history import read_history
-from engine.train.checkpoint import list_checkpoints
 from engine.train.step import StepRunner
 
 STAGES = ["pretrain", "midtrain", "sft"]

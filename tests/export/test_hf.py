@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trained_run import STEPS, home_of, nanosolo
 
+from engine.chat.choice import choose_checkpoint
 from engine.chat.conversation import conversation_of, prompt_of, render
-from engine.chat.engine import choose_checkpoint
 from engine.data.builtin import BuiltinCorpus
 from engine.data.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
 from engine.export.tokenizer_json import read_tokenizer, tokenizer_json
 from engine.model.generate import generate
-from engine.model.sample import Sampling
+from engine.model.sampling import Sampling
 from engine.plan.config import TokenizerConfig
 from engine.run.directory import RunDirectory
 from engine.train.checkpoint import load_model

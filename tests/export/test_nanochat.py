@@ -10,7 +10,7 @@ import pytest
 import torch
 from trained_run import STEPS, nanosolo
 
-from engine.chat.engine import choose_checkpoint
+from engine.chat.choice import choose_checkpoint
 from engine.data.tokenizer import Tokenizer
 from engine.errors import UsageError
 from engine.export.nanochat import import_from_nanochat

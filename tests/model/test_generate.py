@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from engine.errors import UsageError
 from engine.model.generate import Decoder, Request, Token, generate, generate_all
 from engine.model.gpt import GPT
-from engine.model.sample import Sampling, sample
+from engine.model.sample import sample
+from engine.model.sampling import Sampling
 from engine.plan.shape import Shape
 
 GREEDY = Sampling(temperature=0)

@@ -18,14 +18,13 @@ from tiny_run import Base, final_weights, losses, tiny_config, train
 from engine.errors import NanosoloError
 from engine.files import DiskFull
 from engine.plan.config import CheckpointConfig
+from engine.run.checkpoints import checkpoint_path, list_checkpoints
 from engine.run.directory import RunDirectory
 from engine.run.history import read_history
 from engine.train.checkpoint import (
     MODEL_FILE,
     SavedCheckpoint,
-    checkpoint_path,
     first_state,
-    list_checkpoints,
     read_state,
     whole_checkpoint,
     write_checkpoint,

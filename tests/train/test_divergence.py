@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from tiny_run import SAVE_EVERY, STEPS, Base, events_of, losses, train
 
 from engine.data.loader import LoaderState
+from engine.run.checkpoints import checkpoint_path
 from engine.run.events import Checkpoint, Diverged, Resumed, Step
 from engine.run.history import read_history
-from engine.train.checkpoint import checkpoint_path, read_state
+from engine.train.checkpoint import read_state
 from engine.train.manifest import verify
 from engine.train.rewind import MOST_REWINDS, Rewind, attempts_from, position_after, read_rewinds
 from engine.train.spikes import FEWEST, WINDOW, find_spike, remember

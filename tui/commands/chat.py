@@ -7,12 +7,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine.errors import EXIT_DONE, NanosoloError, UsageError
+from engine.chat.settings import (
+    COMMANDS,
+    NUMBERS,
+    Settings,
+    change,
+    file_to_save,
+    read_command,
+    value_of,
+)
+from engine.errors import EXIT_DONE, NanosoloError
+from engine.model.sampling import Sampling
 from engine.run.directory import find_run
 
 if TYPE_CHECKING:  # torch comes with these, and takes seconds
@@ -20,14 +29,6 @@ if TYPE_CHECKING:  # torch comes with these, and takes seconds
     from engine.chat.engine import ChatEngine
     from engine.chat.session import Reply, Session
 
-HELP = """\
-/new                 begin a new conversation
-/system TEXT         what the model is told before the first message; without TEXT: nothing
-/temperature X       0: always the likeliest; 1: as the model sees it
-/top_k N, /top_p X   draw from the likeliest only; `off` draws from all
-/save FILE           write the conversation as JSON that training reads too
-/help                this
-/quit                leave (so does Ctrl-D); Ctrl-C breaks an answer off"""
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 
@@ -41,8 +42,7 @@ def chat(options: argparse.Namespace) -> int:
     if sys.stdin.isatty() and not options.json:
         print("loading the model ...", file=sys.stderr)
     from engine.chat.engine import load_engine
-    from engine.chat.session import Session, Settings
-    from engine.model.sample import Sampling
+    from engine.chat.session import Session
 
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k or None, top_p=options.top_p).check()
     settings = Settings(sampling=sampling, max_new_tokens=options.max_tokens, seed=options.seed)
@@ -125,44 +125,28 @@ class Terminal:
 
     def _command(self, line: str) -> bool:
         """Do what a line that begins with / says; False to leave."""
-        name, _, value = line[1:].strip().partition(" ")
-        value = value.strip()
+        name, value = read_command(line)
         session = self.session
-        if name in ("quit", "exit"):
-            return False
         if name == "help":
-            print(HELP, file=sys.stderr)
+            print(_help(), file=sys.stderr)
         elif name == "new":
             session.clear()
         elif name == "system":
             session.system = value or None
             session.clear()
         elif name == "save":
-            if not value:
-                raise UsageError("/save: name a file, for example /save conversation.jsonl")
-            session.save(Path(value).expanduser())
+            session.save(file_to_save(value))
             print(f"wrote {value}", file=sys.stderr)
-        elif name in _NUMBERS:
-            self._set(name, value)
-        else:
-            raise UsageError(f"/{name}: no such command. /help lists them.")
-        return True
-
-    def _set(self, name: str, value: str) -> None:
-        sampling = self.session.settings.sampling
-        if not value:
-            print(f"{name} is {getattr(sampling, name)}", file=sys.stderr)
-            return
-        try:
-            number = None if value == "off" and name != "temperature" else _NUMBERS[name](value)
-        except ValueError:
-            raise UsageError(f"/{name} {value}: expected a number, for example /{name} {_EXAMPLES[name]}") from None
-        changed = msgspec.structs.replace(sampling, **{name: number}).check()
-        self.session.settings = msgspec.structs.replace(self.session.settings, sampling=changed)
+        elif name in NUMBERS and not value:
+            print(f"{name} is {value_of(session.settings, name)}", file=sys.stderr)
+        elif name in NUMBERS:
+            session.settings = change(session.settings, name, value)
+        return name != "quit"
 
 
-_NUMBERS: dict[str, Callable[[str], float]] = {"temperature": float, "top_k": int, "top_p": float}
-_EXAMPLES = {"temperature": "0.7", "top_k": "50", "top_p": "0.9"}
+def _help() -> str:
+    lines = [f"/{command.name} {command.argument}".ljust(20) + f" {command.help}" for command in COMMANDS]
+    return "\n".join([*lines, "Ctrl-D leaves as well; Ctrl-C breaks an answer off"])
 
 
 class _Printer:

@@ -20,7 +20,7 @@ def export(options: argparse.Namespace) -> int:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"--to {kind} {folder}: there is something already. Name a new or empty folder.")
     run = find_run(options.run)
-    from engine.chat.engine import choose_checkpoint
+    from engine.chat.choice import choose_checkpoint
 
     chosen = choose_checkpoint(run, options.stage)
     if kind == "hf":

@@ -14,7 +14,7 @@ from engine.evaluate.chat.problems import Problem
 from engine.evaluate.rows import Row, hidden_states
 from engine.model.generate import Request, Token, generate_all
 from engine.model.gpt import GPT
-from engine.model.sample import Sampling
+from engine.model.sampling import Sampling
 
 GREEDY = Sampling(temperature=0.0)
 

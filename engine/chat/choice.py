@@ -1,0 +1,46 @@
+"""Which checkpoint of a run talks: the best stage's newest, or that of a stage that is named."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from engine.errors import UsageError
+from engine.run.checkpoints import list_checkpoints
+from engine.run.directory import RunDirectory
+
+STAGES = ("rl", "sft", "midtrain", "pretrain")  # the best one to talk to first
+CHAT_STAGES = ("rl", "sft", "midtrain")  # these have seen conversations
+
+
+class Chosen(NamedTuple):
+    """A checkpoint of a run."""
+
+    stage: str
+    step: int
+    path: Path
+
+    @property
+    def chats(self) -> bool:
+        """Whether its model was trained on conversations; if not, it goes on with any text."""
+        return self.stage in CHAT_STAGES
+
+
+def talkative_checkpoints(run: RunDirectory) -> list[Chosen]:
+    """The newest checkpoint of each stage that has one, the best one to talk to first."""
+    found = {stage: list_checkpoints(run.checkpoints(stage)) for stage in STAGES}
+    return [Chosen(stage, max(there), there[max(there)]) for stage, there in found.items() if there]
+
+
+def choose_checkpoint(run: RunDirectory, stage: str | None = None) -> Chosen:
+    """The newest checkpoint of a stage; by default of the last one that trains. Raises UsageError where none is."""
+    if stage is not None and stage not in STAGES:
+        raise UsageError(f"--stage {stage}: expected one of {', '.join(reversed(STAGES))}.")
+    there = talkative_checkpoints(run)
+    for chosen in there:
+        if stage in (None, chosen.stage):
+            return chosen
+    if there:
+        have = ", ".join(chosen.stage for chosen in there)
+        raise UsageError(f"run {run.name} has no checkpoint of {stage} yet. It has one of {have}.")
+    raise UsageError(
+        f"run {run.name} has no checkpoint yet. Wait for its first one, or go on with it: nanosolo resume {run.name}"
+    )
