@@ -36,6 +36,7 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     host: str
     pid: Natural
     resumed: bool = False
+    versions: dict[str, Any] = {}  # of what it runs with; see versions.py
 
 
 class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):

@@ -8,8 +8,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from operator import lt
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from engine.run import attempts
 from engine.run.directory import RunDirectory
 from engine.run.events import (
     READ_BYTES,
@@ -27,8 +28,8 @@ from engine.run.events import (
     RunStarted,
     Sample,
     StageAnew,
-    StagesAsked,
     StageEnded,
+    StagesAsked,
     StageStarted,
     Step,
     System,
@@ -39,6 +40,8 @@ from engine.run.machine import MachineColumns
 STALL_FACTOR = 20  # silent for this many usual steps, and
 STALL_SECONDS = 300.0  # for at least this long: stalled (a first compile takes up to 80 s)
 CLOCK_TOLERANCE = 5.0  # seconds; runner and stage write to one file, so lines may be a little out of order
+# lists of events that tell of one stage each
+OF_STAGES = ("evaluations", "samples", "checkpoints", "resumes", "out_of_memory", "diverged", "warnings")
 
 
 class StepColumns:
@@ -142,6 +145,7 @@ class History:
         self.ended: RunEnded | None = None
         self.worked = 0.0  # seconds from start to end, of all times that the run was at work and is no longer
         self.stages: dict[str, StageView] = {}
+        self.attempts: list[attempts.Attempt] = []  # every time that a stage was at work, in order
         self.asked: tuple[str, ...] = ()  # the stages that were asked for last, apart from the pipeline
         self.current: str | None = None
         self.progress: Progress | None = None
@@ -159,6 +163,7 @@ class History:
         self.system: System | None = None
         self.machine = MachineColumns()
         self.last_time: float | None = None
+        self.damaged = 0  # lines of the file that were not an event we know
         self.clock_jumps = 0  # how often the time of events went backwards
 
     def apply(self, event: AnyEvent) -> None:
@@ -193,10 +198,12 @@ class History:
                 if self.ended is None:  # it went without a word the last time
                     self._add_work(before)
                 self.started, self.ended = event, None
+                attempts.cut_off(self.attempts, before)
                 self.first_started = self.first_started or event.t
             case RunEnded():
                 self._add_work(event.t)
                 self.ended, self.current = event, None
+                attempts.cut_off(self.attempts, before)
             case StagesAsked():
                 self.asked = event.stages
                 for stage in event.anew:
@@ -205,11 +212,13 @@ class History:
                 self._forget(event.stage)
             case StageStarted():
                 self.stages[event.stage] = StageView(event.stage, event.t, event.pid, None)
+                attempts.begin(self.attempts, event.stage, event.t, before)
                 self.current, self.progress, self.progress_from = event.stage, None, None
             case StageEnded():
                 begun = self.stages.get(event.stage)
                 started = begun.started if begun else event.t - event.seconds
                 self.stages[event.stage] = StageView(event.stage, started, begun.pid if begun else 0, event)
+                attempts.end(self.attempts, event)
                 self.current = None
             case Device():
                 self.devices[event.stage] = event
@@ -260,17 +269,9 @@ class History:
             fresh.rewinds = old.rewinds + 1
         self.stages.pop(stage, None)
         self.devices.pop(stage, None)
-        told: tuple[list[Any], ...] = (
-            self.evaluations,
-            self.samples,
-            self.checkpoints,
-            self.resumes,
-            self.out_of_memory,
-            self.diverged,
-            self.warnings,
-        )
-        for events in told:
-            events[:] = [event for event in events if event.stage != stage]
+        attempts.give_up(self.attempts, stage)
+        for name in OF_STAGES:
+            setattr(self, name, [event for event in getattr(self, name) if event.stage != stage])
 
     def _go_back(self, event: Resumed) -> None:
         self.resumes.append(event)
@@ -282,9 +283,10 @@ class History:
 
 def read_history(path: Path) -> History:
     """The history of a whole events.jsonl."""
-    history = History()
-    for events in EventReader(path).batches(READ_BYTES):
+    history, reader = History(), EventReader(path)
+    for events in reader.batches(READ_BYTES):
         history.apply_all(events)
+    history.damaged = reader.damaged
     return history
 
 
