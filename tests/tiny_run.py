@@ -79,7 +79,7 @@ class Base:
         """A run that is ready for its pretrain stage."""
         path.mkdir(parents=True, mode=0o700)
         shutil.copytree(self.template.tokenizer, path / "tokenizer")
-        shutil.copy(self.template.path / stages.TOKENS_FILE, path)
+        shutil.copy(self.template.tokens_file, path)
         run = RunDirectory(path)
         config = tiny_config(self.corpus, **changes)
         run.config_file.write_text(to_toml(config))

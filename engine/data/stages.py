@@ -11,13 +11,15 @@ from engine.errors import NanosoloError, UsageError
 from engine.files import NOT_JSON, write_atomically
 from engine.plan.batch import tokens_per_step
 from engine.plan.config import RunConfig
+from engine.plan.pipeline import LINE
 from engine.plan.plan import shards_needed, training_steps
 from engine.plan.shape import shape_of
+from engine.run.checkpoints import list_checkpoints
+from engine.run.directory import RunDirectory
 from engine.run.events import Warning
 from engine.run.home import data_home, require_writable, tokenizers_home
 from engine.run.stage import StageContext
-
-TOKENS_FILE = "tokens.json"
+from engine.run.standing import read_standing
 
 
 class TokensUsed(msgspec.Struct, frozen=True):
@@ -52,11 +54,16 @@ def train_the_tokenizer(context: StageContext) -> None:
         tokenizer.save(shared)
         print(f"tokenizer {key}: {tokenizer.vocab_size:,} tokens")
         _report_skipped(corpus)
+    if tokenizer.identity() != _identity_of(context.run.tokenizer, tokenizer):
+        _refuse_after_training(context, "another tokenizer")
     tokenizer.save(context.run.tokenizer)
 
 
 def write_tokens(context: StageContext) -> None:
     """Write the corpus as tokens, or take those that are there."""
+    noted = _noted_tokens(context.run)
+    if noted is not None and noted.corpus != _corpus(context.config).identity():
+        _refuse_after_training(context, "other tokens")
     tokens = make_tokens(context)
     for split, index in tokens.index.splits.items():
         print(f"{split}: {index.tokens:,} tokens of {index.documents:,} documents")
@@ -71,7 +78,7 @@ def make_tokens(context: StageContext) -> TokenSet:
     # the whole corpus: a part of it would be its first files, and no other run could share it
     tokens = tokenise(corpus, tokenizer, directory, context.progress)
     used = TokensUsed(str(directory), corpus.identity(), tokenizer.identity())
-    write_atomically(context.run.path / TOKENS_FILE, msgspec.json.encode(used))
+    write_atomically(context.run.tokens_file, msgspec.json.encode(used))
     return tokens
 
 
@@ -80,9 +87,8 @@ def tokens_of(context: StageContext) -> TokenSet:
 
     Raises NanosoloError when the corpus is no longer the one that training began with.
     """
-    try:
-        used = msgspec.json.decode((context.run.path / TOKENS_FILE).read_bytes(), type=TokensUsed)
-    except (OSError, *NOT_JSON):
+    used = _noted_tokens(context.run)
+    if used is None:
         return make_tokens(context)
     try:
         tokens = open_tokens(Path(used.directory))
@@ -101,6 +107,31 @@ def tokens_of(context: StageContext) -> TokenSet:
     return make_tokens(context)
 
 
+def _noted_tokens(run: RunDirectory) -> TokensUsed | None:
+    try:
+        return msgspec.json.decode(run.tokens_file.read_bytes(), type=TokensUsed)
+    except (OSError, *NOT_JSON):
+        return None
+
+
+def _identity_of(folder: Path, otherwise: Tokenizer) -> str:
+    """Of the tokenizer that a run has; of the other where it has none, or a damaged one."""
+    try:
+        return Tokenizer.load(folder).identity()
+    except NanosoloError:
+        return otherwise.identity()
+
+
+def _refuse_after_training(context: StageContext, what: str) -> None:
+    """Weights are worth nothing with a tokenizer, and an order of data means nothing with a text, that they were not
+    trained with. Raises NanosoloError where there are any."""
+    if any(list_checkpoints(context.run.checkpoints(stage)) for stage in LINE):
+        raise NanosoloError(
+            f"the text has changed since run {context.run.name} trained on it and now gives {what}. Bring the old text "
+            "back, or start a new run."
+        )
+
+
 def _corpus(config: RunConfig) -> Corpus:
     tokens = training_steps(config, shape_of(config)) * tokens_per_step(config)
     return open_corpus(config.data, data_home(), shards_needed(tokens))
@@ -113,7 +144,7 @@ def _fetch_for_later(context: StageContext) -> None:
     from engine.evaluate.core.bundle import find_bundle
 
     config, home = context.config, data_home()
-    for stage in config.pipeline.stages:
+    for stage in read_standing(context.run, config.pipeline.stages).line(config.pipeline.stages):
         if stage == "evaluate":
             try:
                 find_bundle(config.evaluate.core, home, context.progress)

@@ -12,6 +12,7 @@ import psutil
 from engine.errors import NanosoloError, UsageError
 from engine.plan.config import RunConfig, with_changes
 from engine.plan.gpus import Gpu
+from engine.plan.pipeline import first_missing
 from engine.plan.plan import Plan, make_plan
 from engine.run.calibration import read_calibration
 from engine.run.directory import RunDirectory, create_run, free_name
@@ -19,6 +20,7 @@ from engine.run.hardware import detect, device_for, require_device
 from engine.run.history import read_history
 from engine.run.preflight import preflight, require_ready
 from engine.run.runner import launch
+from engine.run.standing import read_standing
 
 START_PATIENCE = 30.0  # seconds for the runner to take its lock, on a busy machine
 
@@ -42,6 +44,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 def start_run(config: RunConfig, name: str | None = None) -> RunDirectory:
     """Create a run and start its runner, detached. Raises UsageError or NanosoloError and leaves no directory then."""
     config = with_absolute_paths(config)
+    require_order(config)
     require_device(config)
     on_this_machine = plan_on(config, detect() if config.runtime.device != "cpu" else device_for(config))
     require_ready(preflight(config, on_this_machine))
@@ -50,16 +53,48 @@ def start_run(config: RunConfig, name: str | None = None) -> RunDirectory:
     return run
 
 
+def require_order(config: RunConfig) -> None:
+    """Raises UsageError when a stage of the pipeline stands without what it needs before it."""
+    missing = first_missing(config.pipeline.stages)
+    if missing is not None:
+        raise UsageError(
+            f"pipeline.stages: {missing.why}, which does not stand before it. Put {missing.first} there, or leave "
+            f"{missing.stage} out."
+        )
+
+
 def resume_run(run: RunDirectory) -> None:
     """Start a runner for what is left of a run. Raises UsageError when one is at work or nothing is left."""
     if run.is_running():
         raise UsageError(f"run {run.name} is running already. Watch it with: nanosolo attach {run.name}")
-    config = run.config()
+    require_finishable(run)
+    require_startable(run, run.config())
+    start_again(run)
+
+
+def is_finished(run: RunDirectory) -> bool:
+    """Whether the run came to its end and nothing is left of what was asked for."""
     ended = read_history(run.events_file).ended
-    if ended is not None and ended.outcome == "done":
-        raise UsageError(f"run {run.name} is finished. See it with: nanosolo report {run.name}")
+    return ended is not None and ended.outcome == "done" and not read_standing(run, run.config().pipeline.stages).left
+
+
+def require_finishable(run: RunDirectory) -> None:
+    """Raises UsageError when nothing is left to do."""
+    if is_finished(run):
+        raise UsageError(
+            f"run {run.name} is finished. See it with: nanosolo report {run.name}, or run a stage again: "
+            f"nanosolo resume {run.name} --stages sft"
+        )
+
+
+def require_startable(run: RunDirectory, config: RunConfig) -> None:
+    """Raises UsageError when this machine cannot go on with the run under this configuration."""
     require_device(config)
     require_ready(preflight(config, plan_here(config), run=run))
+
+
+def start_again(run: RunDirectory) -> None:
+    """Start another runner for a run that is not at work."""
     run.runner_file.unlink(missing_ok=True)  # it names the last runner; the new one writes its own
     wait_until_running(run, launch(run))
 

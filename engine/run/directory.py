@@ -73,6 +73,11 @@ class RunDirectory:
         return self.path / "tokenizer"
 
     @property
+    def tokens_file(self) -> Path:
+        """Names the token files that the run trains on, once they are written."""
+        return self.path / "tokens.json"
+
+    @property
     def report_file(self) -> Path:
         return self.path / "report.md"
 

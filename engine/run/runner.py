@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -17,14 +17,17 @@ import psutil
 from engine import __version__
 from engine.errors import EXIT_DONE, EXIT_STOPPED, NanosoloError, UsageError
 from engine.files import cannot_write, write_atomically
+from engine.run.aside import set_aside
 from engine.run.calibration import record_run
 from engine.run.directory import RunDirectory, RunLock, RunnerInfo
 from engine.run.ending import exit_code_of, outcome_of, tail, why
-from engine.run.events import Advice, EventLog, RunEnded, RunStarted, StageEnded, StageStarted, read_events
+from engine.run.events import Advice, EventLog, RunEnded, RunStarted, StageAnew, StageEnded, StageStarted
 from engine.run.faults import Fault
 from engine.run.hardware import out_of_memory_kills
 from engine.run.monitor import SAMPLE_SECONDS, Monitor
 from engine.run.stage import STAGE_SIGNALS
+from engine.run.standing import Standing, read_standing
+from engine.run.versions import versions
 
 LOCK_PATIENCE = 3.0  # seconds; whoever only looks whether a run lives holds the lock for an instant
 POLL_SECONDS = 0.1
@@ -32,7 +35,7 @@ LAST_WORD_SECONDS = 60.0  # how long the end of a run waits for a full disk
 
 
 class Runner:
-    """Runs the stages of one run that are not done yet, in order."""
+    """Runs the stages of one run that are wanted and not done yet, in order."""
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
@@ -52,17 +55,25 @@ class Runner:
         config = self.run.config()
         named = config.runtime.preempt_file
         self.notices = (self.run.preempt_file, *([Path(named)] if named else []))
-        done = finished_stages(self.run)
+        standing = read_standing(self.run, config.pipeline.stages)
+        self.anew = dict(standing.anew)
         self.events = EventLog(self.run.events_file)
         self._listen()
         self.monitor = Monitor(self.run.path)
         self.events.write(
-            RunStarted(name=self.run.name, version=__version__, host=info.host, pid=info.pid, resumed=bool(done[1]))
+            RunStarted(
+                name=self.run.name,
+                version=__version__,
+                host=info.host,
+                pid=info.pid,
+                resumed=standing.started,
+                versions=versions(),
+            )
         )
         code, outcome, message = EXIT_DONE, "done", ""
-        for stage in config.pipeline.stages:
+        for stage in standing.wanted:
             # a report is cheap and must tell of everything before it
-            if stage in done[0] and stage != "report":
+            if stage in standing.done and stage != "report":
                 continue
             if self.stop_asked:
                 code, outcome = EXIT_STOPPED, "stopped"
@@ -75,11 +86,29 @@ class Runner:
             if ended.outcome != "done":
                 code, outcome, message = ended.exit_code, ended.outcome, ended.message
                 break
+        if standing.asked and outcome == "done":
+            outcome, message = self._after_what_was_asked(standing, config.pipeline.stages)
         with contextlib.suppress(NanosoloError):  # a run that cannot teach the next one is no worse for it
             record_run(self.run)
         self.events.write(RunEnded(outcome=outcome, exit_code=code, message=message))
         self.events.close(patience=LAST_WORD_SECONDS)
         return code
+
+    def _after_what_was_asked(self, standing: Standing, pipeline: Sequence[str]) -> tuple[str, str]:
+        """(outcome, message): the run is done where its pipeline is; else it rests, as it did before."""
+        left = read_standing(self.run, pipeline).left
+        if not left:
+            return "done", ""
+        return "stopped", f"{', '.join(standing.wanted)} done as asked; resume goes on with {left[0]}"
+
+    def _begin_anew(self, stage: str) -> None:
+        """Where the stage is to be repeated: move its earlier result away, and say so before it can be taken for new.
+        Interrupted anywhere here, the next runner does the rest. Raises NanosoloError."""
+        if stage in self.anew:
+            kept = self.anew.pop(stage)
+            set_aside(self.run, stage, kept)
+            self.events.write(StageAnew(stage=stage, path=f"checkpoints/{kept}" if kept else ""))
+            self.events.sync()
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + LOCK_PATIENCE
@@ -124,6 +153,14 @@ class Runner:
             self.child.wait()
 
     def _run_stage(self, stage: str) -> StageEnded:
+        try:
+            self._begin_anew(stage)
+        except NanosoloError as error:
+            ended = StageEnded(
+                stage=stage, outcome="crashed", seconds=0.0, exit_code=error.exit_code, message=str(error)
+            )
+            self.events.write(ended)
+            return ended
         argv = (sys.executable, "-m", "engine.run.stage", str(self.run.path), stage)
         kills = out_of_memory_kills()
         began = time.monotonic()
@@ -190,20 +227,6 @@ class Runner:
                 message = f"{path} says that this machine is about to be taken away: stopping after a checkpoint."
                 self.events.write(Advice(code="preempted", message=message, change={}, effect=""))
                 self._on_stop(signal.SIGTERM, None)
-
-
-def finished_stages(run: RunDirectory) -> tuple[set[str], bool]:
-    """(stages whose last end was `done`, whether the run was ever started)."""
-    done: set[str] = set()
-    started = False
-    for event in read_events(run.events_file):
-        if isinstance(event, RunStarted):
-            started = True
-        elif isinstance(event, StageEnded):
-            done.discard(event.stage)
-            if event.outcome == "done":
-                done.add(event.stage)
-    return done, started
 
 
 def launch(run: RunDirectory) -> subprocess.Popen[bytes]:

@@ -200,7 +200,7 @@ def _finished(history: History) -> str:
     if known is not None:
         parts.append(f"{known[1].step[-1]:,} steps")
     if history.ended is not None and history.first_started is not None:
-        parts.append(f"in {words.duration(max(0.0, history.ended.t - history.first_started))}")
+        parts.append(f"in {words.duration(history.worked)}")
     bpb = history.latest("val_bpb")
     if bpb is not None:
         parts.append(f"{bpb.value:.4f} bits per byte")

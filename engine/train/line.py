@@ -1,19 +1,21 @@
-"""The line of stages that train, each of which goes on from the weights of one before it."""
+"""The weights that a stage goes on from: those of the last stage before it that trained."""
 
 from pathlib import Path
 
+from engine.plan.pipeline import LINE
 from engine.run.stage import StageContext
+from engine.run.standing import read_standing
 from engine.train.checkpoint import warning_of, whole_checkpoint
-
-LINE = ("pretrain", "midtrain", "sft", "rl")
 
 
 def last_weights(context: StageContext, before: str | None = None) -> Path | None:
     """The newest whole checkpoint of the run's last stage that trained, of those that come before `before`."""
     stages = LINE if before is None else LINE[: LINE.index(before)]
+    pipeline = context.config.pipeline.stages
+    belonging = read_standing(context.run, pipeline).line(pipeline)
     for stage in reversed(stages):
         # a stage that is no longer part of the pipeline may have left checkpoints: they are not of this line
-        if stage in context.config.pipeline.stages:
+        if stage in belonging:
             newest = whole_checkpoint(
                 context.run.checkpoints(stage), lambda step, what: context.emit(warning_of(context.stage, step, what))
             )

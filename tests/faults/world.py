@@ -13,7 +13,7 @@ import msgspec
 import psutil
 from tiny_run import SAVE_EVERY, STEPS, Base, final_weights, losses
 
-from engine.data.stages import TOKENS_FILE, TokensUsed
+from engine.data.stages import TokensUsed
 from engine.errors import NanosoloError
 from engine.run import control
 from engine.run.directory import RunDirectory
@@ -42,7 +42,7 @@ class World:
 
     def _own_tokens(self, folder: Path) -> None:
         """Tokens of its own, that a fault may spoil."""
-        path = folder / TOKENS_FILE
+        path = self.run.tokens_file
         used = msgspec.json.decode(path.read_bytes(), type=TokensUsed)
         own = folder / "tokens"
         shutil.copytree(used.directory, own)

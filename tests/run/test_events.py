@@ -29,6 +29,7 @@ VALUES: dict[object, st.SearchStrategy[Any]] = {
     str: TEXT,
     bool: st.booleans(),
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
+    dict[str, str]: st.dictionaries(TEXT, TEXT, max_size=3),
     dict[str, Any]: st.dictionaries(TEXT, st.integers(0, 9) | TEXT | st.none(), max_size=3),
 }
 

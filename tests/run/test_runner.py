@@ -16,7 +16,8 @@ from engine.run.control import ask_for_checkpoint, resume_run, stop_run, wait_un
 from engine.run.directory import RunDirectory, RunLock
 from engine.run.events import Advice, Checkpoint, RunEnded, RunStarted, StageEnded, StageStarted, read_events
 from engine.run.history import read_history, state_of
-from engine.run.runner import finished_stages, launch
+from engine.run.runner import launch
+from engine.run.standing import read_standing
 
 MakeRun = Callable[..., RunDirectory]
 
@@ -50,7 +51,8 @@ def test_stages_run_in_order_and_the_run_is_done(make_run: MakeRun) -> None:
     assert isinstance(found[-1], RunEnded)
     assert (found[-1].outcome, found[-1].exit_code) == ("done", 0)
     assert run.log_file.read_text() == "data did its work\npretrain did its work\n"
-    assert finished_stages(run) == ({"data", "pretrain"}, True)
+    standing = read_standing(run, ("data", "pretrain"))
+    assert (standing.done, standing.left, standing.started) == ({"data", "pretrain"}, (), True)
     assert not run.is_running()
 
 

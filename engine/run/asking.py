@@ -1,0 +1,154 @@
+"""Running chosen stages of a run: alone, again, or beyond its pipeline; what that sets aside and what it leaves behind.
+
+The wish is an event, so a go that is interrupted in any way goes on with it, and with nothing else.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from engine.errors import UsageError
+from engine.plan.config import RunConfig, Stage, with_changes
+from engine.plan.pipeline import LINE, first_missing, in_order, rests_on
+from engine.run import words
+from engine.run.aside import free_name, holds_result, size_of
+from engine.run.checkpoints import list_checkpoints
+from engine.run.control import require_finishable, require_startable, start_again
+from engine.run.directory import RunDirectory
+from engine.run.events import EventLog, StagesAsked
+from engine.run.relaunch import goes_on, rewrite
+from engine.run.standing import Standing, read_standing
+
+DISK_RESERVE = 2**28  # bytes that are to stay free: events, logs, reports
+
+
+class Asking(NamedTuple):
+    """What it means to run some stages now."""
+
+    stages: tuple[Stage, ...]
+    again: tuple[str, ...]  # of these, those that begin anew
+    aside: Mapping[str, str]  # of these, stages whose checkpoints move -> the folder beside, for example sft.1
+    bytes: int  # that these hold
+    stale: tuple[str, ...]  # stages whose result then rests on an earlier one
+
+
+def weigh(run: RunDirectory, stages: Sequence[Stage], anew: bool = False) -> Asking:
+    """Judge what is asked for; nothing is changed. `anew`: also what is half done is to begin from its beginning.
+
+    Raises UsageError that names the stage to run first, or what to do about a disk that is too small.
+    """
+    pipeline = run.config().pipeline.stages
+    standing = read_standing(run, pipeline)
+    missing = first_missing(stages, results_of(run, standing))
+    if missing is not None:
+        first = ",".join(in_order([missing.first, *stages]))
+        raise UsageError(
+            f"{missing.why}, which run {run.name} lacks. Run it first: nanosolo resume {run.name} --stages {first}"
+        )
+    again = [stage for stage in stages if anew or _is_whole(run, stage, standing)]
+    aside: dict[str, str] = {stage: free_name(run, stage) for stage in again if holds_result(run, stage)}
+    size = sum(size_of(run.checkpoints(stage)) for stage in aside)
+    _require_room(run, aside, size)
+    stale = [
+        stage
+        for stage in in_order([*pipeline, *standing.ever_asked])
+        if stage not in stages and stage in standing.done and any(other in stages for other in rests_on(stage))
+    ]
+    return Asking(tuple(stages), tuple(again), aside, size, tuple(stale))
+
+
+def run_stages(
+    run: RunDirectory, stages: Sequence[Stage], changes: Mapping[str, Any] | None = None, anew: bool = False
+) -> Asking | None:
+    """Start a runner for these stages alone, or, without any, for what is left; with the values at these dotted paths
+    replaced. Returns what that means; None without stages.
+
+    Raises UsageError when the run is at work, the stages or changes cannot be, or nothing is left; nothing is changed
+    then.
+    """
+    if run.is_running():
+        raise UsageError(f"run {run.name} is running. Stop it first: nanosolo stop {run.name}")
+    before = run.config()
+    config = _changed(run, before, changes or {})
+    asking = weigh(run, stages, anew) if stages else None
+    if asking is None:
+        require_finishable(run)
+    require_startable(run, config)
+    if config != before:
+        rewrite(run, before, config)
+    if asking is not None:
+        _put_down(run, asking)
+    start_again(run)
+    return asking
+
+
+def tell(run: RunDirectory, asking: Asking) -> list[str]:
+    """What is asked for, and what follows from it, in a line each."""
+    parts = []
+    for stage in asking.stages:
+        moves = f" (what it has moves to checkpoints/{asking.aside[stage]})" if stage in asking.aside else ""
+        parts.append(f"{stage}{' again' if stage in asking.again else ''}{moves}")
+    lines = [f"run {run.name}: {', '.join(parts)}"]
+    if asking.aside:
+        lines.append(f"what is set aside takes {words.size(asking.bytes)} and stays until you remove it")
+    if asking.stale:
+        lines.append(
+            f"! {_listed(asking.stale)} {'rests' if len(asking.stale) == 1 else 'rest'} on what was there before. "
+            f"Repeat afterwards: nanosolo resume {run.name} --stages {','.join(asking.stale)}"
+        )
+    return lines
+
+
+def results_of(run: RunDirectory, standing: Standing) -> set[str]:
+    """The stages whose results are here, whoever made them."""
+    found: set[str] = {stage for stage in LINE if list_checkpoints(run.checkpoints(stage))}
+    if run.tokens_file.exists():
+        found |= {"data", "tokenize"}
+    if run.tokenizer.is_dir():
+        found.add("tokenizer")
+    return found | ({"data"} & standing.done)
+
+
+def _changed(run: RunDirectory, config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    for path, value in changes.items():
+        if not goes_on({path: value}):
+            raise UsageError(
+                f"--set {path}={value}: the checkpoints of {run.name} do not fit what that makes. Start a new run: "
+                f"nanosolo --config {run.config_file} --set {path}={value}"
+            )
+        if path == "pipeline.stages":
+            raise UsageError(f"--set {path}: name the stages to run with --stages.")
+    return with_changes(config, changes)
+
+
+def _put_down(run: RunDirectory, asking: Asking) -> None:
+    log = EventLog(run.events_file)
+    try:
+        log.write(
+            StagesAsked(stages=asking.stages, anew={stage: asking.aside.get(stage, "") for stage in asking.again})
+        )
+        log.sync()
+    finally:
+        log.close()
+
+
+def _is_whole(run: RunDirectory, stage: str, standing: Standing) -> bool:
+    """Whether a stage has nothing to go on with: it is done, is to begin anew already, or came from elsewhere."""
+    return (
+        stage in standing.done or stage in standing.anew or (stage not in standing.begun and holds_result(run, stage))
+    )
+
+
+def _require_room(run: RunDirectory, aside: Mapping[str, str], size: int) -> None:
+    """What is set aside stays, and as much is written anew."""
+    free = shutil.disk_usage(run.path).free
+    if aside and free < size + DISK_RESERVE:
+        folders = " ".join(str(run.checkpoints(stage)) for stage in aside)
+        raise UsageError(
+            f"the disk has {words.size(free)} free: to repeat {_listed(tuple(aside))} and keep the {words.size(size)} "
+            f"of checkpoints there are takes as much again. Free some, or give them up: rm -r {folders}"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

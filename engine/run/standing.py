@@ -1,0 +1,69 @@
+"""Where a run stands by its events: which stages are wanted, which of them are done, which are to begin anew."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from engine.plan.pipeline import in_order
+from engine.run.directory import RunDirectory
+from engine.run.events import RunStarted, StageAnew, StageEnded, StagesAsked, StageStarted, read_events
+
+
+class Standing(NamedTuple):
+    """What there is to do. Nothing but the events says so, whatever interrupted the run."""
+
+    wanted: tuple[str, ...]  # those that were asked for and are not all done; else the pipeline
+    asked: bool  # whether they were asked for
+    done: frozenset[str]  # whose last end was `done`, and that were not asked for since
+    begun: frozenset[str]  # that ever began
+    anew: Mapping[str, str]  # stages to begin from their beginning -> the folder that keeps their result, "": none
+    ever_asked: frozenset[str]
+    started: bool  # whether the run was ever started
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """What is still to run; a report is written again after anything before it."""
+        if all(stage in self.done for stage in self.wanted):
+            return ()
+        return tuple(stage for stage in self.wanted if stage not in self.done or stage == "report")
+
+    def line(self, pipeline: Sequence[str]) -> list[str]:
+        """The stages that belong to the run: its pipeline's and those that were ever asked for."""
+        return in_order([*pipeline, *self.ever_asked])
+
+
+def read_standing(run: RunDirectory, pipeline: Sequence[str]) -> Standing:
+    """Read it from the events. `pipeline`: the stages of the run's configuration."""
+    asked: tuple[str, ...] = ()
+    done: set[str] = set()
+    begun: set[str] = set()
+    anew: dict[str, str] = {}
+    ever_asked: set[str] = set()
+    started = False
+    for event in read_events(run.events_file):
+        match event:
+            case RunStarted():
+                started = True
+            case StagesAsked():
+                asked = event.stages
+                ever_asked.update(asked)
+                done.difference_update(asked)
+                anew.update(event.anew)
+            case StageAnew():
+                anew.pop(event.stage, None)
+            case StageStarted():
+                begun.add(event.stage)
+            case StageEnded():
+                done.discard(event.stage)
+                if event.outcome == "done":
+                    done.add(event.stage)
+                if all(stage in done for stage in asked):
+                    asked = ()
+    return Standing(
+        wanted=asked or tuple(pipeline),
+        asked=bool(asked),
+        done=frozenset(done),
+        begun=frozenset(begun),
+        anew=anew,
+        ever_asked=frozenset(ever_asked),
+        started=started,
+    )
