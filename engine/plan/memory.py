@@ -1,10 +1,12 @@
 """The memory breakdown at the peak of training, whether it fits, and the checkpointing mode that follows from that."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from engine.plan.config import BatchConfig, CheckpointingMode
 from engine.plan.gpus import GIB, MIB, Gpu
-from engine.plan.moments import all_moments, phase_peaks
+from engine.plan.moments import Moment, all_moments, phase_peaks
 from engine.plan.shape import Shape
 
 CUDA_CONTEXT = 1 * GIB  # context 0.42-0.55 GiB, cuBLAS workspaces (8 MiB; 32 on Hopper) and loaded kernels the rest
@@ -54,12 +56,17 @@ def peak_by_mode(shape: Shape, batch: BatchConfig, gpu: Gpu, compiled: bool) -> 
 
 
 def _estimate(shape: Shape, batch: BatchConfig, gpu: Gpu, compiled: bool, mode: CheckpointingMode) -> Memory:
-    moments = list(all_moments(shape, batch, mode, gpu.is_cuda, compiled))
+    return breakdown(all_moments(shape, batch, mode, gpu.is_cuda, compiled), gpu, compiled)
+
+
+def breakdown(moments: Iterable[Moment], gpu: Gpu, compiled: bool, saves: bool = True) -> Memory:
+    """The breakdown at the worst of these moments, with overhead. `saves`: whether checkpoints are written."""
+    moments = list(moments)
     peak = max(moments, key=lambda moment: moment.total)
     if gpu.is_cuda:
         overhead = CUDA_CONTEXT + int(ALLOCATOR_SLACK * peak.total)
     else:  # a copy of the state, from which checkpoints are written while training goes on
-        overhead = CPU_PROCESS + peak.weights + peak.optimizer
+        overhead = CPU_PROCESS + (peak.weights + peak.optimizer if saves else 0)
     total = peak.total + overhead
     kind = f"{'compiled' if compiled else 'eager'} {'bfloat16' if gpu.is_cuda else 'float32'}"
     return Memory(
@@ -75,5 +82,5 @@ def _estimate(shape: Shape, batch: BatchConfig, gpu: Gpu, compiled: bool, mode: 
         headroom=1 - total / gpu.capacity,
         peak_phase=peak.name,
         phases=phase_peaks(moments),
-        basis=f"formula for {kind} training, not yet measured on this card",
+        basis=f"formula for {kind} {'training' if saves else 'evaluation'}, not yet measured on this card",
     )

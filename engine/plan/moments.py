@@ -47,16 +47,21 @@ def all_moments(
 ) -> Iterator[Moment]:
     """The moments at which memory may peak, phase by phase. Derivations: docs/memory.md."""
     s = Sizes(shape, batch, mode, cuda)
-    forward, backward = (_compiled_forward, _compiled_backward) if compiled else (_eager_forward, _eager_backward)
-    yield from forward(s)
-    yield from _loss(s, _compiled_trunk(s) if compiled else _eager_trunk(s), compiled)
-    yield from backward(s)
-    yield from _optimizer_step(s)
+    yield from training_moments(s, compiled)
     yield from _evaluation(s)
     yield from _sampling(s)
     yield s.moment("checkpoint", "checkpoint")
     # a CPU reads the file of weights, then that of the optimizer, beside the tensors they fill; CUDA through the host
     yield s.moment("resume", "resume", activations=0 if cuda else max(s.weights, s.optimizer))
+
+
+def training_moments(s: "Sizes", compiled: bool) -> Iterator[Moment]:
+    """Those of one optimizer step."""
+    forward, backward = (_compiled_forward, _compiled_backward) if compiled else (_eager_forward, _eager_backward)
+    yield from forward(s)
+    yield from _loss(s, _compiled_trunk(s) if compiled else _eager_trunk(s), compiled)
+    yield from backward(s)
+    yield from _optimizer_step(s)
 
 
 class Sizes:

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.profiler import ProfilerActivity, profile
+from real_memory import peaks_of
 
 from engine.model.gpt import GPT
 from engine.model.trace import step_through, trace_training
@@ -52,24 +52,7 @@ def test_trace_agrees_with_real_allocations(mode: CheckpointingMode) -> None:
     model.init_weights(0)
     optimizer = Optimizer(model, OptimConfig(), SHAPE.width)
     state = [*model.state_dict().values(), model.cos, model.sin, *optimizer.state_tensors().values()]
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-
-        def begin(phase: str) -> None:
-            with torch.profiler.record_function(f"phase:{phase}"):
-                pass
-
-        step_through(model, model.trunk, optimizer, BATCH, begin)
-    events = recorded.profiler.kineto_results.events()
-    current = sum(tensor.nbytes for tensor in state)
-    peaks: dict[str, int] = {}
-    phase: str | None = None
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        if event.name().startswith("phase:"):
-            phase = event.name().removeprefix("phase:")
-        if event.name() == "[memory]":
-            current += event.nbytes()
-        if phase is not None:
-            peaks[phase] = max(peaks.get(phase, 0), current)
+    peaks = peaks_of(lambda begin: step_through(model, model.trunk, optimizer, BATCH, begin), state)
     traced = trace_training(SHAPE, BATCH, mode, cuda=False).peaks
     assert list(traced) == PHASES
     for name, peak in traced.items():
