@@ -23,6 +23,15 @@ class UsageError(NanosoloError):
     exit_code = EXIT_USAGE
 
 
+class Stopped(BaseException):
+    """The user asked to stop; what needs saving has been saved.
+
+    Not an Exception, as a signal raises it anywhere: no handler of faults may take it for one and go on.
+    """
+
+    exit_code = EXIT_STOPPED
+
+
 def one_line(text: str) -> str:
     """The text without line breaks and without what could command a terminal: it may come out of a hostile file."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)

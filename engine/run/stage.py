@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from engine.errors import EXIT_CRASHED, EXIT_OUT_OF_MEMORY, EXIT_STOPPED, EXIT_USAGE, NanosoloError
+from engine.errors import EXIT_CRASHED, EXIT_OUT_OF_MEMORY, EXIT_USAGE, NanosoloError, Stopped
 from engine.plan.config import RunConfig
 from engine.run.directory import RunDirectory
 from engine.run.events import Event, EventLog, Progress
@@ -32,12 +32,6 @@ STAGES = {
     "chat_eval": "engine.evaluate.chat.stage:chat_eval",
     "report": "engine.run.report:write_report",
 }
-
-
-class Stopped(NanosoloError):
-    """The user asked to stop; what needs saving has been saved."""
-
-    exit_code = EXIT_STOPPED
 
 
 class StageContext:
@@ -95,6 +89,9 @@ def main(arguments: list[str]) -> int:
         module, _, name = STAGES[stage].partition(":")
         work: Callable[[StageContext], None] = getattr(importlib.import_module(module), name)
         work(context)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_code
     except NanosoloError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -107,6 +104,7 @@ def main(arguments: list[str]) -> int:
         return EXIT_CRASHED
     finally:
         if context is not None:
+            context.stops_at_boundary = True  # it is over: a signal changes nothing any more
             context.close()
     return 0
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 
 from engine.data.loader import RowLoader, RowSource
-from engine.errors import EXIT_DIVERGED, NanosoloError
+from engine.errors import EXIT_DIVERGED, NanosoloError, Stopped
 from engine.evaluate.evaluator import Interrupted, Trunk
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
@@ -20,7 +20,7 @@ from engine.plan.shape import shape_of
 from engine.run import events
 from engine.run.hardware import detect, detect_cpu
 from engine.run.history import read_history
-from engine.run.stage import StageContext, Stopped
+from engine.run.stage import StageContext
 from engine.train import resume
 from engine.train.checkpoint import TrainingState
 from engine.train.device import device_name, peak_memory, prepare_device
@@ -78,11 +78,11 @@ def train(context: StageContext, open_course: Callable[[StageContext], Course]) 
 
     Raises Stopped (after a checkpoint), Diverged, OutOfMemory, or NanosoloError when nothing can be saved.
     """
-    # from here on a signal only sets a flag: raised anywhere, it could pass for a fault of what it interrupts
-    context.stops_at_boundary = True
-    forget_notice(context.run)  # of an earlier time; there is nothing to save yet
+    forget_notice(context.run)  # of an earlier time
     device = prepare_device(context.config)
-    Training(context, device, open_course(context)).run()
+    course = open_course(context)  # may take long; a stop ends it at once, as nothing is to be saved yet
+    context.stops_at_boundary = True  # from here on a signal only sets a flag
+    Training(context, device, course).run()
 
 
 class Training:

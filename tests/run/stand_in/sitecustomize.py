@@ -39,8 +39,8 @@ def _work(context: Any) -> None:
 
 def _train(context: Any) -> None:
     """Steps until asked to stop, as the real stage does, with a file for a checkpoint."""
+    from engine.errors import Stopped
     from engine.run.events import Checkpoint
-    from engine.run.stage import Stopped
 
     step = 0
     while step < 10_000:
