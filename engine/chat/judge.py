@@ -45,7 +45,7 @@ class ConversationJudge(BatchedEvaluator):
         """Mean nats per token of held-out answers; None when it could not be evaluated. Raises Interrupted."""
         return self._evaluate(self.metric, step, self._measure)
 
-    def sample(self, step: int) -> None:
+    def _sample(self, step: int) -> None:
         """The likeliest answer to each question."""
         requests = [
             Request(

@@ -214,7 +214,7 @@ class PassJudge(BatchedEvaluator):
             self._evaluate(f"pass@{PASSES}", step, lambda: self._any)
         return None
 
-    def sample(self, step: int) -> None:
+    def _sample(self, step: int) -> None:
         """An answer to each of the first few held-out problems."""
         for problem in self._problems[:3]:
             (answer,) = self._answers(problem, 1, f"sample {step}")

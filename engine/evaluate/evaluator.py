@@ -57,6 +57,22 @@ class BatchedEvaluator:
         )
         return value
 
+    def sample(self, step: int) -> None:
+        """Tell what the model writes, as events; where there is not the memory for it, that."""
+        if not self._config.evaluate.sample_tokens:
+            return
+        try:
+            self._sample(step)
+            return
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        self._tell_of_memory(step, "sampling", "these samples are left out")
+
+    def _sample(self, step: int) -> None:
+        """Write and tell."""
+        raise NotImplementedError
+
     def _trunk(self, tokens: Tensor) -> Tensor:
         if self._interrupted():
             raise Interrupted
@@ -66,23 +82,26 @@ class BatchedEvaluator:
 
     def _shrink(self, step: int) -> bool:
         """Halve the evaluation's own batch; False when it is 1 already."""
-        device = self._model.device.type
-        release_memory(device)
         smaller = self._rows // 2
         action = f"evaluating {smaller} sequences at a time" if smaller else "this evaluation is left out"
+        self._tell_of_memory(step, "evaluation", action)
+        self._rows = max(1, smaller)
+        return smaller > 0
+
+    def _tell_of_memory(self, step: int, phase: str, action: str) -> None:
+        device = self._model.device.type
+        release_memory(device)
         self._context.emit(
             events.OutOfMemory(
                 stage=self._context.stage,
                 step=step,
-                phase="evaluation",
+                phase=phase,
                 requested=None,
                 allocated=peak_memory(device),
                 capacity=capacity(device),
                 action=action,
             )
         )
-        self._rows = max(1, smaller)
-        return smaller > 0
 
 
 class Evaluator(BatchedEvaluator):
@@ -112,7 +131,7 @@ class Evaluator(BatchedEvaluator):
         """Bits per byte on as much of the training split."""
         return self._evaluate("train_bpb", step, lambda: self._measure("train"))
 
-    def sample(self, step: int) -> None:
+    def _sample(self, step: int) -> None:
         """Continue each prompt. The draw depends on seed, step and prompt only, so resuming changes no sample."""
         config = self._config.evaluate
         for number, prompt in enumerate(config.prompts):

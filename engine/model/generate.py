@@ -79,16 +79,17 @@ class Decoder:
 
     def add(self, request: Request) -> None:
         """Let a sequence join as soon as a row is free. Raises UsageError for one that cannot be decoded."""
+        request.sampling.check()
         if not request.prompt:
             raise UsageError("the prompt has no tokens: begin it with the token that begins a document.")
+        if request.max_new_tokens < 1:
+            return
         if len(request.prompt) >= self._cache.capacity:
             raise UsageError(
                 f"the prompt has {len(request.prompt):,} tokens; there is room for {self._cache.capacity - 1:,} "
                 "and an answer. Shorten it."
             )
-        request.sampling.check()
-        if request.max_new_tokens > 0:
-            self._waiting.append(request)
+        self._waiting.append(request)
 
     def cancel(self, key: Hashable) -> None:
         """Forget a sequence; without effect where it has ended."""

@@ -7,7 +7,7 @@ import pytest
 from tiny_run import Base, events_of, losses, train
 
 from engine.run.directory import RunDirectory
-from engine.run.events import Evaluation, OutOfMemory
+from engine.run.events import Evaluation, OutOfMemory, Sample
 
 ROWS, LENGTH, STEPS = 64, 128, 5
 MIB = 2**20
@@ -90,3 +90,20 @@ def test_evaluation_has_a_ladder_of_its_own(base: Base, tmp_path: Path, undistur
     assert {event.phase for event in told} == {"evaluation"}
     assert told[0].action == f"evaluating {ROWS // 2} sequences at a time"
     assert [event.step for event in events_of(run, Evaluation)] == [0, 1, 2]
+
+
+def test_samples_for_which_there_is_no_memory_are_left_out(base: Base, tmp_path: Path) -> None:
+    # the cache of so many tokens takes 100 MiB
+    wishes = {"evaluate__prompts": ["a"], "evaluate__sample_tokens": 200_000, "checkpoint__every_steps": 0}
+    run = base.run(tmp_path / "run", budget__steps=3, **wishes)
+    done = train(run, limit("engine.train.step.StepRunner.run", 60 * MIB))
+    assert done.returncode == 0, done.stderr
+    assert [(event.phase, event.step) for event in events_of(run, OutOfMemory)] == [("sampling", 3)]
+    assert not events_of(run, Sample)
+
+
+def test_samples_of_no_tokens_are_no_samples(base: Base, tmp_path: Path) -> None:
+    run = base.run(tmp_path / "run", budget__steps=2, evaluate__prompts=["a"], evaluate__sample_tokens=0)
+    done = train(run)
+    assert done.returncode == 0, done.stderr
+    assert not events_of(run, Sample)
