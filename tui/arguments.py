@@ -87,8 +87,18 @@ def build_parser() -> Parser:
     _add_run(stop)
     stop.add_argument("--now", action="store_true", help="do not wait for a checkpoint")
 
-    resume = commands.add_parser("resume", help="go on with a run from its last checkpoint")
+    resume = commands.add_parser("resume", help="go on with a run from its last checkpoint, or run some of its stages")
     _add_run(resume)
+    resume.add_argument(
+        "--stages",
+        metavar="A,B",
+        help="run these stages and no others: those that are done again from their beginning, those that are half done "
+        "from where they stopped; also stages that are not in the pipeline, such as rl",
+    )
+    resume.add_argument(
+        "--anew", action="store_true", help="with --stages: also those that are half done, from their beginning"
+    )
+    _add_set(resume, "change one value: sft.epochs=3")
     _add_following(resume)
 
     logs = commands.add_parser("logs", help="what the stages of a run printed")
@@ -151,9 +161,15 @@ def _add_configuration(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--config", metavar="FILE", help="a TOML file")
     group.add_argument("--gpu", metavar="ID", help="plan for this GPU, for example a100-40gb, or cpu")
     group.add_argument("--price", metavar="N", help="price of the machine per hour")
+    _add_set(group, "override one value: model.depth=12")
     group.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], help="override one value: model.depth=12"
+        "--stages", metavar="A,B", help="run these stages only: data,tokenizer,tokenize,pretrain (pipeline.stages)"
     )
+    group.add_argument("--skip", metavar="A,B", help="leave these stages of the pipeline out: chat_eval")
+
+
+def _add_set(parser: argparse.ArgumentParser | argparse._ArgumentGroup, text: str) -> None:
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=text)
 
 
 def _add_following(parser: argparse.ArgumentParser) -> None:

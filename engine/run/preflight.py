@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from engine.errors import UsageError
 from engine.plan.config import RunConfig
 from engine.plan.gpus import GIB
+from engine.plan.pipeline import LINE
 from engine.plan.plan import Plan
+from engine.run.aside import size_of
 from engine.run.checks import (
     Check,
     check_clock,
@@ -68,20 +69,11 @@ def disk_need(plan: Plan, look: Survey, run: RunDirectory | None = None) -> int:
     """Bytes that the run will still write, beyond the text, tokens and checkpoints that are here already."""
     shards = max(0, plan.disk.shards - look.shards)
     tokens = max(0, plan.disk.tokens - look.tokens)
-    kept = _size(run.path / "checkpoints") if run is not None else 0
+    # without what was set aside: it stays where it is, and room for new ones is wanted besides
+    kept = sum(size_of(run.checkpoints(stage)) for stage in LINE) if run is not None else 0
     return shards + tokens + max(0, plan.disk.checkpoints - kept)
 
 
 def home_origin() -> str:
     """Why the home is where it is."""
     return "NANOSOLO_HOME" if os.environ.get("NANOSOLO_HOME") else "the default; NANOSOLO_HOME moves it"
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue  # gone since
-    return total

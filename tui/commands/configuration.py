@@ -1,12 +1,14 @@
-"""From the options --preset, --config, --gpu, --price and --set to a configuration."""
+"""From the options --preset, --config, --gpu, --price, --set, --stages and --skip to a configuration."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.errors import UsageError
 from engine.plan.config import Layer, Resolved, parse_override, read_toml, resolve
+from engine.plan.pipeline import named_stages
 from engine.plan.presets import load_preset, preset_for
 from engine.run.home import presets_home
 
@@ -22,7 +24,27 @@ def configuration(options: argparse.Namespace) -> Resolved:
         raise UsageError("no configuration: name one with --preset or --config, for example --preset balanced.")
     layers.append(Layer("flag", flags(options)))
     layers += [Layer("flag", parse_override(text)) for text in options.set]
+    if options.stages is not None:
+        layers.append(_stages_layer(named_stages(options.stages.split(","), "--stages")))
+    if options.skip is not None:
+        layers.append(_stages_layer(_without(resolve(*layers).config.pipeline.stages, options.skip)))
     return resolve(*layers)
+
+
+def _stages_layer(stages: Sequence[str]) -> Layer:
+    return Layer("flag", {"pipeline": {"stages": list(stages)}})
+
+
+def _without(pipeline: Sequence[str], skip: str) -> list[str]:
+    """The pipeline without these stages. Raises UsageError for one that it does not have, or when none is left."""
+    skipped = named_stages(skip.split(","), "--skip")
+    for stage in skipped:
+        if stage not in pipeline:
+            raise UsageError(f"--skip {stage}: it is not in the pipeline, which is {', '.join(pipeline)}.")
+    left = [stage for stage in pipeline if stage not in skipped]
+    if not left:
+        raise UsageError(f"--skip {skip}: no stage is left of {', '.join(pipeline)}.")
+    return left
 
 
 def _preset_name(name: str) -> str:

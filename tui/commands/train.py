@@ -6,9 +6,19 @@ import sys
 from types import FrameType
 
 from engine.errors import EXIT_DONE, EXIT_STOPPED, UsageError
-from engine.plan.config import RunConfig, fields, get
+from engine.plan.config import RunConfig, fields, get, parse_override
+from engine.plan.pipeline import named_stages
 from engine.run import words
-from engine.run.control import plan_here, resume_run, start_run, stop_run, with_absolute_paths
+from engine.run.asking import run_stages, tell
+from engine.run.control import (
+    is_finished,
+    plan_here,
+    require_order,
+    resume_run,
+    start_run,
+    stop_run,
+    with_absolute_paths,
+)
 from engine.run.directory import RunDirectory, find_run, named_run
 from engine.run.events import read_events
 from engine.run.hardware import require_device
@@ -27,6 +37,7 @@ def train(options: argparse.Namespace) -> int:
     if existing is not None:
         _require_same(existing, config)
         return _go_on(existing, options)
+    require_order(config)  # before anything is said
     require_device(config)
     _announce(config)
     run = start_run(config, options.name)
@@ -35,8 +46,25 @@ def train(options: argparse.Namespace) -> int:
 
 
 def resume(options: argparse.Namespace) -> int:
-    """Go on with a run, and follow it."""
-    return _resume(find_run(options.run), options)
+    """Go on with a run, or run some of its stages, and follow it."""
+    stages = named_stages(options.stages.split(","), "--stages") if options.stages is not None else ()
+    if options.anew and not stages:
+        raise UsageError("--anew: name the stages to begin anew, for example --stages sft --anew.")
+    changes = {
+        f"{section}.{key}": value
+        for text in options.set
+        for section, values in parse_override(text).items()
+        for key, value in values.items()
+    }
+    run = find_run(options.run)
+    seen = _events_of(run)
+    if not stages and not changes:
+        resume_run(run)
+    else:
+        asking = run_stages(run, stages, changes, options.anew)
+        for line in tell(run, asking) if asking is not None else []:
+            print(line)
+    return _follow_on(run, options, seen)
 
 
 def attach(options: argparse.Namespace) -> int:
@@ -70,26 +98,37 @@ def _require_same(run: RunDirectory, config: RunConfig) -> None:
     for path, _ in fields():
         asked, had = get(config, path), get(before, path)
         if asked != had and not path.startswith("about."):
+            way = f"go on with it as it is: nanosolo resume {run.name}"
+            if path == "pipeline.stages":
+                way = f"run these stages of it: nanosolo resume {run.name} --stages {_shown(asked)}"
             raise UsageError(
-                f"run {run.name} was started with {path} = {had}, now {asked} is asked for. "
-                f"Choose another --name, or go on with it as it is: nanosolo resume {run.name}"
+                f"run {run.name} was started with {path} = {_shown(had)}, now {_shown(asked)} is asked for. "
+                f"Choose another --name, or {way}"
             )
 
 
+def _shown(value: object) -> object:
+    return ",".join(value) if isinstance(value, tuple) else value
+
+
 def _go_on(run: RunDirectory, options: argparse.Namespace) -> int:
-    ended = read_history(run.events_file).ended
     if run.is_running():
         print(f"run {run.name} is running already")
         return _follow_unless_detached(run, options)
-    if ended is not None and ended.outcome == "done":
+    if is_finished(run):
         print(f"run {run.name} is finished already. Its report: {run.report_file}")
         return EXIT_DONE
-    return _resume(run, options)
-
-
-def _resume(run: RunDirectory, options: argparse.Namespace) -> int:
-    seen = sum(1 for _ in read_events(run.events_file))
+    seen = _events_of(run)
     resume_run(run)
+    return _follow_on(run, options, seen)
+
+
+def _events_of(run: RunDirectory) -> int:
+    """How many events there are, before more come."""
+    return sum(1 for _ in read_events(run.events_file))
+
+
+def _follow_on(run: RunDirectory, options: argparse.Namespace, seen: int) -> int:
     print(f"run {run.name} goes on")
     return _follow_unless_detached(run, options, skip=seen)
 
@@ -115,7 +154,8 @@ def _follow_unless_detached(run: RunDirectory, options: argparse.Namespace, skip
     if code is None:
         return EXIT_STOPPED
     if code == EXIT_DONE:
-        print(f"report: {run.report_file}")
+        if run.report_file.exists():
+            print(f"report: {run.report_file}")
     elif code != EXIT_STOPPED:
         ended = read_history(run.events_file).ended
         print(f"error: run {run.name}: {ended.message if ended else 'see nanosolo logs'}", file=sys.stderr)
