@@ -75,25 +75,36 @@ def write_set(
                 return ready
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            reporter = Reporter(progress, 0, "conversations")
-            counts: dict[Split, int] = {}
-            tokens: dict[Split, int] = {}
-            for split in SPLITS:
-                counts[split], tokens[split] = _write_split(partial, split, conversations[split], tokenizer, reporter)
-            reporter.finish()
-            index = SetIndex(_FORMAT, identity, counts, tokens)
-            write_atomically(partial / INDEX_NAME, msgspec.json.encode(index))
-            shutil.rmtree(directory, ignore_errors=True)
-            partial.rename(directory)
+            try:
+                _write(partial, identity, conversations, tokenizer, progress)
+                shutil.rmtree(directory, ignore_errors=True)
+                partial.rename(directory)
+            finally:  # while the lock is held: it may be another's that is being written
+                shutil.rmtree(partial, ignore_errors=True)
             sync_directory(directory.parent)
     except OSError as error:
         raise cannot_write(directory, error, 0) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     written = open_set(directory, identity)
     if written is None:
         raise NanosoloError(f"{directory} could not be read back. Check the disk, and run again.")
     return written
+
+
+def _write(
+    directory: Path,
+    identity: str,
+    conversations: dict[Split, Iterable[Conversation]],
+    tokenizer: Tokenizer,
+    progress: Progress,
+) -> None:
+    reporter = Reporter(progress, 0, "conversations")
+    counts: dict[Split, int] = {}
+    tokens: dict[Split, int] = {}
+    for split in SPLITS:
+        counts[split], tokens[split] = _write_split(directory, split, conversations[split], tokenizer, reporter)
+    reporter.finish()
+    index = SetIndex(_FORMAT, identity, counts, tokens)
+    write_atomically(directory / INDEX_NAME, msgspec.json.encode(index))
 
 
 def _write_split(
@@ -140,6 +151,8 @@ class PackedRows:
         self._rows = [[(int(usable[i]), int(kept[usable[i]])) for i in row] for row in packed]
         self.rows = len(self._rows)
         self.padding = 1 - int(kept[usable].sum()) / (self.rows * seq_len) if self.rows else 0.0
+        if not len(ends):
+            raise UsageError(f"the {split} split has no conversation. Give more of them.")
         if not self.rows:
             raise UsageError(
                 f"no conversation of the {split} split has an answer within its first {seq_len} tokens. "

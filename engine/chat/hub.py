@@ -74,14 +74,26 @@ def count_rows(files: list[Path]) -> int:
 
 
 def read_rows(files: list[Path]) -> Iterator[dict[str, Any]]:
-    """The rows of parquet files in order. Raises NanosoloError for a damaged one."""
+    """The rows of parquet files in order; one whose text is not UTF-8 comes as an empty one. Raises NanosoloError for a
+    damaged file."""
     import pyarrow.parquet as pq
 
     for path in files:
         with _safely(path, lambda path=path: pq.ParquetFile(path)) as opened:
             batches = opened.iter_batches(batch_size=_ROWS_AT_ONCE)
             while (batch := _safely(path, lambda batches=batches: next(batches, None))) is not None:
-                yield from batch.to_pylist()
+                yield from _decoded(batch)
+
+
+def _decoded(batch: Any) -> Iterator[dict[str, Any]]:
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        if batch.num_rows == 1:
+            yield {}
+            return
+        for number in range(batch.num_rows):
+            yield from _decoded(batch.slice(number, 1))
 
 
 def _safely(path: Path, action: Any) -> Any:

@@ -12,6 +12,7 @@ from engine.chat.formats import RowFormat, from_arc, from_gsm8k, from_messages, 
 from engine.data.corpus import Split, Tally, short_hash, split_of
 from engine.data.order import permutation
 from engine.data.progress import Progress, silent
+from engine.data.readers import json_lines
 from engine.errors import NanosoloError, UsageError
 
 _FORMAT = 1  # raise when the same files come out as other conversations
@@ -109,13 +110,15 @@ class LocalFile:
         return (found for text, found in self._all(tally) if split_of(text, self._fraction) == split)
 
     def _all(self, tally: Tally) -> Iterator[tuple[str, Conversation]]:
-        for number, row in enumerate(_read(self._path), 1):
+        for where, row in _read(self._path, tally):
             messages = row.get("messages") if isinstance(row, dict) else row
             try:
+                if messages is None:
+                    raise Malformed("there is no list of messages")
                 found = conversation_of(messages)
                 text = json.dumps(messages, ensure_ascii=True)
             except (Malformed, TypeError) as error:
-                tally.skip(f"conversations: {error}", f"{self._path}:{number}")
+                tally.skip(f"conversations: {error}", where)
                 continue
             yield text, found
 
@@ -210,18 +213,12 @@ def _open(name: str, data_home: Path, validation_fraction: float) -> Source:
     return LocalFile(Path(name).expanduser(), validation_fraction)
 
 
-def _read(path: Path) -> Iterator[Any]:
-    """The rows of a .parquet, or the JSON values of a .jsonl; a line that is no JSON comes as None."""
+def _read(path: Path, tally: Tally) -> Iterator[tuple[str, Any]]:
+    """(file and line, value) of the rows of a .parquet, or of a .jsonl, of which lines that are no JSON are counted."""
     if path.suffix == ".parquet":
-        yield from hub.read_rows([path])
+        yield from ((f"{path}:{number}", row) for number, row in enumerate(hub.read_rows([path]), 1))
         return
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.strip():
-                    try:
-                        yield json.loads(line)
-                    except (ValueError, RecursionError):
-                        yield None
+        yield from json_lines(path, tally)
     except OSError as error:
         raise NanosoloError(f"cannot read {path}: {error.strerror}.") from None

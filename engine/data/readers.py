@@ -60,6 +60,17 @@ def read_text(path: Path, tally: Tally) -> Iterator[str]:
 
 def read_jsonl(path: Path, column: str, tally: Tally) -> Iterator[str]:
     """The values of key `column`, one JSON object a line."""
+    for where, row in json_lines(path, tally):
+        if not isinstance(row, dict) or column not in row:
+            tally.skip(f'rows without "{column}" (data.text_column)', where)
+            continue
+        text = accept(row[column], where, tally)
+        if text is not None:
+            yield text
+
+
+def json_lines(path: Path, tally: Tally) -> Iterator[tuple[str, Any]]:
+    """(file and line, value) of each line that is JSON. Raises OSError."""
     decoder = msgspec.json.Decoder()
     with path.open("rb") as file:
         for number, line in enumerate(_lines(file, MAX_DOCUMENT_BYTES), 1):
@@ -74,12 +85,7 @@ def read_jsonl(path: Path, column: str, tally: Tally) -> Iterator[str]:
             except NOT_JSON:
                 tally.skip("lines that are not JSON", where)
                 continue
-            if not isinstance(row, dict) or column not in row:
-                tally.skip(f'rows without "{column}" (data.text_column)', where)
-                continue
-            text = accept(row[column], where, tally)
-            if text is not None:
-                yield text
+            yield where, row
 
 
 def read_parquet(path: Path, column: str, tally: Tally) -> Iterator[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from byte_tokenizer import byte_tokenizer
+from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -105,3 +106,16 @@ def test_a_set_is_written_once_for_the_same_sources(tmp_path: Path) -> None:
     assert again.index == first.index and again.index.conversations["train"] == 1
     (tmp_path / "s" / "train.ends.npy").write_bytes(b"torn")
     assert open_set(tmp_path / "s", "test") is None
+
+
+def test_who_waits_and_gives_up_leaves_what_another_is_writing(tmp_path: Path) -> None:
+    half = tmp_path / "s.partial" / "train.tokens.npy"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+
+    def give_up(_done: int, _total: int, unit: str) -> None:
+        raise KeyboardInterrupt(unit)
+
+    with FileLock(tmp_path / "s.lock"), pytest.raises(KeyboardInterrupt, match="waiting"):
+        write_set(tmp_path / "s", "test", {"train": [talk("a", "b")], "validation": []}, TOKENIZER, give_up)
+    assert half.read_bytes() == b"half"

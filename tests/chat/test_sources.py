@@ -90,6 +90,24 @@ def test_local_files_in_both_formats(tmp_path: Path) -> None:
     assert open_sources([str(jsonl), str(table)], tmp_path, 0.1).identity() != before
 
 
+def test_bytes_that_are_no_text_cost_their_own_row_and_are_counted(tmp_path: Path) -> None:
+    jsonl, table = tmp_path / "talks.jsonl", tmp_path / "talks.parquet"
+    jsonl.write_bytes(b'[{"role": "user", "content": "caf\xe9"}]\n' + json.dumps(HI).encode())
+    said = pa.array([b"Hi", b"Hello", b"caf\xe9", b"Hello"])
+    bad = pa.Array.from_buffers(pa.string(), len(said), said.buffers())  # unchecked, as a hostile file is
+    messages = pa.StructArray.from_arrays([pa.array(["user", "assistant"] * 2), bad], ["role", "content"])
+    pq.write_table(pa.table({"messages": pa.ListArray.from_arrays(pa.array([0, 2, 4]), messages)}), table)
+    for file, reason, place in (
+        (jsonl, "lines that are not JSON", f"{jsonl}:1"),
+        (table, "conversations: there is no list of messages", f"{table}:2"),
+    ):
+        tally = Tally()
+        found = [c for split in SPLITS for c in open_sources([str(file)], tmp_path, 0.1).conversations(split, tally)]
+        assert found == [(Message("user", "Hi"), Message("assistant", "Hello"))]
+        [skipped] = tally.skipped()
+        assert (skipped.reason, skipped.first) == (reason, place)
+
+
 def test_what_is_no_source_says_what_would_be(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"smoltlak: No such file .* smoltalk"):
         open_sources(["smoltlak"], tmp_path, 0.1)
