@@ -18,6 +18,7 @@ Whole = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Rate = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Decay = Annotated[float, Meta(ge=0, lt=1)]  # of a moving average: with 1 nothing new would enter
 
 DataSource = Literal["builtin", "local", "fineweb-edu"]
 Stage = Literal["data", "tokenizer", "tokenize", "pretrain", "evaluate", "midtrain", "sft", "rl", "chat_eval", "report"]
@@ -82,11 +83,11 @@ class OptimConfig(Section, frozen=True, kw_only=True):
     matrix_lr: Rate = 0.02
     embedding_lr: Rate = 0.2
     head_lr: Rate = 0.004
-    adam_beta1: Share = 0.8
-    adam_beta2: Share = 0.95
+    adam_beta1: Decay = 0.8
+    adam_beta2: Decay = 0.95
     weight_decay: Rate = 0.0  # AdamW groups only
-    muon_momentum: Share = 0.95
-    muon_momentum_start: Share = 0.85
+    muon_momentum: Decay = 0.95
+    muon_momentum_start: Decay = 0.85
     muon_momentum_warmup_steps: Whole = 300
     warmup_steps: Whole = 0
     warmdown_fraction: Share = 0.2  # the last part of the run, in which rates fall linearly
@@ -202,7 +203,7 @@ class RuntimeConfig(Section, frozen=True, kw_only=True):
     on_spike: Literal["warn", "skip"] = "warn"  # a loss > 6 sigma above the last 128; skip: leave its update out
     preempt_file: str | None = None  # its appearance means the same as SIGTERM, like `preempt` in the run's directory
     threads: Count | None = None  # CPU threads of torch; none: its own choice
-    seed: Whole = 42
+    seed: Annotated[int, Meta(ge=0, lt=2**62)] = 42  # what generators and TOML take
     price_per_hour: Rate | None = None  # what the machine costs, in any currency
 
 

@@ -92,6 +92,8 @@ def test_defaults_are_valid_and_complete_in_toml() -> None:
         ({"optim": {"matrix_lr": float("nan")}}, ("optim.matrix_lr",)),
         ({"optim": {"matrix_lr": float("inf")}}, ("optim.matrix_lr", "finite")),
         ({"optim": {"matrix_lr": -0.1}}, ("optim.matrix_lr = -0.1", ">= 0")),
+        ({"optim": {"adam_beta2": 1.0}}, ("optim.adam_beta2 = 1.0", "< 1")),
+        ({"runtime": {"seed": 2**64}}, ("runtime.seed = 18446744073709551616", "<")),
         ({"pipeline": {"stages": ["data", "data"]}}, ("pipeline.stages", "twice")),
         ({"pipeline": {"stages": ["dta"]}}, ("pipeline.stages", "data")),
         ({"tokenizer": {"vocab_size": 70_000}}, ("tokenizer.vocab_size = 70000", "65536")),
