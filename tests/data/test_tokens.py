@@ -144,6 +144,7 @@ def test_a_killed_run_leaves_the_old_set_and_the_next_one_completes(
     tokenizer.save(tmp_path)
     corpus_of(tmp_path / "c", sentences(300))
     program = f"""
+import time
 from pathlib import Path
 from engine.data.local import LocalCorpus
 from engine.data.tokenizer import Tokenizer
