@@ -316,3 +316,19 @@ def test_the_package_imports_nothing_else_of_ours() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:3] == ["False", "[]", "[]"]
+
+
+async def test_a_cleared_chart_keeps_no_y_range() -> None:
+    chart, fresh = Chart(), Chart()
+    for one, before in ((chart, [0.0, 10.0]), (fresh, None)):
+        async with Host(one).run_test(size=(80, 20)) as pilot:
+            await start(pilot)
+            if before is not None:
+                one.set_series("a")
+                one.extend("a", [0, 1], before)
+                await press(pilot)
+                one.clear()
+            one.set_series("b")
+            one.extend("b", [0, 1], [1.0, 9.0])
+            await press(pilot)
+    assert chart.plot.y_scale == fresh.plot.y_scale

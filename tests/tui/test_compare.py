@@ -11,6 +11,7 @@ from made_run import config_of
 from run_screens import console_on, finished, put, shows, stopped, until
 from snapshot import assert_snapshot, text_of
 
+from tui.app import NanosoloApp
 from tui.chart.series import Series
 from tui.comparison import TIME, TOKENS, differences, standings
 from tui.screens.compare import METRICS, CompareScreen
@@ -77,6 +78,25 @@ async def test_its_keys(home: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, RunsScreen))
     text = (home / "compared.txt").read_text()
     assert "optim.matrix_lr" in text and "blue" in text
+
+
+async def test_a_second_run_is_taken_in_once_there_is_one(home: Path) -> None:
+    put(home, ("red", finished("red", steps=200)))
+    app = console_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("5")
+        await shows(pilot, "Nothing to compare yet")
+        put(home, ("blue", finished("blue", steps=150)))
+        await pilot.press("4", "5")
+        await shows(pilot, "blue", "red", "tokens", "after")
+
+
+async def test_in_ascii_the_table_has_the_signs_of_the_lines(home: Path) -> None:
+    two(home)
+    app = NanosoloApp(ascii_only=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("5")
+        await shows(pilot, "* blue", "o red")
 
 
 async def test_a_run_that_is_gone_is_told(home: Path) -> None:

@@ -121,8 +121,9 @@ class Chart(Widget, can_focus=True):
         self.data_changed()
 
     def clear(self) -> None:
-        """Takes all series and events away."""
+        """Takes all series and events away, and the y range that fitted them."""
         self.model.layers, self.model.events, self.model.cursor = [], [], None
+        self.plot.y_scale = None
         self.model.version += 1
         self.data_changed()
 

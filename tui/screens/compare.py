@@ -15,7 +15,7 @@ from engine.run import words
 from engine.run.directory import RunDirectory, find_run, list_runs
 from tui import actions, panels
 from tui.bindings import bindings_for
-from tui.chart.glyphs import UNICODE
+from tui.chart.glyphs import ASCII, UNICODE
 from tui.comparison import TIME, TOKENS, Level, differences, series_of, standings
 from tui.feed import STEP_AXES, Feed
 from tui.screens.base import ConsoleScreen
@@ -42,8 +42,9 @@ Nothing to compare yet: it takes two runs with steps.
 class Side:
     """One of the runs that are compared."""
 
-    def __init__(self, watcher: RunWatcher) -> None:
+    def __init__(self, watcher: RunWatcher, mark: Content) -> None:
         self.watcher = watcher
+        self.mark = mark
         self.feed = Feed()
         self.state = ""
 
@@ -95,7 +96,7 @@ class CompareScreen(ConsoleScreen):
         self.watch(self.app, "compared", self._compare, init=False)
 
     def on_screen_resume(self) -> None:
-        if not self.sides:
+        if len(self.sides) < 2:  # there may be more runs by now
             self._compare(self.console.compared)
         self._show()
 
@@ -131,7 +132,8 @@ class CompareScreen(ConsoleScreen):
         def tell(news: News) -> None:
             self.post_message(self.Arrived(side, news))
 
-        side = Side(RunWatcher(run, tell, max(1.0, self.console.settings.refresh_seconds)))
+        watcher = RunWatcher(run, tell, max(1.0, self.console.settings.refresh_seconds))
+        side = Side(watcher, mark(len(self.sides), self.console.ascii_only))
         self.sides.append(side)
         side.watcher.start()
 
@@ -210,9 +212,10 @@ def _newest_two() -> list[RunDirectory]:
     return trained[:2]
 
 
-def mark(index: int) -> Content:
+def mark(index: int, ascii_only: bool) -> Content:
     """The sign of a run: the glyph on its line, in its colour."""
-    return Content.styled(UNICODE.lines[index % len(UNICODE.lines)], COLOURS[index % len(COLOURS)])
+    glyphs = (ASCII if ascii_only else UNICODE).lines
+    return Content.styled(glyphs[index % len(glyphs)], COLOURS[index % len(COLOURS)])
 
 
 def standing_rows(sides: Sequence[Side], by_tokens: Level, by_time: Level, digits: int, width: int) -> list[Content]:
@@ -224,7 +227,7 @@ def standing_rows(sides: Sequence[Side], by_tokens: Level, by_time: Level, digit
     head = f"{'':<{name + 2}}{'':<10}{f'at {tokens} tokens':>{each}}{f'after {spent}':>{each}}"
     rows = [Content.styled(head, "$quiet")]
     for i, side in enumerate(sides):
-        line = mark(i) + Content.styled(f" {clip(side.name, name - 1):<{name}}", "bold")
+        line = side.mark + Content.styled(f" {clip(side.name, name - 1):<{name}}", "bold")
         line += Content.styled(f"{side.state:<10}", "$quiet")
         for level in (by_tokens, by_time):
             standing = level.standings[i]
@@ -245,7 +248,7 @@ def difference_rows(
         return rows
     label = min(34, max(len(path) for path, _ in found) + 2)
     each = max(8, (width - label) // max(1, len(sides)))
-    heads = [mark(i) + Content(" " * (each - 1)) for i in range(len(sides))]
+    heads = [side.mark + Content(" " * (each - 1)) for side in sides]
     rows.append(Content(" " * label) + Content("").join(heads))
     room = len(found) if height is None else height - len(rows)
     for path, values in found[: room if len(found) <= room else max(0, room - 1)]:
