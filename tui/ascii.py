@@ -14,14 +14,14 @@ _PLAIN = {
     **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╯╰╔╗╚╝┏┓┗┛╶╴╵╷", "+"),
     **dict.fromkeys("█▓▇▆▅▄▃▀▊▋▉▍", "#"),
     **dict.fromkeys("▒░", ":"),
-    **dict.fromkeys("•●◆■▪∎", "*"),
+    **dict.fromkeys("•●◆■▪∎◊", "*"),
     **dict.fromkeys("○◇□▫·⋅", "."),
-    **dict.fromkeys("→▶▸›❯»", ">"),
-    **dict.fromkeys("←◀◂‹❮«", "<"),
+    **dict.fromkeys("→▶▸►›❯»", ">"),
+    **dict.fromkeys("←◀◂◄‹❮«", "<"),
     **dict.fromkeys("↑▲▴", "^"),
     **dict.fromkeys("↓▼▾", "v"),
     **dict.fromkeys("–—−", "-"),
-    **dict.fromkeys("×✗✘✕", "x"),
+    **dict.fromkeys("×✗✘✕✖", "x"),
     **dict.fromkeys("✓✔", "v"),
     **dict.fromkeys("‘’", "'"),
     **dict.fromkeys("“”", '"'),
@@ -50,7 +50,8 @@ def _plain(character: str) -> str:
     if "\u2800" <= character <= "\u28ff":  # braille
         return " " if character == "\u2800" else "*"
     base = unicodedata.normalize("NFKD", character)[:1]
-    return base if base.isascii() and base.isprintable() and base else "?" * cell_len(character)
+    width = cell_len(character)
+    return base.ljust(width)[:width] if base.isascii() and base.isprintable() and base else "?" * width
 
 
 class AsciiFilter(LineFilter):

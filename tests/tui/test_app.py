@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from console_home import console, use_home
 from made_run import story_of, write_run
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from snapshot import assert_snapshot, text_of
 from textual.color import Color
 from textual.command import CommandPalette
 
+import tui
 from engine.errors import UsageError
 from engine.run.directory import RunDirectory, RunLock
 from tui.app import SCREENS, farewell
@@ -162,6 +164,15 @@ async def test_ascii_draws_nothing_else(mode: str) -> None:
 
 def test_ascii_keeps_the_width_of_any_text() -> None:
     assert to_ascii("43 × 6,144 – é 日本 ⣿ ✓") == "43 x 6,144 - e ???? * v"
+    for text in ("ＡＢ", "㎏", "½", "e\u0301", "ﬁ", "\u200b", "🙂"):
+        assert to_ascii(text).isascii() and cell_len(to_ascii(text)) == cell_len(text), text
+
+
+def test_ascii_has_a_likeness_for_all_that_the_console_draws() -> None:
+    root = Path(tui.__file__).parent
+    drawn = {c for path in root.rglob("*.py") for c in path.read_text(encoding="utf-8") if not c.isascii()}
+    assert len(drawn) > 30
+    assert not {c for c in drawn if "?" in to_ascii(c)}
 
 
 def test_without_colour_what_lay_on_one_is_reversed() -> None:
