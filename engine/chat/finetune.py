@@ -8,13 +8,14 @@ from engine.chat.sources import open_sources
 from engine.data.corpus import SPLITS, Split, Tally, short_hash
 from engine.data.loader import RowSource
 from engine.data.tokenizer import Tokenizer
-from engine.errors import NanosoloError
+from engine.errors import NanosoloError, UsageError
 from engine.evaluate.bits_per_byte import Trunk
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
 from engine.plan.batch import tokens_per_step
 from engine.plan.config import MidtrainConfig, SftConfig
 from engine.plan.stages import finetuning_steps, stage_config
+from engine.run import events
 from engine.run.home import data_home
 from engine.run.stage import StageContext
 from engine.train.checkpoint import load_weights, read_state
@@ -41,11 +42,10 @@ class Finetuning:
         self._context = context
         self._tokenizer = Tokenizer.load(context.run.tokenizer)
         conversations = conversations_of(context, settings, self._tokenizer)
-        rows = {split: self._packed(conversations, split) for split in SPLITS}
-        self._validation = rows["validation"]
-        self.rows: RowSource = rows["train"]
-        seq_len = config.model.max_seq_len
-        self.steps = finetuning_steps(settings, rows["train"].rows * seq_len, tokens_per_step(config))
+        rows = self._packed(conversations, "train")
+        self._validation = self._held_out(conversations)
+        self.rows: RowSource = rows
+        self.steps = finetuning_steps(settings, rows.rows * config.model.max_seq_len, tokens_per_step(config))
 
     def begin(self, model: GPT) -> None:
         begin_from_stage_before(self._context, model)
@@ -57,6 +57,15 @@ class Finetuning:
 
     def judge(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Judge:
         return ConversationJudge(self._context, model, trunk, self._tokenizer, self._validation, interrupted)
+
+    def _held_out(self, conversations: ConversationSet) -> PackedRows | None:
+        """The validation split; None, said as a warning, where a small set leaves nothing in it."""
+        try:
+            return self._packed(conversations, "validation")
+        except UsageError as error:
+            message = f"the loss of held-out answers is not measured: {error}"
+            self._context.emit(events.Warning(stage=self._context.stage, step=0, code="no_validation", message=message))
+            return None
 
     def _packed(self, conversations: ConversationSet, split: Split) -> PackedRows:
         rows = PackedRows(conversations, split, self._context.config.model.max_seq_len, self._tokenizer.bos_id)

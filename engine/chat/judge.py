@@ -33,17 +33,18 @@ class ConversationJudge(BatchedEvaluator):
         model: GPT,
         trunk: Trunk,
         tokenizer: Tokenizer,
-        rows: PackedRows,
+        rows: PackedRows | None,
         interrupted: Callable[[], bool],
     ) -> None:
-        """`rows`: of the validation split."""
+        """`rows`: of the validation split; None where it has none."""
         super().__init__(context, model, trunk, interrupted)
         self._tokenizer = tokenizer
         self._validation = rows
 
     def validation(self, step: int) -> float | None:
         """Mean nats per token of held-out answers; None when it could not be evaluated. Raises Interrupted."""
-        return self._evaluate(self.metric, step, self._measure)
+        held_out = self._validation
+        return None if held_out is None else self._evaluate(self.metric, step, lambda: self._measure(held_out))
 
     def _sample(self, step: int) -> None:
         """The likeliest answer to each question."""
@@ -63,10 +64,10 @@ class ConversationJudge(BatchedEvaluator):
             self._context.emit(events.Sample(stage=self._context.stage, step=step, prompt=question, text=text))
 
     @torch.no_grad()
-    def _measure(self) -> float:
+    def _measure(self, held_out: PackedRows) -> float:
         nats = torch.zeros((), dtype=torch.float64, device=self._model.device)
         count = 0
-        for tokens, targets in self._batches():
+        for tokens, targets in self._batches(held_out):
             hidden = self._trunk(tokens.to(self._model.device)).flatten(0, 1)
             count += int((targets >= 0).sum())
             flat = targets.flatten().to(self._model.device)
@@ -74,10 +75,10 @@ class ConversationJudge(BatchedEvaluator):
             nats += losses.sum(dtype=torch.float64)
         return float(nats) / count
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, held_out: PackedRows) -> Iterator[tuple[Tensor, Tensor]]:
         """Rows spread evenly over the split, as many as the token budget allows."""
-        there = self._validation.rows
+        there = held_out.rows
         wanted = min(there, max(1, self._config.evaluate.tokens // self._config.model.max_seq_len))
         chosen = np.arange(wanted) * there // wanted
         for start in range(0, wanted, self._rows):
-            yield self._validation.gather(chosen[start : start + self._rows])
+            yield held_out.gather(chosen[start : start + self._rows])

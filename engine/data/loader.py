@@ -67,9 +67,9 @@ class TokenRows:
 class RowLoader:
     """Endless or single pass over the rows of a source.
 
-    A batch may end one epoch and begin the next, so that no row is lost and a loader of another batch size that
-    starts from the same state gives the same rows. A thread prepares `prefetch` batches ahead; for CUDA they are
-    pinned and copied without waiting. Close it, or use it as a context manager.
+    A batch may end one epoch and begin the next (or several, where rows are few), so that no row is lost and a loader
+    of another batch size that starts from the same state gives the same rows. A thread prepares `prefetch` batches
+    ahead; for CUDA they are pinned and copied without waiting. Close it, or use it as a context manager.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class RowLoader:
         device: str | torch.device = "cpu",
         prefetch: int = 2,
     ) -> None:
-        """Raises UsageError when the source has fewer rows than one batch, or `state` is not one of this source."""
+        """Raises UsageError when the source has no row, or in a single pass fewer than one batch; and when `state` is
+        not one of this source."""
         self._source = source
         self._batch_size = batch_size
         self._seed = seed
@@ -92,9 +93,10 @@ class RowLoader:
         self._device = torch.device(device)
         self.rows = source.rows
         state = state or LoaderState()
-        if self.rows < batch_size:
+        if self.rows < (1 if self._endless else batch_size):
+            batch = "one row" if self._endless else f"one batch of {batch_size}"
             raise UsageError(
-                f"{source.describe()}: fewer than one batch of {batch_size}. "
+                f"{source.describe()}: fewer than {batch}. "
                 "Give more text, or lower batch.device_batch_size or model.max_seq_len."
             )
         if not (0 <= state.row <= self.rows and state.epoch >= 0):

@@ -99,7 +99,17 @@ def test_the_end_of_the_data_is_an_error_where_asked_for(tokens: TokenSet) -> No
 
 def test_too_little_text_for_one_batch(tokens: TokenSet) -> None:
     with pytest.raises(UsageError, match=r"fewer than one batch of 4096.*batch.device_batch_size"):
-        loader(tokens, 4096)
+        loader(tokens, 4096, on_exhausted="error")
+    with pytest.raises(UsageError, match="fewer than one row"):
+        loader(tokens, 4, seq_len=100_000)
+
+
+def test_a_batch_of_few_rows_goes_over_them_several_times(tokens: TokenSet) -> None:
+    count = rows_of(tokens, "train", T)
+    many = 2 * count + 3
+    assert rows(tokens, many, 2) == rows(tokens, 1, 2 * many)
+    with loader(tokens, many) as source:
+        assert next(source).state == LoaderState(epoch=2, row=3)
 
 
 def test_a_state_of_other_tokens_is_refused(tokens: TokenSet) -> None:
