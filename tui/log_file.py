@@ -14,8 +14,8 @@ ERRORS = re.compile(rb"(?i)error|exception|traceback|fatal|killed|out of memory|
 class LogFile:
     """A file's lines by number, from 0. Call `update` to take in what was appended.
 
-    `update`, `find` and `grep` may take seconds for gigabytes: call them from a thread. Nothing raises for a file that
-    is missing, is cut short or is no text.
+    `update`, `find` and `find_errors` may take seconds for gigabytes: call them from a thread, the first and the last
+    from one at a time. Nothing raises for a file that is missing, is cut short or is no text.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,8 +24,8 @@ class LogFile:
         self.generation = 0  # grows when the file was replaced or cut short
         self._before = array("q", [0])  # newlines before each block, and in all
         self._inode: int | None = None
-        self._errors = array("q")  # numbers of the lines that tell of errors, as far as grep has come
-        self._searched = 0  # lines that grep has seen
+        self.errors = array("q")  # numbers of the lines that tell of errors, as far as find_errors has come
+        self._searched = 0  # lines that find_errors has seen
 
     @property
     def line_count(self) -> int:
@@ -48,17 +48,17 @@ class LogFile:
         self._inode = status.st_ino
         if status.st_size == self.size:
             return False
-        with self.path.open("rb") as file:
-            start = (self.size // BLOCK) * BLOCK  # the last block was counted in part
-            del self._before[start // BLOCK + 1 :]
-            file.seek(start)
-            while start < status.st_size:
-                data = file.read(min(BLOCK, status.st_size - start))
-                if not data:
-                    break
-                start += len(data)
-                self._before.append(self._before[-1] + data.count(b"\n"))
-            self.size = start
+        try:
+            with self.path.open("rb") as file:
+                start = (self.size // BLOCK) * BLOCK  # the last block was counted in part
+                del self._before[start // BLOCK + 1 :]
+                file.seek(start)
+                while start < status.st_size and (data := file.read(min(BLOCK, status.st_size - start))):
+                    start += len(data)
+                    self._before.append(self._before[-1] + data.count(b"\n"))
+                self.size = start
+        except OSError:  # gone since, or not for us
+            self._forget()
         return True
 
     def lines(self, first: int, count: int) -> list[str]:
@@ -104,32 +104,38 @@ class LogFile:
             end = begin
         return None
 
-    def errors(self) -> "array[int]":
-        """The numbers of the lines that look like errors or warnings."""
+    def find_errors(self) -> None:
+        """Bring `errors`, the numbers of the lines that look like errors or warnings, up to what is counted."""
         total = self._before[-1]
         if self._searched < total:
             at, number = self._start_of(self._searched), self._searched
             while number < total:
                 data = self._read(at, BLOCK * 16)
+                if not data:
+                    return  # gone: the next update begins anew
                 end = data.rfind(b"\n") + 1
                 if not end:  # a line longer than that: look at its beginning only
                     if ERRORS.search(data):
-                        self._errors.append(number)
+                        self.errors.append(number)
                     number += 1
                     at = self._start_of(number)
                     continue
                 for part in data[: end - 1].split(b"\n"):
                     if ERRORS.search(part):
-                        self._errors.append(number)
+                        self.errors.append(number)
                     number += 1
                 at += end
             self._searched = total
-        return self._errors
+
+    @property
+    def searched(self) -> bool:
+        """Whether `errors` tells of all lines that are counted."""
+        return self._searched >= self._before[-1]
 
     def _forget(self) -> None:
         self.generation += 1
         self.size, self._inode, self._searched = 0, None, 0
-        self._before, self._errors = array("q", [0]), array("q")
+        self._before, self.errors = array("q", [0]), array("q")
 
     def _start_of(self, line: int) -> int:
         """The offset of a line: just after as many newlines."""

@@ -1,6 +1,7 @@
 """The Logs screen and the file behind it: huge, growing, torn and binary files, search, errors only."""
 
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,26 @@ async def test_errors_only(run: RunDirectory) -> None:
         await shows(pilot, "3,002 lines")
 
 
+async def test_looking_at_errors_reads_nothing_on_the_event_loop(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    find_errors = LogFile.find_errors
+
+    def seen(log: LogFile) -> None:
+        threads.append(threading.current_thread())
+        find_errors(log)
+
+    monkeypatch.setattr(LogFile, "find_errors", seen)
+    app = console_on(run)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("6")
+        await shows(pilot, "error: gone")
+        await pilot.press("e", "k", "k", "g")
+        await shows(pilot, "32 lines of errors and warnings")
+    assert threads and threading.main_thread() not in threads
+
+
 async def test_copy(run: RunDirectory, home: Path) -> None:
     app = console_on(run)
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
@@ -167,7 +188,9 @@ def test_lines_are_those_of_the_file(lines: list[bytes], closed: bool, pieces: l
         count = data.draw(st.integers(0, 12))
         assert file.lines(first, count) == [shown(line) for line in expected[first : first + count]]
         whole = expected if raw.endswith(b"\n") else expected[:-1]
-        assert list(file.errors()) == [i for i, line in enumerate(whole) if ERRORS.search(line)]
+        file.find_errors()
+        assert file.searched
+        assert list(file.errors) == [i for i, line in enumerate(whole) if ERRORS.search(line)]
         at = data.draw(st.integers(0, max(0, len(expected) - 1)))
         hits = [i for i, line in enumerate(expected) if b"fatal" in line.lower()]
         assert file.find("Fatal", at) == next((i for i in hits if i > at), None)
@@ -183,6 +206,18 @@ def test_a_file_cut_short_or_replaced_begins_anew(tmp_path: Path) -> None:
     assert file.update() and file.lines(0, 5) == ["x"] and file.generation == 1
     path.unlink()
     assert file.update() and file.line_count == 0 and file.lines(0, 5) == []
+
+
+def test_a_file_that_goes_while_it_is_read_harms_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "engine.log"
+    path.write_text("error\n" * 1000)
+    file = LogFile(path)
+    file.update()
+    path.unlink()
+    file.find_errors()
+    assert len(file.errors) == 0 and not file.searched and file.lines(0, 3) == []
+    path.mkdir()  # which is there, and cannot be read
+    assert file.update() and file.line_count == 0 and file.searched
 
 
 def test_only_what_a_terminal_would_leave_is_shown() -> None:

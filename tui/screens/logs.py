@@ -113,7 +113,7 @@ class LogsScreen(ConsoleScreen):
             try:
                 changed = log.update()
                 if errors:
-                    log.errors()
+                    log.find_errors()
             finally:
                 self._busy = False
                 self.post_message(self.Counted(log, changed))
@@ -163,7 +163,7 @@ class LogsScreen(ConsoleScreen):
         """Rows there are to show."""
         if self.text_file is None:
             return 0
-        return len(self.text_file.errors()) if self.only_errors else self.text_file.line_count
+        return len(self.text_file.errors) if self.only_errors else self.text_file.line_count
 
     def _show(self) -> None:
         lines = self.query_one("#lines", Lines)
@@ -186,10 +186,11 @@ class LogsScreen(ConsoleScreen):
         if log is None:
             return []
         if self.only_errors:
-            numbers = list(log.errors()[self.top : self.top + height])
+            numbers = list(log.errors[self.top : self.top + height])
             texts = [(log.lines(number, 1) or [""])[0] for number in numbers]
             if not numbers:
-                return [Content(""), Content.styled("No line tells of an error. e shows all lines.", "$quiet")]
+                none = "No line tells of an error. e shows all lines." if log.searched else "Searching …"
+                return [Content(""), Content.styled(none, "$quiet")]
         else:
             texts = log.lines(self.top, height)
             numbers = list(range(self.top, self.top + len(texts)))
@@ -211,9 +212,7 @@ class LogsScreen(ConsoleScreen):
         log = self.text_file
         if log is None:
             return Content("")
-        what = (
-            f"{len(log.errors()):,} lines of errors and warnings" if self.only_errors else f"{log.line_count:,} lines"
-        )
+        what = f"{len(log.errors):,} lines of errors and warnings" if self.only_errors else f"{log.line_count:,} lines"
         chips = [what, words.size(log.size)]
         chips += ["following" if self.following else f"line {self.top + 1:,}" if not self.only_errors else ""]
         chips += [f"from column {self.left + 1}"] if self.left else []
