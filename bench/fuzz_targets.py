@@ -113,7 +113,7 @@ def history_target(folder: Path) -> Target:
     from engine.run.diagnosis import diagnose
     from engine.run.directory import RunDirectory
     from engine.run.history import read_history, state_of
-    from engine.run.report import facts
+    from engine.report.measured import facts
     from engine.run.verdict import verdict
     from tui.follow import event_lines
 

@@ -11,7 +11,7 @@ from engine.plan.config import RunConfig, to_toml
 from engine.plan.shape import Shape
 from engine.run.directory import RunDirectory
 from engine.run.history import read_history
-from engine.run.report import facts
+from engine.report.measured import facts
 
 _SOURCES = {
     "fineweb-edu": "FineWeb-Edu",

@@ -81,6 +81,11 @@ class RunDirectory:
     def report_file(self) -> Path:
         return self.path / "report.md"
 
+    @property
+    def page_file(self) -> Path:
+        """The same report as a page."""
+        return self.path / "report.html"
+
     def checkpoints(self, stage: str) -> Path:
         return self.path / "checkpoints" / stage
 

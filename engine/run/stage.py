@@ -30,7 +30,7 @@ STAGES = {
     "sft": "engine.chat.finetune:finetune",
     "rl": "engine.chat.reinforce:reinforce",
     "chat_eval": "engine.evaluate.chat.stage:chat_eval",
-    "report": "engine.run.report:write_report",
+    "report": "engine.report.write:write_report",
 }
 
 

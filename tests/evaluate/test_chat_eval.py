@@ -19,7 +19,7 @@ from engine.evaluate.chat.talks import QUESTIONS, talk
 from engine.model.gpt import GPT
 from engine.plan.shape import Shape
 from engine.run.events import CONVERSATION, Evaluation, Sample, read_events
-from engine.run.report import render as render_report
+from engine.report.write import render as render_report
 
 TOKENIZER = byte_tokenizer()
 ASKED = {"up": "A", "down": "B", "in": "C", "out": "D"}

@@ -81,15 +81,17 @@ def logs(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write report.md anew and print it."""
-    from engine.run.report import facts, render
-
+    """Write the report anew and print its text."""
     run = find_run(options.run)
     if options.json:
+        from engine.report.measured import facts
+
         print(json.dumps(facts(run), indent=2))
         return 0
+    from engine.report.write import render
+
     print(render(run))
-    print(f"written to {run.report_file}", file=sys.stderr)
+    print(f"written to {run.report_file}; as a page: {run.page_file}", file=sys.stderr)
     return 0
 
 

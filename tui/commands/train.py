@@ -116,7 +116,7 @@ def _go_on(run: RunDirectory, options: argparse.Namespace) -> int:
         print(f"run {run.name} is running already")
         return _follow_unless_detached(run, options)
     if is_finished(run):
-        print(f"run {run.name} is finished already. Its report: {run.report_file}")
+        print(f"run {run.name} is finished already. Its report: {run.page_file}")
         return EXIT_DONE
     seen = _events_of(run)
     resume_run(run)
@@ -155,7 +155,7 @@ def _follow_unless_detached(run: RunDirectory, options: argparse.Namespace, skip
         return EXIT_STOPPED
     if code == EXIT_DONE:
         if run.report_file.exists():
-            print(f"report: {run.report_file}")
+            print(f"report: {run.page_file}\nas text: {run.report_file}")
     elif code != EXIT_STOPPED:
         ended = read_history(run.events_file).ended
         print(f"error: run {run.name}: {ended.message if ended else 'see nanosolo logs'}", file=sys.stderr)

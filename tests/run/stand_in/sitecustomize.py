@@ -83,7 +83,7 @@ if os.environ.get("STAND_IN"):
         "engine.chat.finetune": ("finetune",),
         "engine.chat.reinforce": ("reinforce",),
         "engine.evaluate.chat.stage": ("chat_eval",),
-        "engine.run.report": ("write_report",),
+        "engine.report.write": ("write_report",),
     }.items():
         module = types.ModuleType(name)
         for function in functions:

@@ -1,0 +1,216 @@
+"""The figures of a run: its results, and each prediction beside its measurement."""
+
+import math
+import statistics
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from engine.plan.plan import Plan
+from engine.report.document import Block, Column, Paragraph, Section, Table
+from engine.report.plain import one_line
+from engine.report.source import PRETRAIN, Source, read_source
+from engine.run import words
+from engine.run.directory import RunDirectory
+from engine.run.history import History, StepColumns
+
+UNKNOWN = "not measured"
+TAIL = 20  # steps at the end whose mean is the final loss
+
+
+class Compared(NamedTuple):
+    """One prediction and what came of it."""
+
+    what: str
+    predicted: float | None
+    measured: float | None
+    show: Callable[[float], str]
+    basis: str
+
+    @property
+    def ratio(self) -> float | None:
+        """Measured over predicted; None where one is missing."""
+        return self.measured / self.predicted if self.predicted and self.measured is not None else None
+
+
+def facts(run: RunDirectory, history: History | None = None) -> dict[str, Any]:
+    """The figures as `nanosolo report --json` prints them. Raises UsageError."""
+    return facts_of(read_source(run, history))
+
+
+def facts_of(source: Source) -> dict[str, Any]:
+    """The figures of a run, None or empty where there is nothing to tell."""
+    history, plan = source.history, source.plan
+    columns = history.columns(PRETRAIN)
+    bpb = [e for e in history.evaluations if e.metric == "val_bpb"]
+    train = history.latest("train_bpb")
+    return {
+        "name": source.name,
+        "outcome": source.outcome,
+        "steps": columns.step[-1] if columns else 0,
+        "planned_steps": plan.steps if plan else None,
+        "tokens": columns.tokens[-1] if columns else 0,
+        "final_loss": mean_tail(columns),
+        "val_bpb_start": bpb[0].value if bpb and bpb[0].step == 0 else None,
+        "val_bpb": bpb[-1].value if bpb else None,
+        "train_bpb": train.value if train else None,
+        "stage_seconds": {s.stage: source.seconds(s.stage) or 0.0 for s in history.stages.values() if s.ended},
+        "predicted": predicted(plan),
+        "measured": measured(source),
+        "throughput": throughput(columns),
+        "resumes": len(history.resumes),
+        "out_of_memory": len(history.out_of_memory),
+    }
+
+
+def predicted(plan: Plan | None) -> dict[str, float | None]:
+    """What the plan said of pretraining, by the names that `measured` uses."""
+    if plan is None:
+        return {}
+    t = plan.time
+    return {
+        "tokens_per_second": t.tokens_per_second,
+        "step_seconds": t.step_seconds,
+        "hours": t.hours,
+        "mfu": t.mfu,
+        # what is measured: torch's allocations on a GPU, the whole process on a CPU
+        "peak_memory": plan.memory.total - (plan.memory.overhead if plan.gpu != "cpu" else 0),
+    }
+
+
+def measured(source: Source) -> dict[str, float | None]:
+    """What came of it; empty before the second step."""
+    columns = source.history.columns(PRETRAIN)
+    if len(columns) < 2:
+        return {}
+    # the first step compiles or warms up: it is not what the prediction is about
+    mfu = _finite(columns.mfu[1:])
+    peaks = _finite(columns.peak_memory)
+    return {
+        "tokens_per_second": statistics.median(columns.tokens_per_second[1:]),
+        "step_seconds": statistics.median(columns.step_seconds[1:]),
+        "hours": _hours_of(source, PRETRAIN),
+        "mfu": statistics.median(mfu) if mfu else None,
+        "peak_memory": max(peaks) if peaks else None,
+    }
+
+
+def throughput(columns: StepColumns) -> dict[str, float]:
+    """How even the speed was, in tokens a second, and the share of the time that went on waiting for data."""
+    if len(columns) < 3:
+        return {}
+    rates = sorted(columns.tokens_per_second[1:])
+    seconds = sum(columns.step_seconds[1:])
+    waiting = sum(columns.data_seconds[1:]) / seconds if seconds > 0 else 0.0
+    return {
+        "median": statistics.median(rates),
+        "p10": rates[len(rates) // 10],
+        "p90": rates[len(rates) * 9 // 10],
+        "data_wait_share": waiting,
+    }
+
+
+def mean_tail(columns: StepColumns) -> float | None:
+    """Mean loss of the last steps; None where none of them is a number."""
+    tail = _finite(columns.loss[-TAIL:])
+    return statistics.fmean(tail) if tail else None
+
+
+def is_done(source: Source, stage: str) -> bool:
+    """Whether the newest end of the stage is `done`."""
+    view = source.history.stages.get(stage)
+    return view is not None and view.ended is not None and view.ended.outcome == "done"
+
+
+def compare(source: Source) -> list[Compared]:
+    """What was predicted of pretraining's steps, beside what is known of them by now."""
+    plan = source.plan
+    if plan is None:
+        return []
+    before, after = predicted(plan), measured(source)
+    time, memory = plan.time.basis, plan.memory.basis
+    peak = "peak memory, torch's allocations" if plan.gpu != "cpu" else "peak memory of the process"
+    rows: list[tuple[str, str, Callable[[float], str], str]] = [
+        ("tokens_per_second", "tokens per second, median", words.count, time),
+        ("step_seconds", "time per step, median", words.duration, time),
+        ("mfu", "MFU, median", words.percent, time),
+        ("peak_memory", peak, words.size, memory),
+    ]
+    return [Compared(what, before.get(key), after.get(key), show, basis) for key, what, show, basis in rows]
+
+
+def compare_times(source: Source) -> list[Compared]:
+    """What was predicted of the stages' time at work and of the cost; a stage that is not done is not measured."""
+    plan, price = source.plan, source.config.runtime.price_per_hour
+    if plan is None:
+        return []
+    rows = [
+        Compared(one_line(stage.stage, 40), stage.hours, _hours_of(source, stage.stage), _hours, stage.time_basis)
+        for stage in plan.stages
+    ]
+    if price is not None:
+        cost = price * source.all_seconds / 3600 if source.outcome == "done" else None
+        basis = f"the time of all stages, {price:g} an hour"
+        rows.append(Compared("cost of all", plan.pipeline.cost, cost, words.money, basis))
+    return rows
+
+
+def comparison_section(source: Source) -> Section:
+    """Predicted against measured."""
+    key, title = "predicted", "Predicted against measured"
+    if source.plan is None:
+        text = "What was predicted is not known: plan.json is missing, damaged or of another version of nanosolo."
+        return Section(key, title, (Paragraph(text),))
+    tables = (_table("Steps of pretraining", compare(source)), _table("Time at work", compare_times(source)))
+    return Section(key, title, (*tables, *_remarks(source)))
+
+
+def _table(title: str, found: list[Compared]) -> Table:
+    heads = (
+        Column("what"),
+        Column("predicted", "number"),
+        Column("measured", "number"),
+        Column("ratio", "number"),
+        Column("basis of the prediction"),
+    )
+    bases = ["", *(row.basis for row in found)]
+    rows = tuple(
+        (
+            row.what,
+            row.show(row.predicted) if row.predicted is not None else "not predicted",
+            row.show(row.measured) if row.measured is not None else UNKNOWN,
+            f"{row.ratio:.2f}" if row.ratio is not None else "",
+            "as above" if row.basis == above else one_line(row.basis),
+        )
+        for above, row in zip(bases, found, strict=False)
+    )
+    return Table(heads, rows, title)
+
+
+def _remarks(source: Source) -> list[Block]:
+    found = []
+    speed = throughput(source.history.columns(PRETRAIN))
+    if speed:
+        found.append(
+            f"The speed lay between {words.count(speed['p10'])} (10th percentile) and {words.count(speed['p90'])} "
+            f"(90th) tokens a second; {words.percent(speed['data_wait_share'], 1)} of the time of the steps went on "
+            "waiting for data. The first step, which compiles or warms up, is not counted."
+        )
+    elif len(source.history.columns(PRETRAIN)):
+        found.append("Too few steps to speak of a speed.")
+    began = source.seconds(PRETRAIN)
+    if began is not None and not is_done(source, PRETRAIN):
+        found.append(f"Pretraining is not done; it was at work for {words.duration(began)} so far.")
+    return [Paragraph(" ".join(found))] if found else []
+
+
+def _finite(values: Any) -> list[float]:
+    return [value for value in values if math.isfinite(value)]
+
+
+def _hours_of(source: Source, stage: str) -> float | None:
+    seconds = source.seconds(stage) if is_done(source, stage) else None
+    return seconds / 3600 if seconds is not None else None
+
+
+def _hours(hours: float) -> str:
+    return words.duration(hours * 3600)

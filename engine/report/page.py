@@ -1,0 +1,42 @@
+"""The report as one page that needs nothing from elsewhere: no script, no font, no network."""
+
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from engine.report.document import Document
+from engine.report.plain import plain
+
+FOLDER = Path(__file__).parent
+
+
+def page(document: Document) -> str:
+    """The page's HTML. Whatever a name, a prompt or a model says in it is text, never markup."""
+    style = Markup((FOLDER / "page.css").read_text(encoding="utf-8"))
+    return _ENVIRONMENT.get_template("page.html").render(document=document, style=style)
+
+
+def _harmless(value: object) -> object:
+    """What is put into the template: texts without characters that hide or reorder others."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _drawing(svg: str) -> Markup:
+    """A picture that was drawn by us, from numbers and our own labels."""
+    return Markup(svg)
+
+
+def _block_kind(block: object) -> str:
+    return type(block).__name__
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(FOLDER),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    finalize=_harmless,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters.update(drawing=_drawing, kind=_block_kind)

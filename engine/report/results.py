@@ -1,0 +1,96 @@
+"""How good the model is: bits per byte, losses on conversations, and accuracies beside what guessing gives."""
+
+from engine.report.document import Block, Column, Paragraph, Section, Table
+from engine.report.plain import one_line
+from engine.report.source import Source
+from engine.run.events import Evaluation
+from engine.run.scores import Score, scores
+
+# metric of a curve -> (what it is, unit, whether less is better)
+CURVES: dict[str, tuple[str, str, bool]] = {
+    "val_bpb": ("held-out text", "bits per byte", True),
+    "train_bpb": ("training text", "bits per byte", True),
+    "val_loss": ("held-out answers", "nats per token", True),
+    "reward": ("reward of a step", "share of right answers", False),
+}
+# beginning of the metric -> (title, the metric that sums them up)
+GROUPS = {"core/": ("CORE", "core"), "chat/": ("Chat tasks", "chat_core"), "pass@": ("Rewarded problems", "")}
+
+
+def results_section(source: Source) -> Section | None:
+    """None where nothing was evaluated."""
+    found = source.history.evaluations
+    blocks = [block for block in (_curves(found), *_accuracies(scores(found))) if block is not None]
+    return Section("evaluations", "Evaluations", tuple(blocks)) if blocks else None
+
+
+def figure(value: float | None) -> str:
+    """A metric with four decimals; a dash where there is none."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _curves(found: list[Evaluation]) -> Table | None:
+    rows = []
+    for stage, metric in dict.fromkeys((e.stage, e.metric) for e in found if e.metric in CURVES):
+        own = [e for e in found if (e.stage, e.metric) == (stage, metric)]
+        what, unit, less = CURVES[metric]
+        best = (min if less else max)(own, key=lambda e: e.value)
+        rows.append(
+            (
+                f"{what}, {unit}",
+                one_line(stage, 40),
+                figure(own[0].value),
+                f"{figure(best.value)} (step {best.step:,})",
+                figure(own[-1].value),
+                f"{len(own):,}",
+            )
+        )
+    heads = (
+        Column("what"),
+        Column("stage"),
+        Column("first", "number"),
+        Column("best", "number"),
+        Column("last", "number"),
+        Column("times", "number"),
+    )
+    return Table(heads, tuple(rows), "Bits per byte and losses") if rows else None
+
+
+def _accuracies(found: list[Score]) -> list[Block]:
+    sums = {metric for _, metric in GROUPS.values()}
+    blocks: list[Block] = []
+    for beginning, (title, metric) in GROUPS.items():
+        own = [score for score in found if score.name.startswith(beginning)]
+        total = next((score for score in found if score.name == metric), None)
+        if own or total:
+            blocks.append(_table(title, [*own, *([total] if total else [])], metric))
+    known = tuple(GROUPS)
+    rest = [score for score in found if not score.name.startswith(known) and score.name not in sums]
+    if rest:
+        blocks.append(_table("Other accuracies", rest, ""))
+    if any(score.baseline is not None for score in found):
+        blocks.append(Paragraph("Centred: (accuracy - guessing) / (1 - guessing), so 0 is guessing and 1 is perfect."))
+    return blocks
+
+
+def _table(title: str, found: list[Score], metric: str) -> Table:
+    rows = tuple(
+        (
+            one_line(score.name, 60),
+            # the sum of a group is a mean of centred accuracies, and no accuracy itself
+            figure(None if score.name == metric else score.value),
+            figure(None if score.name == metric else score.baseline),
+            figure(score.value if score.name == metric else score.centred),
+            f"{score.examples:,}",
+        )
+        for score in found
+    )
+    heads = (
+        Column("task"),
+        Column("accuracy", "number"),
+        Column("by guessing", "number"),
+        Column("centred", "number"),
+        Column("questions", "number"),
+    )
+    shares = tuple(score.value if score.name == metric else score.centred for score in found)
+    return Table(heads, rows, title, shares)

@@ -1,0 +1,54 @@
+"""What a report is made from: everything that was read of a run, once."""
+
+import time
+from typing import NamedTuple
+
+from engine.plan.config import RunConfig
+from engine.plan.plan import Plan
+from engine.run.attempts import of_last_pass, seconds_at_work
+from engine.run.directory import RunDirectory
+from engine.run.history import History, read_history, state_of
+
+PRETRAIN = "pretrain"
+TUNING = ("midtrain", "sft", "rl")  # they train, too, after pretraining
+
+
+class Source(NamedTuple):
+    """A run as it was at one moment."""
+
+    name: str
+    config_path: str
+    config: RunConfig
+    plan: Plan | None
+    history: History
+    state: str  # what `state_of` says; `finished` also for a run whose report is the last thing left to do
+    now: float
+
+    @property
+    def outcome(self) -> str | None:
+        """How the run ended; None while it has not."""
+        if self.history.ended is not None:
+            return self.history.ended.outcome
+        return "done" if self.state == "finished" else None
+
+    def seconds(self, stage: str) -> float | None:
+        """Time at work for the stage's result, resumed or not; None where it was never begun."""
+        own = of_last_pass(self.history.attempts, stage)
+        return seconds_at_work(own, self.history.last_time) if own else None
+
+    @property
+    def all_seconds(self) -> float:
+        """Time at work of the whole run, repeated stages included."""
+        return seconds_at_work(self.history.attempts, self.history.last_time)
+
+
+def read_source(run: RunDirectory, history: History | None = None) -> Source:
+    """Read the run. Raises UsageError where its configuration is damaged; all else may be missing."""
+    config = run.config()
+    history = history or read_history(run.events_file)
+    state = state_of(run, history)
+    before = [stage for stage in config.pipeline.stages if stage != "report"]
+    at_last = history.ended is None and history.current == "report"
+    if at_last and all((view := history.stages.get(s)) and view.ended and view.ended.outcome == "done" for s in before):
+        state = "finished"
+    return Source(run.name, str(run.config_file), config, run.plan(), history, state, time.time())
