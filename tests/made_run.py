@@ -168,6 +168,23 @@ class Story:
                 self.sample()
         return self
 
+    def rewards(self, count: int, every: int = 20) -> "Story":
+        """`count` steps of rl: rewards rise, the policy's loss lies about 0 but for one leap; judged now and then."""
+        for step in range(count + 1):
+            reward = min(0.9, 0.1 + step / count)
+            if step:
+                self.add(Evaluation, stage="rl", step=step, metric="reward", value=reward, seconds=0.0, examples=32)
+                loss = 3.0 if step == count - 1 else self.random.gauss(0, 1e-4)
+                figures = {"learning_rate_scale": 1.0, "grad_norm": 0.1, "step_seconds": 2.0, "data_seconds": 0.0}
+                rest = {"tokens_per_second": 900.0, "mfu": None, "peak_memory": 10**9}
+                self.add(
+                    Step, 2.0, stage="rl", step=step, steps=count, tokens=step * 1800, loss=loss, **figures, **rest
+                )
+            if step % every == 0:
+                for metric, value in ("pass@1", reward), ("pass@8", min(1.0, 1.5 * reward)):
+                    self.add(Evaluation, 3.0, stage="rl", step=step, metric=metric, value=value, seconds=3.0)
+        return self.add(Sample, stage="rl", step=count, prompt="What is 3 + 4?", text="3 + 4 = 7")
+
     def evaluate(self) -> "Story":
         value = self.loss_at(self.step) / math.log(2) / 4.55 + 0.01
         self.add(Evaluation, 12.0, stage="pretrain", step=self.step, metric="val_bpb", value=value, seconds=12.0)

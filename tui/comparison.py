@@ -43,7 +43,7 @@ def _value_at(series: Series, axis: int, x: float, smoothing: float) -> float:
 
 def series_of(feed: Feed, metric: str) -> Series:
     """The series of a metric of a feed."""
-    return feed.val_bpb if metric == "val_bpb" else feed.steps[metric]
+    return feed.validation if metric == "val_bpb" else feed.steps[metric]
 
 
 def differences(configs: Mapping[str, RunConfig | None]) -> list[tuple[str, tuple[str, ...]]]:

@@ -2,9 +2,11 @@
 
 from array import array
 from itertools import accumulate
+from typing import NamedTuple
 
 from engine.run.history import History, StepColumns
 from engine.run.machine import READINGS
+from engine.run.scores import REWARD
 from engine.run.verdict import last_columns
 from tui.chart.model import XAxis
 from tui.chart.series import Series
@@ -12,6 +14,22 @@ from tui.chart.series import Series
 STEP_AXES = (XAxis("step"), XAxis("tokens"), XAxis("time", "duration"))  # time: spent in steps, pauses left out
 CLOCK_AXIS = (XAxis("time", "duration"),)  # since the run was first started
 STEP_COLUMNS = ("loss", "tokens_per_second", "mfu", "grad_norm", "step_seconds", "learning_rate_scale")
+
+
+class Judged(NamedTuple):
+    """By which figure a training stage is judged."""
+
+    metric: str  # of its evaluations
+    label: str
+    title: str
+
+
+JUDGED = {
+    "midtrain": Judged("val_loss", "val loss", "validation, nats per token"),
+    "sft": Judged("val_loss", "val loss", "validation, nats per token"),
+    "rl": Judged("pass@1", "pass@1", "right answers to held-out problems"),
+}
+BY_TEXT = Judged("val_bpb", "val bpb", "validation, bits per byte")  # pretraining, and whatever else there may be
 
 
 class Feed:
@@ -24,16 +42,22 @@ class Feed:
         self.generation = 0
         self.stage = ""
         self.steps = {name: Series(len(STEP_AXES)) for name in (*STEP_COLUMNS, "data_wait")}
-        self.val_bpb = Series(len(STEP_AXES))
+        self.validation = Series(len(STEP_AXES))  # the figure of `judged`
+        self.reward = Series(len(STEP_AXES))  # empty but for rl
         self.machine = {name: Series(1) for name in READINGS}
         self._rewinds = 0
         self._readings = 0
         self._trained = 0.0  # seconds in the steps that are in the series
-        self._evaluations: list[tuple[int, float]] = []
+        self._evaluations: dict[str, list[tuple[int, float]]] = {}  # metric -> what is in its series
         self._source: History | None = None
 
     def __len__(self) -> int:
         return len(self.steps["loss"])
+
+    @property
+    def judged(self) -> Judged:
+        """What `validation` holds."""
+        return JUDGED.get(self.stage, BY_TEXT)
 
     def update(self, history: History) -> None:
         """Take in what is new. The history must not change meanwhile."""
@@ -43,7 +67,8 @@ class Feed:
             self._begin(history, stage)
         if known is not None:
             self._add_steps(known[1])
-            self._add_evaluations(history, known[1])
+            self._add_evaluations(history, self.judged.metric, self.validation)
+            self._add_evaluations(history, REWARD, self.reward)
         self._add_readings(history)
 
     def _begin(self, history: History, stage: str) -> None:
@@ -54,8 +79,8 @@ class Feed:
     def _add_steps(self, columns: StepColumns) -> None:
         if columns.rewinds != self._rewinds:
             # the run went back: where to is not told, so all is laid out anew; it happens once a resume
-            self._rewinds, self._trained, self._evaluations = columns.rewinds, 0.0, []
-            for series in (*self.steps.values(), self.val_bpb):
+            self._rewinds, self._trained, self._evaluations = columns.rewinds, 0.0, {}
+            for series in (*self.steps.values(), self.validation, self.reward):
                 series.truncate_from(float("-inf"))
         start = len(self)
         if start == len(columns):
@@ -69,17 +94,23 @@ class Feed:
         shares = [w / s if s > 0 else float("nan") for w, s in zip(waits, seconds, strict=True)]
         self.steps["data_wait"].extend(shares, *xs)
 
-    def _add_evaluations(self, history: History, columns: StepColumns) -> None:
-        found = [(e.step, e.value) for e in history.evaluations if e.metric == "val_bpb" and e.stage == self.stage]
-        if found[: len(self._evaluations)] != self._evaluations:
-            self._evaluations = []
-            self.val_bpb.truncate_from(float("-inf"))
+    def _add_evaluations(self, history: History, metric: str, series: Series) -> None:
         loss = self.steps["loss"]
-        for step, value in found[len(self._evaluations) :]:
+        reached = loss.xs[0][-1] if len(loss) else 0.0  # a reward is told before its step, whose place it takes
+        found = [
+            (e.step, e.value)
+            for e in history.evaluations
+            if e.metric == metric and e.stage == self.stage and e.step <= reached
+        ]
+        known = self._evaluations.get(metric, [])
+        if found[: len(known)] != known:
+            known = []
+            series.truncate_from(float("-inf"))
+        for step, value in found[len(known) :]:
             at = loss.nearest(step) if len(loss) else -1
             tokens, seconds = (loss.xs[1][at], loss.xs[2][at]) if at >= 0 and step > 0 else (0.0, 0.0)
-            self.val_bpb.append(value, step, tokens, seconds)
-        self._evaluations = found
+            series.append(value, step, tokens, seconds)
+        self._evaluations[metric] = found
 
     def _add_readings(self, history: History) -> None:
         machine = history.machine

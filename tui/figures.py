@@ -7,12 +7,13 @@ from typing import NamedTuple
 from engine.plan.gpus import GIB
 from engine.plan.plan import Plan
 from engine.run import words
-from engine.run.finding import measured_peak, pace
+from engine.run.finding import measured_peak, pace, peak_of
 from engine.run.history import History
-from engine.run.verdict import last_columns, remaining_seconds
+from engine.run.verdict import remaining_seconds
 from tui.chart.series import Series
 from tui.feed import Feed, latest, value_range
 
+PLANNED = ("", "pretrain")  # stages whose speed and memory the plan's figures are of
 WARM = 5  # first steps that compile: kept out of lows and highs
 
 
@@ -38,10 +39,12 @@ class Comparison(NamedTuple):
 
 def learning_figures(feed: Feed, history: History, plan: Plan | None) -> list[Figure]:
     """What is learned and how fast."""
-    time = plan.time if plan is not None else None
+    # the plan's speed is pretraining's
+    time = plan.time if plan is not None and feed.stage in PLANNED else None
     rows = [
+        _row("reward", feed.reward, _four, skip=0),
         _row("loss", feed.steps["loss"], _four),
-        _row("val bpb", feed.val_bpb, _four, skip=0),
+        _row(feed.judged.label, feed.validation, _four, skip=0),
         _row("tokens/s", feed.steps["tokens_per_second"], words.count, time.tokens_per_second if time else None),
         _row("MFU", feed.steps["mfu"], _percent, time.mfu if time else None, unit="%"),
         _row("step time", feed.steps["step_seconds"], words.duration, time.step_seconds if time else None),
@@ -85,9 +88,10 @@ def brief(feed: Feed, history: History, plan: Plan | None) -> list[tuple[str, st
         ("step", words.duration(latest(feed.steps["step_seconds"]))),
         ("lr", f"×{_three(latest(feed.steps['learning_rate_scale']))}"),
     ]
+    learned = ("reward", feed.reward) if len(feed.reward) else ("loss", feed.steps["loss"])
     return [
-        ("loss", _four(latest(feed.steps["loss"]))),
-        ("val bpb", _four(latest(feed.val_bpb))),
+        (learned[0], _four(latest(learned[1]))),
+        (feed.judged.label, _four(latest(feed.validation))),
         ("tok/s", words.count(latest(feed.steps["tokens_per_second"]))),
         ("MFU", f"{_percent(latest(feed.steps['mfu']))} %"),
         *(gpu if machine.has_gpu else no_gpu),
@@ -102,13 +106,12 @@ def comparisons(history: History, plan: Plan | None) -> list[Comparison]:
     """Predicted against measured; empty without a plan."""
     if plan is None:
         return []
-    known = last_columns(history)
-    columns = known[1] if known is not None else None
+    columns = history.steps.get("pretrain") or None  # which is what the plan is of
     speed = pace(columns) if columns is not None else None
     step = columns.recent_seconds() if columns is not None else None
     mfus = [value for value in columns.mfu[-64:] if not math.isnan(value)] if columns is not None else []
     mfu = sum(mfus) / len(mfus) if mfus else None
-    left = remaining_seconds(history)
+    left = remaining_seconds(history) if history.current == "pretrain" else None
     hours = None
     if columns is not None and columns.step[-1] >= columns.steps:
         left = 0.0
@@ -119,7 +122,7 @@ def comparisons(history: History, plan: Plan | None) -> list[Comparison]:
         _compare("speed", time.tokens_per_second, speed, lambda v: f"{words.count(v)} tok/s"),
         _compare("MFU", time.mfu, mfu, words.percent),
         _compare("step", time.step_seconds, step, words.duration),
-        _compare("peak memory", plan.memory.total, measured_peak(history, plan), words.size),
+        _compare("peak memory", plan.memory.total, peak_of(columns, plan), words.size),
         _compare("training", time.hours, hours, lambda v: words.duration(v * 3600 if v is not None else None)),
     ]
 

@@ -15,6 +15,7 @@ from engine.run import events, words
 from engine.run.directory import RunDirectory
 from engine.run.events import AnyEvent, EventReader
 from engine.run.history import History
+from engine.run.scores import REWARD
 from engine.run.verdict import progress_words, remaining_seconds
 from tui.progress_line import progress_line
 
@@ -163,8 +164,12 @@ class LivePrinter:
 
 
 def step_figures(event: events.Step, history: History) -> list[str]:
-    """Loss, the time left, speed, MFU and memory, in the order of their weight."""
-    parts = [f"loss {'nan' if event.loss is None else f'{event.loss:.4f}'}"]
+    """Loss or reward, the time left, speed, MFU and memory, in the order of their weight."""
+    reward = history.latest(REWARD) if event.stage == "rl" else None  # the loss of a policy says nothing
+    if reward is not None:
+        parts = [f"reward {reward.value:.4f}"]
+    else:
+        parts = [f"loss {'nan' if event.loss is None else f'{event.loss:.4f}'}"]
     left = remaining_seconds(history)
     if left is not None and event.step < event.steps:
         parts.append(f"{words.duration(left)} left")
@@ -184,11 +189,18 @@ def event_lines(event: AnyEvent) -> list[str]:
         case events.StageEnded():
             tail = f": {event.message}" if event.message else ""
             return [f"{event.stage}: {event.outcome.replace('_', ' ')} after {words.duration(event.seconds)}{tail}"]
+        case events.StagesAsked():
+            return [f"asked for: {', '.join(event.stages)}"]
+        case events.StageAnew():
+            kept = f"; what it had is in {event.path}" if event.path else ""
+            return [f"{event.stage}: begins anew{kept}"]
         case events.Device():
             how = "compiled" if event.compiled else "not compiled"
             return [f"{event.stage}: on {event.name}, torch {event.torch}, {how}"]
         case events.Resumed():
             return [f"{event.stage}: goes on after step {event.step}"]
+        case events.Evaluation(metric=metric) if metric == REWARD:
+            return []  # it stands in the line of its step
         case events.Evaluation():
             return [f"step {event.step}  {event.metric} {event.value:.4f}  ({words.duration(event.seconds)})"]
         case events.Sample():

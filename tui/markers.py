@@ -23,8 +23,8 @@ class Markers:
         stage = feed.stage
         found: list[tuple[EventKind, int, str]] = []
         for evaluation in history.evaluations[-MOST:]:
-            if evaluation.stage == stage and evaluation.metric == "val_bpb":
-                found.append(("eval", evaluation.step, f"val bpb {evaluation.value:.4f}"))
+            if evaluation.stage == stage and evaluation.metric == feed.judged.metric:
+                found.append(("eval", evaluation.step, f"{feed.judged.label} {evaluation.value:.4f}"))
         for checkpoint in history.checkpoints[-MOST:]:
             if checkpoint.stage == stage:
                 found.append(("checkpoint", checkpoint.step, f"checkpoint, {words.size(checkpoint.bytes)}"))

@@ -134,7 +134,9 @@ def sample_rows(samples: Sequence[Sample], width: int, height: int | None = None
     newest = [sample for sample in samples if sample.step == samples[-1].step]
     rows: list[Content] = []
     for sample in newest:
-        text = " ".join(f"{sample.prompt}{sample.text}".split())
+        # the text goes on where the prompt ends, an answer stands for itself
+        between = "" if sample.stage in ("pretrain", "evaluate") else " "
+        text = " ".join(f"{sample.prompt}{between}{sample.text}".split())
         start = len(" ".join(sample.prompt.split()))
         lines = textwrap.wrap(text, width) or [""]
         if height is not None and rows and len(rows) + len(lines) > height:

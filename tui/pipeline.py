@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from textual.content import Content
 
 from engine.plan.config import RunConfig
+from engine.plan.pipeline import in_order
 from engine.run import words
 from engine.run.history import History
 
@@ -41,8 +42,8 @@ def pipeline_line(history: History, config: RunConfig | None, width: int, live: 
 
     Where the run is not `live`, a stage that never said how it ended was ended with it.
     """
-    stages: list[str] = [*config.pipeline.stages] if config is not None else []
-    stages += [stage for stage in history.stages if stage not in stages]
+    planned = config.pipeline.stages if config is not None else ()
+    stages = in_order([*planned, *history.stages, *history.asked])
     if not stages:
         return Content.styled("no stage yet", "$quiet")
     shapes = list(_shapes(history, stages, live))

@@ -23,6 +23,8 @@ CHECKS = (
     learning_checks.repeats,
     learning_checks.few_tokens,
 )
+# what these compare with is pretraining's: its text, and the speed and the memory of its plan
+OF_PRETRAINING = (machine_checks.slow, machine_checks.headroom, learning_checks.repeats)
 
 
 def diagnose(history: History, plan: Plan | None, config: RunConfig | None, now: float) -> list[Finding]:
@@ -35,5 +37,8 @@ def diagnose(history: History, plan: Plan | None, config: RunConfig | None, now:
         return []
     working = history.ended is None and history.current == known[0] and now - known[1].time[-1] < SILENT_SECONDS
     situation = Situation(history, plan, config, known[1], working)
-    found = [finding for check in CHECKS for finding in check(situation)]
+    left_out = () if known[0] == "pretrain" else OF_PRETRAINING
+    if known[0] == "rl":  # the loss of a policy lies about 0 and says nothing; its reward does
+        left_out = (*left_out, learning_checks.spike)
+    found = [finding for check in CHECKS if check not in left_out for finding in check(situation)]
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))

@@ -57,9 +57,14 @@ def gpu_of(plan: Plan) -> Gpu:
 def measured_peak(history: History, plan: Plan) -> int | None:
     """Bytes at the peak as `plan.memory.total` counts them, from the steps; None where they do not say."""
     known = last_columns(history)
-    if known is None:
+    return peak_of(known[1] if known is not None else None, plan)
+
+
+def peak_of(columns: StepColumns | None, plan: Plan) -> int | None:
+    """The same of one training stage."""
+    if columns is None:
         return None
-    peaks = [peak for peak in known[1].peak_memory[-RECENT_STEPS:] if not math.isnan(peak)]
+    peaks = [peak for peak in columns.peak_memory[-RECENT_STEPS:] if not math.isnan(peak)]
     if not peaks:
         return None
     # torch counts its tensors; the context, the allocator's slack and the kernels lie beside them. On a CPU the figure

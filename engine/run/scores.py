@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from engine.run.events import Evaluation
 
+REWARD = "reward"  # the metric of every step of rl: a curve, not a score
+
 
 class Score(NamedTuple):
     """The newest value of one accuracy."""
@@ -25,6 +27,6 @@ def scores(evaluations: Sequence[Evaluation]) -> list[Score]:
     Rewards of single steps are a curve, not a score."""
     newest: dict[str, Score] = {}
     for event in evaluations:
-        if event.examples is not None and event.metric != "reward":
+        if event.examples is not None and event.metric != REWARD:
             newest[event.metric] = Score(event.metric, event.value, event.baseline, event.examples)
     return list(newest.values())

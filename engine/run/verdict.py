@@ -5,6 +5,7 @@ from bisect import bisect_left
 from typing import Literal, NamedTuple
 
 from engine.plan.config import RunConfig
+from engine.plan.stages import stage_config
 from engine.run import words
 from engine.run.events import Progress
 from engine.run.history import History, StepColumns
@@ -21,6 +22,10 @@ STAGE_WORDS = {
     "tokenize": "writing tokens",
     "pretrain": "training",
     "evaluate": "evaluating",
+    "midtrain": "training on conversations",
+    "sft": "fine-tuning",
+    "rl": "learning from rewards",
+    "chat_eval": "asking the model",
     "report": "writing the report",
 }
 
@@ -114,7 +119,8 @@ def _running(history: History, now: float, config: RunConfig | None) -> Verdict:
 
 def _stepping(history: History, stage: str, columns: StepColumns, now: float, config: RunConfig | None) -> Verdict:
     step, steps = columns.step[-1], columns.steps
-    place = f"running, step {step:,}/{steps:,}" if steps else f"running, step {step:,}"
+    of = "" if stage == "pretrain" else f"{stage} "
+    place = f"running, {of}step {step:,}/{steps:,}" if steps else f"running, {of}step {step:,}"
     since = max(0.0, now - columns.time[-1])
     pace = columns.recent_seconds()
     left = remaining_seconds(history)
@@ -136,7 +142,8 @@ def _why_quiet(history: History, stage: str, step: int, pace: float | None, conf
     if pace is None:
         return "compiling?"
     if config is not None:
-        if config.evaluate.every_steps and step % config.evaluate.every_steps == 0:
+        every = stage_config(config, stage).evaluate.every_steps
+        if every and step % every == 0:
             return "evaluating?"
         if config.checkpoint.every_steps and step % config.checkpoint.every_steps == 0:
             return "writing a checkpoint?"

@@ -49,6 +49,11 @@ def test_nothing_is_said_before_the_first_step_or_without_a_plan() -> None:
     assert diagnose(history, story.plan, None, NOW) == []
 
 
+def test_the_loss_of_a_policy_is_not_judged_and_its_speed_is_not_pretrainings() -> None:
+    story = healthy().steps(300).end_stage("pretrain").stage("rl").device("rl").rewards(300)
+    assert found(story) == {}
+
+
 def test_slow_beyond_the_plans_range() -> None:
     story = healthy()
     planned = story.plan.time.tokens_per_second or 0.0

@@ -30,8 +30,8 @@ def check(feed: Feed, history: History) -> None:
     assert list(tokens) == [float(count) for count in columns.tokens]
     assert list(seconds) == sorted(seconds)
     bpb = [e for e in history.evaluations if e.metric == "val_bpb"]
-    assert list(feed.val_bpb.raw.values) == [e.value for e in bpb]
-    assert list(feed.val_bpb.xs[0]) == [float(e.step) for e in bpb]
+    assert list(feed.validation.raw.values) == [e.value for e in bpb]
+    assert list(feed.validation.xs[0]) == [float(e.step) for e in bpb]
     assert list(feed.machine["power"].raw.values) == list(history.machine["power"])
 
 

@@ -15,7 +15,6 @@ from engine.run.events import Diverged, RunStarted
 from tui.screens.monitor import MonitorScreen
 from tui.screens.oom_doctor import OomDoctor
 from tui.screens.reading import ReadingScreen
-from tui.widgets.chart_board import METRICS
 from tui.widgets.lines import Lines
 from tui.widgets.run_chart import RunChart
 
@@ -110,13 +109,38 @@ async def test_metrics_take_turns_in_the_large_chart(home: Path) -> None:
         await shows(pilot, "finished, 600 steps")
         chart = app.screen.query_one("#main", RunChart)
         titles = []
-        for _ in METRICS:
+        for _ in range(6):
             await pilot.press("m")
             await pilot.pause()
             titles.append(chart.model.title)
             assert len(chart.model.layers) == 1 and len(chart.model.layers[0].series)
             assert chart.model.events
-        assert titles == [title for title, _ in [*METRICS.values()][1:]] + ["loss"]
+        expected = ["validation, bits per byte", "tokens per second", "MFU", "gradient norm", "seconds per step"]
+        assert titles == [*expected, "loss"]
+
+
+async def test_rewards_are_what_is_watched_of_rl(home: Path) -> None:
+    story = finished(end=False).stage("rl").device("rl").rewards(40)
+    (run,) = put(home, ("red", story.until(time.time())))
+    app = console_on(run)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await shows(pilot, "pass@1", "reward", "What is 3 + 4?")
+        screen = app.screen
+        assert isinstance(screen, MonitorScreen)
+        chart = screen.query_one("#main", RunChart)
+        assert chart.model.title == "reward, mean of a step's answers"
+        assert list(screen.feed.reward.xs[0]) == [float(step) for step in range(1, 41)]
+        assert list(screen.feed.validation.xs[0]) == [0.0, 20.0, 40.0]
+        assert [finding.code for finding in screen.findings] == ["few_tokens_per_param"]
+        titles = []
+        for _ in range(7):
+            await pilot.press("m")
+            await pilot.pause()
+            titles.append(chart.model.title)
+        assert titles[0] == "right answers to held-out problems" and titles[-2:] == [
+            "loss",
+            "reward, mean of a step's answers",
+        ]
 
 
 async def test_chart_keys_work_at_once(home: Path) -> None:

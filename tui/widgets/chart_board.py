@@ -12,13 +12,14 @@ from tui.widgets.run_chart import RunChart
 
 METRICS = {  # key of the series -> title, smoothing
     "loss": ("loss", 0.9),
-    "val_bpb": ("validation, bits per byte", 0.0),
+    "reward": ("reward, mean of a step's answers", 0.9),
+    "validation": ("", 0.0),  # its title is the feed's
     "tokens_per_second": ("tokens per second", 0.9),
     "mfu": ("MFU", 0.9),
     "grad_norm": ("gradient norm", 0.95),
     "step_seconds": ("seconds per step", 0.9),
 }
-BY_STEP = ("val_bpb", "tokens_per_second", "grad_norm")
+BY_STEP = ("validation", "tokens_per_second", "grad_norm")
 BY_CLOCK = {"gpu_used": "VRAM, GiB", "temperature": "GPU, °C", "power": "GPU, W"}
 
 
@@ -28,12 +29,13 @@ class ChartBoard(Vertical):
     def __init__(self, ascii_only: bool) -> None:
         super().__init__(id="charts")
         self.ascii_only = ascii_only
-        self.metric = "loss"
+        self.chosen = ""  # the metric that the reader chose; empty: the one that tells most of the stage
+        self._shown = "loss"  # in the large chart
         self._markers = Markers()
         self._generation: tuple[int, int] | None = None  # of the feed whose series the charts hold
 
     def compose(self) -> ComposeResult:
-        title, smoothing = METRICS[self.metric]
+        title, smoothing = METRICS["loss"]
         yield RunChart(title, axes=STEP_AXES, smoothing=smoothing, ascii_only=self.ascii_only, id="main")
         with Horizontal(id="small"):
             for name in BY_STEP:
@@ -71,24 +73,35 @@ class ChartBoard(Vertical):
         for chart in charts:
             chart.data_changed()
 
+    def metric(self, feed: Feed) -> str:
+        """What the large chart shows of this feed's stage."""
+        return self.chosen if self.chosen in _metrics(feed) else "reward" if feed.stage == "rl" else "loss"
+
     def next_metric(self, feed: Feed) -> None:
         """Show the next metric in the large chart."""
-        names = list(METRICS)
-        self.metric = names[(names.index(self.metric) + 1) % len(names)]
+        names = _metrics(feed)
+        self.chosen = names[(names.index(self.metric(feed)) + 1) % len(names)]
         chart = self.main
         chart.clear()
-        chart.model.title, chart.model.smoothing = METRICS[self.metric]
         self._markers = Markers()
         self._give_series(chart, feed)
 
     def _give_series(self, chart: RunChart, feed: Feed) -> None:
-        name = self.metric if chart.id == "main" else (chart.id or "").removeprefix("chart-")
+        name = self.metric(feed) if chart.id == "main" else (chart.id or "").removeprefix("chart-")
         if name in feed.machine:
             chart.set_series(BY_CLOCK[name], feed.machine[name])
-        elif name == "val_bpb":
-            chart.set_series("val bpb", feed.val_bpb)
-        else:
-            chart.set_series(name.replace("_", " "), feed.steps[name])
+            return
+        title, smoothing = METRICS[name]
+        chart.model.title = feed.judged.title if name == "validation" else title
+        if chart.id == "main" and name != self._shown:  # else the smoothing is the reader's
+            self._shown, chart.model.smoothing = name, smoothing
+        match name:
+            case "validation":
+                chart.set_series(feed.judged.label, feed.validation)
+            case "reward":
+                chart.set_series(name, feed.reward)
+            case _:
+                chart.set_series(name.replace("_", " "), feed.steps[name])
 
     def _set_domains(self, charts: list[RunChart], feed: Feed, history: History) -> None:
         """The planned extent of the axes, so that what is drawn stays where it is."""
@@ -101,6 +114,11 @@ class ChartBoard(Vertical):
             if chart.model.domains != wanted:
                 chart.set_x_domain("step", wanted[0])
                 chart.set_x_domain("tokens", wanted[1])
+
+
+def _metrics(feed: Feed) -> list[str]:
+    """What there is to show of the feed's stage: rewards are rl's alone."""
+    return [name for name in METRICS if name != "reward" or feed.stage == "rl"]
 
 
 def _by_step(charts: list[RunChart]) -> Iterator[RunChart]:
