@@ -37,6 +37,8 @@ def finetune(context: StageContext) -> None:
 class Finetuning:
     """The course of one of these stages."""
 
+    loss_falls = True
+
     def __init__(self, context: StageContext, settings: MidtrainConfig | SftConfig) -> None:
         config = context.config
         self._context = context

@@ -61,6 +61,8 @@ class ProblemRows:
 class Reinforcement:
     """The course of reinforcement learning: policy gradient, on policy, without a reference model (nanochat)."""
 
+    loss_falls = False
+
     def __init__(self, context: StageContext) -> None:
         self._context = context
         settings = context.config.rl

@@ -28,6 +28,8 @@ def pretrain(context: StageContext) -> None:
 class Pretraining:
     """The course of pretraining."""
 
+    loss_falls = True
+
     def __init__(self, context: StageContext) -> None:
         config = context.config
         self._context = context

@@ -63,6 +63,10 @@ class Course(Protocol):
     def rows(self) -> RowSource:
         """What to train on."""
 
+    @property
+    def loss_falls(self) -> bool:
+        """Whether the loss falls as the model learns, so that a leap of it is worth a word; a policy's lies about 0."""
+
     def begin(self, model: GPT) -> None:
         """Fill the weights where the stage has no checkpoint yet. Raises NanosoloError."""
 
@@ -186,7 +190,7 @@ class Training:
     def _is_acceptable(self, step: int, loss: float) -> bool:
         """Whether to update the weights after a step of this loss; a spike is told of. From here on they may change."""
         self.saver.hold_still()
-        spike = find_spike(self.state.losses, loss)
+        spike = find_spike(self.state.losses, loss) if self.course.loss_falls else None
         if spike is None:
             return True
         skips = self.config.runtime.on_spike == "skip"
