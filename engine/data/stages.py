@@ -11,8 +11,9 @@ from engine.errors import NanosoloError, UsageError
 from engine.files import NOT_JSON, write_atomically
 from engine.plan.batch import tokens_per_step
 from engine.plan.config import RunConfig
+from engine.plan.datasets import shards_needed
 from engine.plan.pipeline import LINE
-from engine.plan.plan import shards_needed, training_steps
+from engine.plan.plan import training_steps
 from engine.plan.shape import shape_of
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory

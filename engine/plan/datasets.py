@@ -1,13 +1,23 @@
-"""What is known of conversations, problems and CORE before they are read: how many there are, and how long they are.
+"""What is known of text, conversations, problems and CORE before they are read: how much there is, and how long.
 
 Counts are those that the datasets state. Lengths are in tokens at a vocabulary of 65,536 and, but for the built-in
 ones, estimates from their usual length in words.
 """
 
+import math
 import re
 from typing import NamedTuple
 
 from engine.plan.config import ChatTask
+
+# FineWeb-Edu as nanochat shards it.
+CHARS_PER_TOKEN = 4.8  # English web text at a vocabulary of 65,536
+CHARS_PER_SHARD = 250_000_000
+SHARD_BYTES = 100_000_000  # compressed, on disk
+TRAINING_SHARDS = 1_822  # of 1,823; the last is the pinned validation shard
+BYTES_PER_TOKEN = 2  # uint16 token files
+
+BUILTIN_CHARS = 3_000_000  # of the text that Python carries
 
 
 class Conversations(NamedTuple):
@@ -21,7 +31,7 @@ class Conversations(NamedTuple):
 class Problems(NamedTuple):
     """Problems of one metric."""
 
-    count: int
+    number: int
     prompt: int  # mean tokens
     longest_prompt: int
     answer: int  # mean tokens that a trained model writes; 0 where only a letter is chosen
@@ -56,8 +66,13 @@ CORE_QUESTIONS = (
     *(10_042, 2_117, 20_321, 2_376, 1_172, 100, 1_221, 1_838, 500, 5_153, 10_042),
     *(273, 1_267, 1_000, 230, 1_320, 210, 32, 10_570, 7_983, 3_270, 10_000),
 )
-CORE_TOKENS = 1_500  # of one question: its examples (up to ten) once for each option; an estimate
+CORE_TOKENS = 600  # of one question: its examples (up to ten) once, and each of its options; an estimate
 CORE_BYTES = 160_000_000  # of the archive
+
+
+def shards_needed(tokens: int) -> int:
+    """Training shards of FineWeb-Edu that hold this many tokens."""
+    return math.ceil(tokens * CHARS_PER_TOKEN / CHARS_PER_SHARD)
 
 
 class Amount(NamedTuple):
@@ -84,3 +99,9 @@ def conversations_in(sources: tuple[str, ...]) -> Amount | None:
 def core_questions(most: int) -> int:
     """Questions of CORE with at most so many of a task (0: all)."""
     return sum(min(count, most) if most else count for count in CORE_QUESTIONS)
+
+
+def is_remote(source: str) -> bool:
+    """Whether a source of conversations is a dataset of the hub."""
+    name = source.partition(":")[0]
+    return name == "hf" or (name in CONVERSATIONS and name != "builtin")

@@ -15,6 +15,7 @@ DISK_BYTES_PER_SECOND = 1e9  # writing a checkpoint
 UNNAMED = (
     0.03  # of all that is named: waiting for data, events, the host. Wall clock over train time is 5-10 % with all
 )
+FEW_ROWS = 0.13  # share of a CPU's peak in products of a few rows: bench/results/generate.json, batch 8 against 1
 
 # The range around the likeliest figure, as (faster, slower) shares of it.
 HOSTS = (0.10, 0.20)  # hosts with the same card differ by 10 %, and what goes wrong makes a run slower, not faster
@@ -76,13 +77,17 @@ def estimate(
         * config.evaluate.tokens
         * scale
         * evaluation_seconds_per_token(config, gpu, compiled),
-        "samples": samples * len(config.evaluate.prompts) * config.evaluate.sample_tokens * scale * _draw(shape, gpu),
+        "samples": samples
+        * len(config.evaluate.prompts)
+        * config.evaluate.sample_tokens
+        * scale
+        * draw_seconds(shape, gpu),
         "checkpoints": checkpoints * checkpoint_bytes / DISK_BYTES_PER_SECOND,
         "compile": COMPILE_SECONDS if compiled else 0.0,
     }
     parts["other"] = UNNAMED * sum(parts.values())
     hours = sum(parts.values()) / 3600
-    faster, slower = _range(gpu, compiled, correction)
+    faster, slower = spread(gpu, compiled, correction)
     rate = per_step / step_seconds
     price = config.runtime.price_per_hour
     return Duration(
@@ -95,7 +100,7 @@ def estimate(
         parts=parts,
         energy_kwh=gpu.watts * hours / 1000 if gpu.watts else None,
         cost=price * hours if price is not None else None,
-        basis=correction.basis if correction else _basis(gpu, compiled),
+        basis=correction.basis if correction else basis_of(gpu, compiled),
     )
 
 
@@ -106,7 +111,7 @@ def tokens_per_second(config: RunConfig, gpu: Gpu, compiled: bool) -> float:
 
 def step_parts(config: RunConfig, gpu: Gpu, compiled: bool) -> dict[str, float]:
     """Seconds of one optimizer step: its micro-batches forward and backward, and the update."""
-    gpu = _known(gpu)
+    gpu = known(gpu)
     shape, wide = shape_of(config), bytes_of_activation(gpu)
     mode = resolve_checkpointing(shape, config.batch, gpu, compiled)
     traffic = work.traffic_of(compiled, config.batch.loss)
@@ -119,7 +124,7 @@ def step_parts(config: RunConfig, gpu: Gpu, compiled: bool) -> dict[str, float]:
 
 def evaluation_seconds_per_token(config: RunConfig, gpu: Gpu, compiled: bool) -> float:
     """Forward and loss without gradients, in micro-batches as large as in training."""
-    gpu = _known(gpu)
+    gpu = known(gpu)
     shape = shape_of(config)
     traffic = work.traffic_of(compiled, "chunked")  # evaluation never has all logits at once
     forward = work.micro_batch(shape, config.batch, "none", traffic, bytes_of_activation(gpu), training=False)
@@ -131,11 +136,20 @@ def bytes_of_activation(gpu: Gpu) -> int:
     return 2 if gpu.is_cuda else 4
 
 
-def _draw(shape: Shape, gpu: Gpu) -> float:
-    """Seconds to draw one token: every weight is read once, and the host starts every operation."""
-    params = shape.params
-    read = work.Work(moved=4.0 * (params.matrices + params.lm_head), kernels=shape.depth * work.EAGER.kernels_forward)
-    return seconds(read, _known(gpu), compiled=False)
+def draw_seconds(shape: Shape, gpu: Gpu, rows: int = 1, cached: int = 0) -> float:
+    """Seconds to draw one token for each of `rows` sequences that hold `cached` tokens.
+
+    Every weight is read once, keys and values of all rows are, and the host starts every operation. Beyond the first
+    row a CPU's products of few rows reach FEW_ROWS of its peak.
+    """
+    params, wide = shape.params, bytes_of_activation(gpu)
+    weights = params.matrices + params.lm_head
+    token = work.Work(
+        matmul=2.0 * (rows - 1) * weights / (1.0 if gpu.is_cuda else FEW_ROWS),
+        moved=4.0 * weights + 2.0 * wide * shape.depth * shape.width * rows * cached,
+        kernels=shape.depth * work.EAGER.kernels_forward,
+    )
+    return seconds(token, known(gpu), compiled=False)
 
 
 def _times(steps: int, every: int) -> int:
@@ -143,7 +157,8 @@ def _times(steps: int, every: int) -> int:
     return -(-steps // every) if every else 0
 
 
-def _range(gpu: Gpu, compiled: bool, correction: Correction | None) -> tuple[float, float]:
+def spread(gpu: Gpu, compiled: bool, correction: Correction | None) -> tuple[float, float]:
+    """The range around the likeliest figure, as (faster, slower) shares of it."""
     if correction is not None:
         return MEASURED if correction.close else MEASURED_ELSEWHERE
     if gpu.is_cuda and not compiled:
@@ -151,7 +166,8 @@ def _range(gpu: Gpu, compiled: bool, correction: Correction | None) -> tuple[flo
     return HOSTS if gpu.id.startswith(("a100", "a800")) else OTHER_CARDS
 
 
-def _basis(gpu: Gpu, compiled: bool) -> str:
+def basis_of(gpu: Gpu, compiled: bool) -> str:
+    """What a figure rests on where nothing was measured."""
     if not gpu.is_cuda:
         return "operations counted, at the rates of a CPU like this; unmeasured on this machine"
     eager = "" if compiled else ", uncompiled by count alone"
@@ -160,7 +176,13 @@ def _basis(gpu: Gpu, compiled: bool) -> str:
     return f"operations counted, at A100 rates x {gpu.speed:g} of the peak for this card{eager}; unmeasured on it"
 
 
-def _known(gpu: Gpu) -> Gpu:
+def unknown_basis(gpu: Gpu) -> str:
+    """Why there is no figure for a device."""
+    return f"no figure for {gpu.name}: its peak is not in the catalogue"
+
+
+def known(gpu: Gpu) -> Gpu:
+    """The device, or one with figures in its place: good for ratios, and for what a measurement corrects."""
     return gpu if gpu.peak_flops > 0 else by_id("a100-80gb")
 
 
@@ -175,5 +197,5 @@ def _unknown(gpu: Gpu) -> Duration:
         parts={},
         energy_kwh=None,
         cost=None,
-        basis=f"no figure for {gpu.name}: its peak is not in the catalogue",
+        basis=unknown_basis(gpu),
     )

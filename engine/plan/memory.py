@@ -11,7 +11,8 @@ from engine.plan.shape import Shape
 
 CUDA_CONTEXT = 1 * GIB  # context 0.42-0.55 GiB, cuBLAS workspaces (8 MiB; 32 on Hopper) and loaded kernels the rest
 ALLOCATOR_SLACK = 0.03  # reserved over allocated with static shapes: 0.2-3 %
-CPU_PROCESS = 600 * MIB  # torch's libraries and the interpreter in host memory
+CPU_PROCESS = 600 * MIB  # torch's libraries and the interpreter in host memory, and what a step leaves in pools
+CPU_JUDGING = 350 * MIB  # the same without training: 244 and 367 were seen
 SAFE_HEADROOM = 0.08  # share of the capacity below which a plan that fits on paper is called tight
 
 CHECKPOINTING_MODES: tuple[CheckpointingMode, ...] = ("none", "selective", "block")  # the fastest first
@@ -66,7 +67,7 @@ def breakdown(moments: Iterable[Moment], gpu: Gpu, compiled: bool, saves: bool =
     if gpu.is_cuda:
         overhead = CUDA_CONTEXT + int(ALLOCATOR_SLACK * peak.total)
     else:  # a copy of the state, from which checkpoints are written while training goes on
-        overhead = CPU_PROCESS + (peak.weights + peak.optimizer if saves else 0)
+        overhead = CPU_PROCESS + peak.weights + peak.optimizer if saves else CPU_JUDGING
     total = peak.total + overhead
     kind = f"{'compiled' if compiled else 'eager'} {'bfloat16' if gpu.is_cuda else 'float32'}"
     return Memory(

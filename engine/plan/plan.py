@@ -1,36 +1,26 @@
 """make_plan: every number that follows from a configuration on a GPU, with its warnings. A pure function."""
 
-import math
-
 import msgspec
 
 from engine.plan import duration, memory
-from engine.plan.advice import Changes, ways_to_fit
 from engine.plan.batch import grad_accum_steps, tokens_per_micro_batch, tokens_per_step
 from engine.plan.calibration import Calibration, corrected
 from engine.plan.config import CheckpointingMode, RunConfig
+from engine.plan.datasets import (
+    BUILTIN_CHARS,
+    BYTES_PER_TOKEN,
+    CHARS_PER_SHARD,
+    CHARS_PER_TOKEN,
+    SHARD_BYTES,
+    shards_needed,
+)
 from engine.plan.duration import Duration
-from engine.plan.gpus import GIB, Gpu
-from engine.plan.memory import SAFE_HEADROOM, Memory
+from engine.plan.gpus import Gpu
+from engine.plan.memory import Memory
+from engine.plan.plan_stages import plan_stages
+from engine.plan.plan_warnings import Warning, plan_warnings
 from engine.plan.shape import Params, Shape, shape_of
-from engine.plan.stages import StagePlan, plan_stages
-
-# FineWeb-Edu as nanochat shards it.
-CHARS_PER_TOKEN = 4.8  # English web text at a vocabulary of 65,536
-CHARS_PER_SHARD = 250_000_000
-SHARD_BYTES = 100_000_000  # compressed, on disk
-TRAINING_SHARDS = 1_822  # of 1,823; the last is the pinned validation shard
-BYTES_PER_TOKEN = 2  # uint16 token files
-CHINCHILLA_TOKENS_PER_PARAM = 20
-
-
-class Warning(msgspec.Struct, frozen=True, kw_only=True):
-    """Something the user should know before launching, and the way out."""
-
-    code: str
-    message: str
-    fix: str
-    change: Changes | None = None  # dotted overrides that apply the fix
+from engine.plan.stage_plan import Given, Pipeline, StagePlan, Text, whole_pipeline
 
 
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,9 +72,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory
     memory_by_checkpointing: tuple[CheckpointingOption, ...]
     time: Duration
-    stages: tuple[StagePlan, ...]  # those that train on conversations, which the figures above do not count
+    stages: tuple[StagePlan, ...]  # all that cost anything; what stands above is about pretraining alone
     expected_hours: tuple[float, float] | None
     warnings: tuple[Warning, ...]
+    pipeline: Pipeline = Pipeline()  # all stages together
 
 
 def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = None) -> Plan:
@@ -119,7 +110,22 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
         for each in memories
     }
     scale = correction.factor if (correction := needed[mode]) else 1.0
-    config, vram, time = in_mode(config, mode), memories[mode], times[mode]
+    vram, time = memories[mode], times[mode]
+    given = Given(
+        config=config,
+        gpu=gpu,
+        shape=shape,
+        compiled=compiled,
+        calibration=calibration,
+        checkpoint_bytes=checkpoint_bytes,
+        text=_text(config, shards),
+        memory=vram,
+        time=time,
+        steps=steps,
+        tokens=tokens,
+    )
+    stages = plan_stages(given)
+    config = in_mode(config, mode)
     return Plan(
         preset=config.about.preset,
         gpu=gpu.id,
@@ -158,9 +164,10 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
             for each in memories
         ),
         time=time,
-        stages=plan_stages(config, time.tokens_per_second),
+        stages=stages,
         expected_hours=config.about.expected_hours,
-        warnings=tuple(_warnings(config, gpu, shape, vram, time, steps, tokens, compiled, scale)),
+        warnings=tuple(plan_warnings(given, scale, stages)),
+        pipeline=whole_pipeline(stages),
     )
 
 
@@ -182,9 +189,12 @@ def training_steps(config: RunConfig, shape: Shape) -> int:
     return max(1, -(-tokens // tokens_per_step(config)))
 
 
-def shards_needed(tokens: int) -> int:
-    """Training shards that hold this many tokens."""
-    return math.ceil(tokens * CHARS_PER_TOKEN / CHARS_PER_SHARD)
+def _text(config: RunConfig, shards: int) -> Text:
+    """The corpus: all of its shards are turned into tokens, whatever is trained on."""
+    if config.data.source == "fineweb-edu":
+        chars = shards * CHARS_PER_SHARD
+        return Text(chars, round(chars / CHARS_PER_TOKEN), shards * SHARD_BYTES)
+    return Text(BUILTIN_CHARS if config.data.source == "builtin" else None, None, 0)
 
 
 def checkpoints_kept(config: RunConfig, steps: int) -> int:
@@ -203,134 +213,3 @@ def checkpoint_size(shape: Shape, gpu: Gpu) -> int:
 
 def _ratio(value: float | None, of: float | None) -> float | None:
     return None if value is None or of is None else value / of
-
-
-def _warnings(
-    config: RunConfig,
-    gpu: Gpu,
-    shape: Shape,
-    vram: Memory,
-    time: Duration,
-    steps: int,
-    tokens: int,
-    compiled: bool,
-    scale: float,
-) -> list[Warning]:
-    found = [
-        _rounded_batch(config),
-        _does_not_fit(config, gpu, vram, compiled, scale),
-        _few_tokens(config, shape, tokens),
-        _short_warmdown(config, steps),
-        _more_data_than_there_is(config, tokens),
-        _no_bfloat16(gpu),
-        _unknown_speed(gpu),
-        _optimistic_document(config, time),
-    ]
-    return [warning for warning in found if warning is not None]
-
-
-def _rounded_batch(config: RunConfig) -> Warning | None:
-    asked, used = config.batch.total_batch_size, tokens_per_step(config)
-    if asked == used:
-        return None
-    micro, accum = tokens_per_micro_batch(config), grad_accum_steps(config)
-    return Warning(
-        code="total_batch_rounded",
-        message=f"{asked:,} tokens were asked for, which is {asked / micro:.2f} micro-batches of {micro:,}; "
-        f"the plan uses {accum} = {used:,}.",
-        fix=f"set batch.total_batch_size = {used}",
-        change={"batch.total_batch_size": used},
-    )
-
-
-def _does_not_fit(config: RunConfig, gpu: Gpu, vram: Memory, compiled: bool, scale: float) -> Warning | None:
-    need, have = f"{vram.total / GIB:.1f} GiB", f"{gpu.capacity / GIB:.1f} GiB"
-    if vram.fits and vram.headroom >= SAFE_HEADROOM:
-        return None
-    offers = [way for way in ways_to_fit(config, gpu, compiled, scale) if way.fits]
-    fix = offers[0].message if offers else "choose a smaller model.depth"
-    change = offers[0].change if offers else None
-    if vram.fits:
-        message = f"{need} of {have} are predicted at the peak ({vram.peak_phase}): {vram.headroom:.0%} are left."
-        return Warning(code="tight_memory", message=message, fix=fix, change=change)
-    message = f"does not fit: {need} are needed at the peak ({vram.peak_phase}), {gpu.name} has {have}."
-    return Warning(code="does_not_fit", message=message, fix=fix, change=change)
-
-
-def _few_tokens(config: RunConfig, shape: Shape, tokens: int) -> Warning | None:
-    ratio = tokens / shape.params.total
-    if ratio >= 0.98 * CHINCHILLA_TOKENS_PER_PARAM:
-        return None
-    if config.budget.steps is not None:  # as asked: no reason to argue
-        return Warning(
-            code="few_tokens_per_param",
-            message=f"{ratio:.2g} tokens per parameter: enough to see it work, not to train the model.",
-            fix="set budget.steps = none to train it in full",
-            change=None,
-        )
-    return Warning(
-        code="few_tokens_per_param",
-        message=f"{ratio:.2g} tokens per parameter; about {CHINCHILLA_TOKENS_PER_PARAM} are compute-optimal, "
-        "so a smaller model would reach the same loss with this budget.",
-        fix=f"train longer (budget.tokens_per_param = {CHINCHILLA_TOKENS_PER_PARAM}) or take a smaller model.depth",
-        change=None,
-    )
-
-
-def _short_warmdown(config: RunConfig, steps: int) -> Warning | None:
-    if config.optim.warmup_steps < steps:
-        return None
-    return Warning(
-        code="warmup_too_long",
-        message=f"optim.warmup_steps = {config.optim.warmup_steps}, but the run has {steps} steps: "
-        "the learning rate never reaches its peak.",
-        fix=f"set optim.warmup_steps = {steps // 10}",
-        change={"optim.warmup_steps": steps // 10},
-    )
-
-
-def _more_data_than_there_is(config: RunConfig, tokens: int) -> Warning | None:
-    shards = shards_needed(tokens)
-    if config.data.source != "fineweb-edu" or shards <= TRAINING_SHARDS:
-        return None
-    return Warning(
-        code="repeated_epochs",
-        message=f"the budget needs {shards:,} shards, the corpus has {TRAINING_SHARDS:,}: "
-        f"text repeats {shards / TRAINING_SHARDS:.1f} times.",
-        fix="lower budget.tokens_per_param",
-        change=None,
-    )
-
-
-def _no_bfloat16(gpu: Gpu) -> Warning | None:
-    if gpu.has_bf16 or not gpu.is_cuda:
-        return None
-    return Warning(
-        code="no_bfloat16",
-        message=f"{gpu.name} has no bfloat16 units; training needs them and would be many times slower.",
-        fix="use an A100 or newer",
-    )
-
-
-def _unknown_speed(gpu: Gpu) -> Warning | None:
-    if gpu.peak_flops > 0:
-        return None
-    return Warning(
-        code="unknown_gpu",
-        message=f"{gpu.name} is not in the catalogue: memory is planned from its capacity, time is not predicted.",
-        fix="name a similar one with --gpu to see its times",
-    )
-
-
-def _optimistic_document(config: RunConfig, time: Duration) -> Warning | None:
-    expected = config.about.expected_hours
-    if expected is None or time.hours is None or time.low_hours is None or time.high_hours is None:
-        return None
-    if time.low_hours <= expected[1] and time.high_hours >= expected[0]:
-        return None
-    return Warning(
-        code="expected_hours_differ",
-        message=f"the preset's source expects {expected[0]:g}-{expected[1]:g} h; this plan predicts "
-        f"{time.low_hours:.1f}-{time.high_hours:.1f} h ({time.basis}).",
-        fix="trust the plan's range; budget.tokens_per_param scales it",
-    )

@@ -7,6 +7,8 @@ were others: it compares models, it does not promise a figure. (nanochat's d20, 
 at 0.812 bits per byte of 4.8 bytes a token, which is 2.70 nats; the law says 2.69.)
 """
 
+CHINCHILLA_TOKENS_PER_PARAM = 20
+
 NAME = "Chinchilla, refit of Besiroglu et al. 2024"
 E, A, B = 1.8172, 482.01, 2085.43
 ALPHA, BETA = 0.3478, 0.3658

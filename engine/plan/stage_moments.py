@@ -13,7 +13,7 @@ from engine.plan.moments import Moment, Sizes, training_moments
 from engine.plan.shape import Shape
 
 PREFILL_TOKENS = 16_384  # of prompts in one forward pass, as engine.model.generate takes them together
-BATCHES_OF_TRAINING = 2  # micro-batches of training in one forward pass of CORE and of letters
+CUDA_TOKENS, CPU_TOKENS = 32_768, 8_192  # at most, in one forward pass of CORE and of letters
 CORE_CHUNK = 1024  # positions of CORE whose logits exist at one time
 STATES = 11  # hidden states at work in a block without gradients: x twice, norm, 4 expanded, 4 ReLU
 
@@ -60,29 +60,34 @@ def letter_moments(shape: Shape, batch: BatchConfig, problems: int, prompt: int,
 
     `prompt`: tokens of the mean one; the shortest, of which most lie in one batch, are taken to have half.
     """
-    tokens = BATCHES_OF_TRAINING * batch.device_batch_size * shape.max_seq_len
-    s = Sizes(shape, _of_rows(batch, BATCHES_OF_TRAINING * batch.device_batch_size, shape.max_seq_len), "none", cuda)
+    tokens = min(tokens_at_once(cuda), problems * prompt)
+    s = Sizes(shape, batch, "none", cuda)
+    state = s.a * tokens * s.width
     rows = min(problems, 2 * tokens // max(1, prompt))
     yield _loading(s)
     kept = 8 * rows * s.vocab  # logits of the two batches before
-    yield _bare(s, "answers", "reading questions", 8 * s.tokens + (STATES + 1) * s.state, kept)
-    yield _bare(s, "answers", "choosing letters", 8 * s.tokens + s.state, s.head_copy + _logits(s, rows))
+    yield _bare(s, "answers", "reading questions", 8 * tokens + (STATES + 1) * state, kept)
+    yield _bare(s, "answers", "choosing letters", 8 * tokens + state, s.head_copy + _logits(s, rows))
 
 
 def evaluate_moments(shape: Shape, batch: BatchConfig, core: bool, cuda: bool) -> Iterator[Moment]:
-    """Bits per byte in batches as in training; CORE with twice as many tokens, and float32 logits of a chunk, on which
-    three operations work: log-sum-exp, likeliest, runner-up."""
+    """Bits per byte in batches as in training; CORE in its own, with float32 logits of a chunk, on which operations
+    work: the likeliest, the runner-up."""
     s = Sizes(shape, batch, "none", cuda)
     yield _loading(s)
     yield _bare(s, "evaluation", "evaluation", s.micro_ids + STATES * s.state)
     logits = (10 if cuda else 8) * s.chunk * s.vocab
     yield _bare(s, "evaluation", "loss of an evaluation", s.micro_ids + s.state, s.head_copy + logits)
     if core:
-        work = 8 * BATCHES_OF_TRAINING * s.tokens
-        states = BATCHES_OF_TRAINING * s.state
-        chunk = min(CORE_CHUNK, BATCHES_OF_TRAINING * s.tokens)
-        yield _bare(s, "CORE", "questions of CORE", work + (STATES + 1) * states)
-        yield _bare(s, "CORE", "logits of CORE", work + 2 * states, s.head_copy + 12 * chunk * s.vocab)
+        tokens = tokens_at_once(cuda)
+        state = s.a * tokens * s.width
+        yield _bare(s, "CORE", "questions of CORE", 8 * tokens + (STATES + 1) * state)
+        yield _bare(s, "CORE", "logits of CORE", 8 * tokens + 2 * state, s.head_copy + 12 * CORE_CHUNK * s.vocab)
+
+
+def tokens_at_once(cuda: bool) -> int:
+    """The most tokens in one forward pass of CORE and of letters."""
+    return CUDA_TOKENS if cuda else CPU_TOKENS
 
 
 def _drawing(s: Sizes, rows: int, length: int, together: int) -> int:

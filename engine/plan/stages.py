@@ -1,34 +1,12 @@
-"""What the stages after pretraining mean: their settings in pretraining's terms, and how long they will take."""
+"""What the settings of the stages after pretraining mean: the same in pretraining's terms, and their steps."""
 
 import math
-import re
 
 import msgspec
 
-from engine.plan.batch import tokens_per_step
 from engine.plan.config import MidtrainConfig, OptimConfig, RlConfig, RunConfig, SftConfig
 
 EVALUATED_STEPS = 20  # validation on conversations takes no more tokens than so many steps train on (nanochat)
-
-# (conversations, mean tokens at a vocabulary of 65,536) of the known sources; the tokens are estimates
-SOURCE_SIZES = {
-    "smoltalk": (460_341, 760),
-    "mmlu": (99_842, 300),
-    "gsm8k": (7_473, 190),
-    "arc-easy": (2_251, 80),
-    "arc-challenge": (1_119, 90),
-    "builtin": (2_300, 45),
-}
-
-
-class StagePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What one stage of training on conversations comes to. None where its sources say nothing before they are read."""
-
-    stage: str
-    device_batch_size: int
-    total_batch_size: int  # tokens, as used
-    steps: int | None
-    hours: float | None  # at pretraining's throughput
 
 
 def stage_config(config: RunConfig, stage: str) -> RunConfig:
@@ -45,27 +23,6 @@ def stage_config(config: RunConfig, stage: str) -> RunConfig:
     return config
 
 
-def plan_stages(config: RunConfig, tokens_per_second: float | None) -> tuple[StagePlan, ...]:
-    """The plans of those stages of the pipeline that train on conversations."""
-    found = []
-    for stage, settings in (("midtrain", config.midtrain), ("sft", config.sft)):
-        if stage not in config.pipeline.stages:
-            continue
-        used = stage_config(config, stage)
-        per_step = tokens_per_step(used)
-        steps = settings.steps or _steps(settings, per_step)
-        found.append(
-            StagePlan(
-                stage=stage,
-                device_batch_size=used.batch.device_batch_size,
-                total_batch_size=per_step,
-                steps=steps,
-                hours=steps * per_step / tokens_per_second / 3600 if steps and tokens_per_second else None,
-            )
-        )
-    return tuple(found)
-
-
 def finetuning_steps(settings: MidtrainConfig | SftConfig, tokens: int, tokens_per_step: int) -> int:
     """Optimizer steps over `tokens` (padding included): as asked, else the fewest that cover the epochs."""
     return settings.steps or max(1, math.ceil(settings.epochs * tokens / tokens_per_step))
@@ -74,18 +31,6 @@ def finetuning_steps(settings: MidtrainConfig | SftConfig, tokens: int, tokens_p
 def problem_steps(settings: RlConfig, problems: int) -> int:
     """Optimizer steps of reinforcement learning: as asked, else the fewest whole ones that cover the epochs."""
     return settings.steps or max(1, math.ceil(settings.epochs * problems / settings.problems_per_step))
-
-
-def _steps(settings: MidtrainConfig | SftConfig, per_step: int) -> int | None:
-    tokens = 0
-    for source in settings.sources:
-        limited = re.fullmatch(r"(.+):(\d+)", source)
-        name = limited[1] if limited else source
-        if name not in SOURCE_SIZES:
-            return None
-        count, mean = SOURCE_SIZES[name]
-        tokens += mean * (min(count, int(limited[2])) if limited else count)
-    return finetuning_steps(settings, tokens, per_step)
 
 
 def _finetuning(config: RunConfig, settings: MidtrainConfig | SftConfig, momentum_warmup: int) -> RunConfig:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from engine.plan.advice import Changes
 from engine.plan.config import RunConfig
-from engine.plan.plan import CHINCHILLA_TOKENS_PER_PARAM
+from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM
 from engine.run import words
 from engine.run.finding import Finding, Situation
 from engine.run.history import StepColumns

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.plan.config import RunConfig, depth_is_valid, from_dict, from_toml, to_toml, with_changes
+from engine.plan.datasets import shards_needed
 from engine.plan.gpus import CATALOGUE, by_id, by_name, cpu
-from engine.plan.plan import Plan, make_plan, shards_needed
+from engine.plan.plan import Plan, make_plan
 from engine.plan.presets import load_preset, preset_names
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from engine.plan.config import RunConfig
+from engine.plan.datasets import BYTES_PER_TOKEN, CHARS_PER_SHARD, CHARS_PER_TOKEN, SHARD_BYTES, TRAINING_SHARDS
 from engine.plan.gpus import GIB, Gpu
 from engine.plan.memory import ALLOCATOR_SLACK
-from engine.plan.plan import BYTES_PER_TOKEN, CHARS_PER_SHARD, CHARS_PER_TOKEN, SHARD_BYTES, TRAINING_SHARDS, Plan
+from engine.plan.plan import Plan
 from engine.run import words
 
 COMPONENTS = ("weights", "gradients", "optimizer", "activations", "loss", "overhead")

@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 
 from engine.plan.config import AboutConfig, get
 from engine.plan.gpus import Gpu
-from engine.plan.plan import Warning
+from engine.plan.plan_warnings import Warning
 from engine.run import words
 from tui.bindings import bindings_for
 from tui.planning.draft import Draft

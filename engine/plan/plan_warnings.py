@@ -1,0 +1,190 @@
+"""What the user should know of a plan before launching, each with the way out."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from engine.plan.advice import Changes, ways_to_fit
+from engine.plan.batch import grad_accum_steps, tokens_per_micro_batch, tokens_per_step
+from engine.plan.config import RunConfig
+from engine.plan.datasets import TRAINING_SHARDS, shards_needed
+from engine.plan.duration import Duration
+from engine.plan.gpus import GIB, Gpu
+from engine.plan.memory import SAFE_HEADROOM, Memory
+from engine.plan.plan_stages import fits_with
+from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM
+from engine.plan.shape import Shape
+from engine.plan.stage_plan import Given, StagePlan
+
+
+class Warning(msgspec.Struct, frozen=True, kw_only=True):
+    """Something the user should know before launching, and the way out."""
+
+    code: str
+    message: str
+    fix: str
+    change: Changes | None = None  # dotted overrides that apply the fix
+
+
+def plan_warnings(given: Given, scale: float, stages: Sequence[StagePlan]) -> Iterator[Warning]:
+    """All warnings of a plan. `scale`: measured over predicted memory of pretraining."""
+    config, gpu = given.config, given.gpu
+    found = [
+        _rounded_batch(config),
+        _does_not_fit(config, gpu, given.memory, given.compiled, scale),
+        *(_stage_does_not_fit(given, stage) for stage in stages),
+        _few_tokens(config, given.shape, given.tokens),
+        _short_warmdown(config, given.steps),
+        _more_data_than_there_is(config, given.tokens),
+        _no_bfloat16(gpu),
+        _unknown_speed(gpu),
+        _optimistic_document(config, given.time),
+    ]
+    yield from (warning for warning in found if warning is not None)
+
+
+def _stage_does_not_fit(given: Given, stage: StagePlan) -> Warning | None:
+    """Of a stage that needs more than there is; where pretraining needs no less, that is said of it already."""
+    peak, memory = stage.peak_memory, given.memory
+    if stage.fits is not False or peak is None or stage.stage == "pretrain":
+        return None
+    if "pretrain" in given.config.pipeline.stages and not memory.fits and memory.total >= peak:
+        return None
+    change = next((change for change in _smaller(given.config, stage) if fits_with(given, stage.stage, change)), None)
+    settings = ", ".join(f"{path} = {value}" for path, value in change.items()) if change else ""
+    have = f"{given.gpu.name} has {given.gpu.capacity / GIB:.1f} GiB"
+    return Warning(
+        code=f"{stage.stage}_does_not_fit",
+        message=f"stage {stage.stage} does not fit: {peak / GIB:.1f} GiB are needed at its peak ({stage.peak_phase}), "
+        f"{have}.",
+        fix=f"set {settings}" if change else "choose a smaller model.depth",
+        change=change,
+    )
+
+
+def _smaller(config: RunConfig, stage: StagePlan) -> Iterator[Changes]:
+    """What could make a stage fit, the least of it first."""
+    name, rows = stage.stage, stage.device_batch_size or 1
+    # less at a time gives the same results
+    own = {"chat_eval": "chat_eval.batch_size", "evaluate": "batch.device_batch_size"}
+    for size in _halves(rows):
+        change: Changes = {own.get(name, f"{name}.device_batch_size"): size}
+        yield {**change, "batch.total_batch_size": tokens_per_step(config)} if name == "evaluate" else change
+    if name in ("midtrain", "sft", "rl"):
+        yield {"batch.activation_checkpointing": "block"}
+    if name == "rl":
+        for new in _halves(config.rl.max_new_tokens):
+            yield {"rl.device_batch_size": 1, "rl.max_new_tokens": new}
+
+
+def _halves(size: int) -> Iterator[int]:
+    while size > 1:
+        size //= 2
+        yield size
+
+
+def _rounded_batch(config: RunConfig) -> Warning | None:
+    asked, used = config.batch.total_batch_size, tokens_per_step(config)
+    if asked == used:
+        return None
+    micro, accum = tokens_per_micro_batch(config), grad_accum_steps(config)
+    return Warning(
+        code="total_batch_rounded",
+        message=f"{asked:,} tokens were asked for, which is {asked / micro:.2f} micro-batches of {micro:,}; "
+        f"the plan uses {accum} = {used:,}.",
+        fix=f"set batch.total_batch_size = {used}",
+        change={"batch.total_batch_size": used},
+    )
+
+
+def _does_not_fit(config: RunConfig, gpu: Gpu, vram: Memory, compiled: bool, scale: float) -> Warning | None:
+    need, have = f"{vram.total / GIB:.1f} GiB", f"{gpu.capacity / GIB:.1f} GiB"
+    if vram.fits and vram.headroom >= SAFE_HEADROOM:
+        return None
+    offers = [way for way in ways_to_fit(config, gpu, compiled, scale) if way.fits]
+    fix = offers[0].message if offers else "choose a smaller model.depth"
+    change = offers[0].change if offers else None
+    if vram.fits:
+        message = f"{need} of {have} are predicted at the peak ({vram.peak_phase}): {vram.headroom:.0%} are left."
+        return Warning(code="tight_memory", message=message, fix=fix, change=change)
+    message = f"does not fit: {need} are needed at the peak ({vram.peak_phase}), {gpu.name} has {have}."
+    return Warning(code="does_not_fit", message=message, fix=fix, change=change)
+
+
+def _few_tokens(config: RunConfig, shape: Shape, tokens: int) -> Warning | None:
+    ratio = tokens / shape.params.total
+    if ratio >= 0.98 * CHINCHILLA_TOKENS_PER_PARAM:
+        return None
+    if config.budget.steps is not None:  # as asked: no reason to argue
+        return Warning(
+            code="few_tokens_per_param",
+            message=f"{ratio:.2g} tokens per parameter: enough to see it work, not to train the model.",
+            fix="set budget.steps = none to train it in full",
+            change=None,
+        )
+    return Warning(
+        code="few_tokens_per_param",
+        message=f"{ratio:.2g} tokens per parameter; about {CHINCHILLA_TOKENS_PER_PARAM} are compute-optimal, "
+        "so a smaller model would reach the same loss with this budget.",
+        fix=f"train longer (budget.tokens_per_param = {CHINCHILLA_TOKENS_PER_PARAM}) or take a smaller model.depth",
+        change=None,
+    )
+
+
+def _short_warmdown(config: RunConfig, steps: int) -> Warning | None:
+    if config.optim.warmup_steps < steps:
+        return None
+    return Warning(
+        code="warmup_too_long",
+        message=f"optim.warmup_steps = {config.optim.warmup_steps}, but the run has {steps} steps: "
+        "the learning rate never reaches its peak.",
+        fix=f"set optim.warmup_steps = {steps // 10}",
+        change={"optim.warmup_steps": steps // 10},
+    )
+
+
+def _more_data_than_there_is(config: RunConfig, tokens: int) -> Warning | None:
+    shards = shards_needed(tokens)
+    if config.data.source != "fineweb-edu" or shards <= TRAINING_SHARDS:
+        return None
+    return Warning(
+        code="repeated_epochs",
+        message=f"the budget needs {shards:,} shards, the corpus has {TRAINING_SHARDS:,}: "
+        f"text repeats {shards / TRAINING_SHARDS:.1f} times.",
+        fix="lower budget.tokens_per_param",
+        change=None,
+    )
+
+
+def _no_bfloat16(gpu: Gpu) -> Warning | None:
+    if gpu.has_bf16 or not gpu.is_cuda:
+        return None
+    return Warning(
+        code="no_bfloat16",
+        message=f"{gpu.name} has no bfloat16 units; training needs them and would be many times slower.",
+        fix="use an A100 or newer",
+    )
+
+
+def _unknown_speed(gpu: Gpu) -> Warning | None:
+    if gpu.peak_flops > 0:
+        return None
+    return Warning(
+        code="unknown_gpu",
+        message=f"{gpu.name} is not in the catalogue: memory is planned from its capacity, time is not predicted.",
+        fix="name a similar one with --gpu to see its times",
+    )
+
+
+def _optimistic_document(config: RunConfig, time: Duration) -> Warning | None:
+    expected = config.about.expected_hours
+    if expected is None or time.hours is None or time.low_hours is None or time.high_hours is None:
+        return None
+    if time.low_hours <= expected[1] and time.high_hours >= expected[0]:
+        return None
+    return Warning(
+        code="expected_hours_differ",
+        message=f"the preset's source expects {expected[0]:g}-{expected[1]:g} h; this plan predicts "
+        f"{time.low_hours:.1f}-{time.high_hours:.1f} h ({time.basis}).",
+        fix="trust the plan's range; budget.tokens_per_param scales it",
+    )
