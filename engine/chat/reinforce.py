@@ -143,7 +143,7 @@ class PolicyStepper(StepRunner):
         place = batches.state
         self._rewards, self._tokens = [], 0
         numbers = batches.take().tokens.flatten().tolist()
-        rows = max(1, self._settings.device_batch_size // self.splits)
+        rows = self._rows_at_a_time()
         self._model.eval()
         for number in numbers:
             answers = answers_to(
@@ -162,6 +162,10 @@ class PolicyStepper(StepRunner):
         if all(weight.grad is None for weight in self._model.parameters()):
             return total, torch.zeros_like(total)  # all answers were alike: there is nothing to learn from
         return total, clip_gradients(self._model, self._config.optim.grad_clip)
+
+    def _rows_at_a_time(self) -> int:
+        """Answers, here: a row of the batch is a problem."""
+        return -(-self._settings.device_batch_size // self.splits)
 
     def _learn(self, answers: Sequence[Answer], rows: int, problems: int) -> Tensor:
         """Add the gradient of one problem's loss / `problems`, `rows` answers at a time. Returns the loss."""

@@ -9,6 +9,12 @@ import torch
 from engine.plan.config import RunConfig
 from engine.run.hardware import memory_limit, usable_cores
 
+_OUT_OF_MEMORY = (
+    "can't allocate memory",  # torch's allocator on the CPU
+    "CUDA error: out of memory",  # what does not come from torch's allocator: pinned memory, kernels that are loaded
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
 
 def choose_device(config: RunConfig) -> str:
     """`cuda` or `cpu`, as configured; `auto` takes CUDA where torch sees it and the plan is not for the CPU."""
@@ -55,10 +61,10 @@ def capacity(device: str) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: on the GPU by class, on the CPU by torch's allocator's words."""
+    """Whether an error says that memory ran out: torch's allocator for the GPU by class, all others by their words."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def release_memory(device: str) -> None:

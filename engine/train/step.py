@@ -172,11 +172,11 @@ class StepRunner:
         """Cut every batch in half from now on, or give up with advice."""
         self._optimizer.zero_grad()
         release_memory(self._device)
-        rows = self._config.batch.device_batch_size
-        if self._config.runtime.on_oom == "stop" or rows // self.splits <= 1:
+        rows = self._rows_at_a_time()
+        if self._config.runtime.on_oom == "stop" or rows <= 1:
             self._tell(step, "forward and backward", "stopped")
             raise OutOfMemory(
-                f"out of memory at step {step} with {max(1, rows // self.splits)} sequences at a time "
+                f"out of memory at step {step} with {rows} sequences at a time "
                 f"({message.splitlines()[0]}). Set batch.activation_checkpointing = block, "
                 "or a smaller model.max_seq_len or model.depth."
             )
@@ -184,9 +184,12 @@ class StepRunner:
         self._tell(
             step,
             "forward and backward",
-            f"replaying the same batch with {max(1, rows // self.splits)} sequences at a time, "
-            f"{self._accumulation * self.splits} micro-steps",
+            f"replaying the same batch with {self._rows_at_a_time()} sequences at a time",
         )
+
+    def _rows_at_a_time(self) -> int:
+        """Sequences in the largest piece of a batch that is cut into `splits`."""
+        return -(-self._config.batch.device_batch_size // self.splits)
 
     def _tell(self, step: int, phase: str, action: str) -> None:
         self._emit(

@@ -105,11 +105,15 @@ class CheckpointWriter:
 
 
 def _host_twins(source: Tensors) -> Tensors | None:
-    """Memory for a copy, pinned for CUDA, which then copies at the bus' speed. None unless the host has twice that."""
+    """Memory for a copy, pinned for CUDA, which then copies at the bus' speed. None unless the host has twice that, and
+    gives it."""
     needed = sum(tensor.nbytes for group in source.values() for tensor in group.values())
     if 2 * needed > min(psutil.virtual_memory().available, memory_limit()):
         return None
-    return {file: {name: _host_twin(tensor) for name, tensor in group.items()} for file, group in source.items()}
+    try:
+        return {file: {name: _host_twin(tensor) for name, tensor in group.items()} for file, group in source.items()}
+    except (RuntimeError, MemoryError):  # a limit on this process, or on memory that is pinned
+        return None
 
 
 def _host_twin(tensor: Tensor) -> Tensor:

@@ -3,6 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+import torch
+
+from engine.train.device import is_out_of_memory
+
 BALLAST = 700 * 2**20  # bytes: more than a process that only imports torch holds
 
 PARENT = f"""
@@ -31,3 +36,18 @@ def test_the_peak_of_a_process_is_not_its_parents() -> None:
 
 def test_the_peak_stays_when_memory_is_given_back() -> None:
     assert BALLAST * 0.9 < _printed(GROWN) < BALLAST * 1.1
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("can't allocate memory"), False),
+    ],
+)
+def test_every_way_to_run_out_of_memory_is_known(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected

@@ -7,7 +7,7 @@ import pytest
 from tiny_run import Base, events_of, losses, train
 
 from engine.run.directory import RunDirectory
-from engine.run.events import Evaluation, OutOfMemory, Sample
+from engine.run.events import Checkpoint, Evaluation, OutOfMemory, Sample
 
 ROWS, LENGTH, STEPS = 64, 128, 5
 MIB = 2**20
@@ -107,3 +107,31 @@ def test_samples_of_no_tokens_are_no_samples(base: Base, tmp_path: Path) -> None
     done = train(run)
     assert done.returncode == 0, done.stderr
     assert not events_of(run, Sample)
+
+
+def test_a_batch_that_two_does_not_divide_is_cut_down_to_single_sequences(base: Base, tmp_path: Path) -> None:
+    run = run_of(base, tmp_path / "run", batch__device_batch_size=3, batch__total_batch_size=3 * LENGTH)
+    done = train(run, limit("engine.train.step.StepRunner.run", 0))
+    assert "with 1 sequences at a time" in done.stderr
+    actions = [event.action for event in events_of(run, OutOfMemory) if event.phase != "evaluation"]
+    assert actions == [*(f"replaying the same batch with {rows} sequences at a time" for rows in (2, 1)), "stopped"]
+
+
+def test_without_memory_for_a_copy_checkpoints_are_written_from_the_weights_themselves(
+    base: Base, tmp_path: Path
+) -> None:
+    run = base.run(tmp_path / "run", budget__steps=2, tokenizer__vocab_size=300, model__depth=6)
+    # 6 blocks of width 384 and their momenta: 85 MB
+    no_copy = (
+        "import resource, psutil\nfrom engine.train import writer\nreal = writer._host_twins\n"
+        "def limited(source):\n"
+        "    before = resource.getrlimit(resource.RLIMIT_AS)\n"
+        f"    most = psutil.Process().memory_info().vms + {16 * MIB}\n"
+        "    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))\n"
+        "    try:\n        return real(source)\n"
+        "    finally:\n        resource.setrlimit(resource.RLIMIT_AS, before)\n"
+        "writer._host_twins = limited\n"
+    )
+    done = train(run, no_copy)
+    assert done.returncode == 0, done.stderr
+    assert [event.step for event in events_of(run, Checkpoint)] == [2]
