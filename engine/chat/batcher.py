@@ -62,7 +62,8 @@ class Batcher:
 
     def __init__(self, engine: ChatEngine, rows: int = ROWS) -> None:
         self._engine = engine
-        self._rows = rows
+        # here, so that a cache for which there is no memory fails at once and not in the thread
+        self._decoder = Decoder(engine.model, engine.context, rows, keeps_prefix=True)
         self._changed = threading.Condition()
         self._new: list[_Writing] = []
         self._cancelled: set[Order] = set()
@@ -95,7 +96,7 @@ class Batcher:
 
     def _work(self) -> None:
         writing: dict[Order, _Writing] = {}
-        decoder = self._decoder()
+        decoder = self._decoder
         while self._take(decoder, writing):
             try:
                 tokens = decoder.step()
@@ -104,7 +105,7 @@ class Batcher:
                     one.deliver(Failed(f"{type(error).__name__}: {error}".splitlines()[0]))
                 self._done(len(writing))
                 writing.clear()
-                decoder = self._decoder()
+                decoder.clear()
                 continue
             for token in tokens:
                 one = writing[token.key]  # type: ignore[index]  # our keys are orders
@@ -146,9 +147,6 @@ class Batcher:
             del writing[order]
             self._done(1)
         return not closed
-
-    def _decoder(self) -> Decoder:
-        return Decoder(self._engine.model, self._engine.context, self._rows, keeps_prefix=True)
 
     def _done(self, count: int) -> None:
         with self._changed:

@@ -99,6 +99,12 @@ class Decoder:
                 self._remove(place)
                 return
 
+    def clear(self) -> None:
+        """Forget all sequences, as after a `step` that raised: what the cache holds then is not known."""
+        self._rows.clear()
+        self._waiting.clear()
+        self._kept = []
+
     def step(self) -> list[Token]:
         """The next token of every sequence that has a row."""
         with torch.inference_mode():
