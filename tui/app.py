@@ -13,7 +13,8 @@ from engine.errors import NanosoloError
 from engine.plan.config import Layer
 from engine.run.directory import RunDirectory, list_runs
 from tui.ascii import AsciiFilter
-from tui.bindings import KEYS, bindings_for, clashes
+from tui.bindings import KEYS, bindings_for
+from tui.key_names import clashes
 from tui.nocolor import NoColorFilter
 from tui.settings import config_file, load_settings
 from tui.signals import leave_on_signals
@@ -25,6 +26,7 @@ SCREENS: dict[str, str] = {  # mode -> "module:class", imported when first shown
     "runs": "tui.screens.runs:RunsScreen",
     "compare": "tui.screens.compare:CompareScreen",
     "logs": "tui.screens.logs:LogsScreen",
+    "chat": "tui.screens.chat:ChatScreen",
 }
 
 
@@ -70,6 +72,7 @@ class NanosoloApp(App[None], inherit_bindings=False):
         super().__init__()
         self.animation_level = "none"  # every frame of an animation is paid for on a slow link
         self.layers = layers
+        self.talk_run: RunDirectory | None = None  # the run at hand when the Chat screen was entered
         for theme in THEMES:
             self.register_theme(theme)
         ids = frozenset(key.id for key in KEYS)
@@ -108,6 +111,9 @@ class NanosoloApp(App[None], inherit_bindings=False):
             while len(self.screen_stack) > 1:
                 self.pop_screen()
             return
+        if mode == "chat":
+            under_cursor = getattr(self.screen_stack[0], "chosen", None)  # Runs has one
+            self.talk_run = under_cursor.run if under_cursor is not None else self.watched
         left = self.current_mode
         self._visited = [name for name in self._visited if name not in (left, mode)] + [left]
         self.switch_mode(mode)

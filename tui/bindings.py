@@ -36,12 +36,16 @@ KEYS: tuple[Key, ...] = (
     Key("go.runs", "4", "app.go('runs')", "Runs", "See every run and its state.", ("app",), False),
     Key("go.compare", "5", "app.go('compare')", "Compare", "Lay two to four runs over each other.", ("app",), False),
     Key("go.logs", "6", "app.go('logs')", "Logs", "Read what the engine wrote.", ("app",), False),
+    Key("go.chat", "7", "app.go('chat')", "Chat", "Talk to a run's model, or to two of them.", ("app",), False),
     Key("app.back", "escape", "app.back", "Back", "Go back to where you came from.", ("app",), False),
     Key("app.palette", "colon,ctrl+p", "app.command_palette", "Palette", "Find any command by name.", ("app",)),
     Key("app.help", "question_mark", "app.help", "Help", "Show the keys of this screen and what they do.", ("app",)),
     Key("app.theme", "ctrl+t", "app.next_theme", "Theme", "Change to the next colour theme.", ("app",), False),
     Key("app.leave", "q,ctrl+q,ctrl+c", "app.leave", "Leave", "Leave the console; training goes on.", ("app",)),
     Key("dialog.close", "escape", "app.back", "Close", "Close this and go back.", ("dialog",), False),
+    # ticking several of a list
+    Key("ticks.tick", "space", "tick", "Tick", "Tick or untick the line under the cursor.", ("ticks",)),
+    Key("ticks.take", "enter", "take", "Take", "Take what is ticked.", ("ticks",)),
     # plan
     Key("plan.preset", "p", "choose_preset", "Preset", "Choose the preset to start from.", ("plan",)),
     Key("plan.gpu", "d", "choose_gpu", "GPU", "Choose the GPU to plan for.", ("plan",)),
@@ -116,6 +120,7 @@ KEYS: tuple[Key, ...] = (
     Key("run.checkpoint", "c", "checkpoint", "Checkpoint", "Write a checkpoint at the next step.", ("monitor", "runs")),
     Key("run.stop", "x", "stop", "Stop", "Stop the run, after a checkpoint or now.", ("monitor", "runs")),
     Key("run.resume", "r", "resume", "Resume", "Go on from the last checkpoint.", ("monitor", "runs")),
+    Key("run.stages", "R", "stages", "Stages", "Run stages alone, or again.", ("monitor", "runs")),
     Key(
         "run.copy",
         "y",
@@ -172,6 +177,7 @@ KEYS: tuple[Key, ...] = (
     Key("runs.mark", "space", "mark", "Mark", "Mark the run for comparison.", ("runs",)),
     Key("runs.compare", "v", "compare", "Compare", "Compare the marked runs.", ("runs",)),
     Key("runs.logs", "o", "logs", "Log", "Read the log of the run under the cursor.", ("runs",), False),
+    Key("runs.chat", "t", "app.go('chat')", "Talk", "Talk to the model of the run under the cursor.", ("runs",), False),
     # compare
     Key("compare.choose", "enter", "choose", "Runs", "Choose the runs to compare.", ("compare",)),
     Key("compare.metric", "m", "next_metric", "Metric", "Compare by the next metric.", ("compare",)),
@@ -190,6 +196,37 @@ KEYS: tuple[Key, ...] = (
     Key("logs.bottom", "G,end", "bottom", "End", "Go to the last line.", ("logs",), False),
     Key("logs.right", "right", "shift(16)", "Right", "Look further to the right.", ("logs",), False),
     Key("logs.left", "left", "shift(-16)", "Left", "Look further to the left.", ("logs",), False),
+    # chat
+    Key("chat.write", "enter,i", "write", "Write", "Write a message; Esc leaves the field.", ("chat",)),
+    Key("chat.stop", "x", "stop", "Stop", "Break off the answer that is being written.", ("chat",)),
+    Key("chat.choose", "m", "choose", "Model", "Choose the run and the stage whose checkpoint talks.", ("chat",)),
+    Key("chat.beside", "v", "beside", "Beside", "Let a second checkpoint answer beside it, or close it.", ("chat",)),
+    Key("chat.settings", "s", "settings", "Settings", "Set temperature, lengths, seed, system prompt.", ("chat",)),
+    Key("chat.new", "n", "new", "New", "Begin a new conversation.", ("chat",)),
+    Key("chat.reload", "r", "reload", "Load", "Load the newest checkpoint again.", ("chat",)),
+    Key("chat.copy", "y", "copy", "Copy", "Copy the conversation.", ("chat",)),
+    Key("chat.device", "d", "device", "Device", "Load the model on the CPU or on the GPU.", ("chat",), False),
+    # what was said in a chat
+    Key("said.down", "j,down", "move(1)", "Down", "One line down.", ("transcript",), False),
+    Key("said.up", "k,up", "move(-1)", "Up", "One line up.", ("transcript",), False),
+    Key("said.page_down", "pagedown,ctrl+f", "page(1)", "Page down", "One page down.", ("transcript",), False),
+    Key("said.page_up", "pageup,ctrl+b", "page(-1)", "Page up", "One page up.", ("transcript",), False),
+    Key("said.first", "g,home", "first", "First", "Go to the beginning.", ("transcript",), False),
+    Key("said.last", "G,end", "last", "Last", "Go to the end, and follow it.", ("transcript",), False),
+    # while a message is typed
+    Key("say.send", "enter", "send", "Send", "Send the message.", ("composer",)),
+    Key("say.line", "ctrl+j", "new_line", "New line", "Begin a new line.", ("composer",)),
+    Key("say.earlier", "up", "recall(-1)", "Earlier", "Bring back the message before.", ("composer",)),
+    Key("say.later", "down", "recall(1)", "Later", "Bring back the message after.", ("composer",), False),
+    Key("say.stop", "ctrl+x", "stop", "Stop", "Break off the answer that is being written.", ("composer",)),
+    Key("say.page_up", "pageup", "scroll(-1)", "Page up", "Look at what was said before.", ("composer",), False),
+    Key("say.page_down", "pagedown", "scroll(1)", "Page down", "Look at what was said after.", ("composer",), False),
+    Key("say.leave", "escape", "leave_field", "Leave", "Leave the field; then all other keys work.", ("composer",)),
+    # while a setting of the chat is typed
+    Key("setting.keep", "enter", "submit", "Keep", "Keep all settings.", ("chat-setting",)),
+    Key("setting.next", "down", "other(1)", "Next", "Go to the next setting; so does Tab.", ("chat-setting",)),
+    Key("setting.previous", "up", "other(-1)", "Previous", "Go to the setting before.", ("chat-setting",)),
+    Key("setting.leave", "escape", "leave_field", "Leave", "Leave all settings as they were.", ("chat-setting",)),
     # out-of-memory doctor
     Key(
         "doctor.apply",
@@ -207,6 +244,7 @@ PARTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "monitor": (("Charts", "chart"),),
     "compare": (("Charts", "chart"),),
     "runs": (("List", "list"),),
+    "chat": (("While a message is typed", "composer"), ("What was said", "transcript")),
     "budget": (("List", "list"), ("Charts", "chart")),
 }
 
@@ -223,57 +261,3 @@ def bindings_for(screen: str) -> list[BindingType]:
 def keys_for(screen: str) -> list[Key]:
     """The table's rows of one screen, in their order."""
     return [key for key in KEYS if screen in key.screens]
-
-
-SYMBOLS = {
-    "question_mark": "?",
-    "colon": ":",
-    "slash": "/",
-    "plus": "+",
-    "equals_sign": "=",
-    "minus": "-",
-    "less_than_sign": "<",
-    "greater_than_sign": ">",
-    "up": "↑",
-    "down": "↓",
-    "left": "←",
-    "right": "→",
-    "escape": "Esc",
-    "enter": "Enter",
-    "space": "Space",
-    "backspace": "Bksp",
-    "delete": "Del",
-    "tab": "Tab",
-    "home": "Home",
-    "end": "End",
-    "pageup": "PgUp",
-    "pagedown": "PgDn",
-}
-
-
-def show_key(key: str) -> str:
-    """One key as it is written for people: `question_mark` -> `?`, `ctrl+p` -> `^p`."""
-    if key.startswith("ctrl+"):
-        return "^" + show_key(key.removeprefix("ctrl+"))
-    if key.startswith("upper_"):
-        return key.removeprefix("upper_").upper()
-    return SYMBOLS.get(key, key)
-
-
-def shown_keys(key: Key, keymap: Mapping[str, str], limit: int = 3) -> list[str]:
-    """The keys of a row as people read them, after the user's remapping."""
-    return [show_key(name.strip()) for name in keymap.get(key.id, key.keys).split(",")][:limit]
-
-
-def clashes(keymap: Mapping[str, str]) -> list[str]:
-    """One line for each row that loses a key on its screen because the user gave that key to another row."""
-    found = []
-    for key in KEYS:
-        wanted = {name.strip() for name in keymap.get(key.id, "").split(",")}
-        for other in KEYS:
-            kept = {name.strip() for name in keymap.get(other.id, other.keys).split(",")}
-            together = set(key.screens) & set(other.screens) or EVERYWHERE in (*key.screens, *other.screens)
-            for name in sorted(wanted & kept):
-                if other.id != key.id and together:
-                    found.append(f'keys."{key.id}" = "{name}" takes the key of {other.id}.')
-    return found

@@ -2,7 +2,8 @@
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from tui.bindings import EVERYWHERE, Key, keys_for, shown_keys
+from tui.bindings import EVERYWHERE, Key, keys_for
+from tui.key_names import shown_keys
 
 
 class KeyProvider(Provider):

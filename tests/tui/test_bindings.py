@@ -5,7 +5,8 @@ from importlib import import_module
 import pytest
 
 from tui.app import SCREENS, NanosoloApp
-from tui.bindings import EVERYWHERE, KEYS, Key, bindings_for, keys_for, show_key
+from tui.bindings import EVERYWHERE, KEYS, Key, bindings_for, keys_for
+from tui.key_names import show_key
 from tui.screens.budget import BudgetField, BudgetScreen
 from tui.screens.dialogs import ChoiceDialog
 from tui.screens.plan_detail import Editor

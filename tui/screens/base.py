@@ -9,13 +9,16 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Input
 
-from tui.bindings import EVERYWHERE, KEYS, keys_for, shown_keys
+from tui.bindings import EVERYWHERE, KEYS, keys_for
+from tui.key_names import shown_keys
+from tui.widgets.rows import clip
 
 if TYPE_CHECKING:
     from tui.app import NanosoloApp
 
+WIDE = 90  # cells from which the top row has room for the name
+SHORTEST_ABOUT = 8  # cells: less of it would say nothing
 TABS = tuple(key for key in KEYS if key.id.startswith("go."))
 
 
@@ -37,7 +40,8 @@ class TopRow(Widget):
     def render(self) -> RenderResult:
         """One line, cut at the right where the terminal is narrow."""
         keymap = self.app._keymap
-        parts: list[Content] = [Content.styled("nanosolo", "bold $primary"), Content("  ")]
+        wide = self.content_size.width >= WIDE  # else all cells are for the screens and for what this one is about
+        parts = [Content.styled("nanosolo", "bold $primary"), Content("  ")] if wide else []
         for key in TABS:
             mode = key.id.removeprefix("go.")
             number = shown_keys(key, keymap, 1)[0]
@@ -46,7 +50,7 @@ class TopRow(Widget):
             parts.append(label if mode == self.mode else label.stylize(f"@click=app.go('{mode}')"))
         line = Content("").join(parts)
         room = self.content_size.width - line.cell_length - 2
-        about = self.about if cell_len(self.about) <= room else ""
+        about = clip(self.about, room) if room >= SHORTEST_ABOUT else ""
         return line + Content(" " * (2 + room - cell_len(about))) + Content.styled(about, "$quiet")
 
 
@@ -67,12 +71,12 @@ class KeyRow(Widget):
     def render(self) -> RenderResult:
         """`key label` pairs; a key of the screen that does not fit is left to the help."""
         active = {b.binding.id: b.enabled for b in self.screen.active_bindings.values() if b.binding.id}
-        editor = self.screen.focused if isinstance(self.screen.focused, Input) else None
-        focused = getattr(editor, "KEYS_OF", "")  # an editor has keys of its own, and takes all others
-        fixed = [] if focused else self._pairs(EVERYWHERE, active)
+        focused = self.screen.focused  # an editor has keys of its own, and takes all others
+        editor = getattr(focused, "KEYS_OF", "") if focused and focused.check_consume_key("a", "a") else ""
+        fixed = [] if editor else self._pairs(EVERYWHERE, active)
         room = self.content_size.width - sum(item.cell_length + 2 for item in fixed)
         own: list[Content] = []
-        for item in self._pairs(focused or self.screen_keys, active):
+        for item in self._pairs(editor or self.screen_keys, active):
             if item.cell_length + 2 > room:
                 break
             own.append(item)

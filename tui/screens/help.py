@@ -6,7 +6,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.bindings import EVERYWHERE, PARTS, bindings_for, keys_for, shown_keys
+from tui.bindings import EVERYWHERE, PARTS, bindings_for, keys_for
+from tui.key_names import shown_keys
 from tui.settings import config_file
 
 
