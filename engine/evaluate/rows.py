@@ -1,6 +1,6 @@
 """Forward passes over many rows of different lengths: batched with those of like length, padded on the right."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,10 @@ from torch import Tensor
 
 from engine.model.gpt import GPT
 
-Trunk = Callable[[Tensor], Tensor]
+# Tokens in one batch: where a GPU is busy, and where the caches of a CPU still help. More would gain nothing.
+MOST_TOKENS = {"cuda": 32_768, "cpu": 2_048}
+FEWEST_TOKENS = 2_048
+ACTIVATIONS = 24  # elements for each token and unit of width, about twice what a block's forward pass holds
 
 
 class Row(NamedTuple):
@@ -17,6 +20,15 @@ class Row(NamedTuple):
 
     tokens: np.ndarray  # (T,) integers
     start: int
+
+
+def token_budget(model: GPT) -> int:
+    """Tokens of one batch that is run without gradients: by the GPU's free memory, of which half is left alone."""
+    most = MOST_TOKENS[model.device.type]
+    if model.device.type != "cuda":
+        return most
+    for_each = ACTIVATIONS * model.shape.width * model.compute_dtype.itemsize
+    return min(most, max(FEWEST_TOKENS, torch.cuda.mem_get_info(model.device)[0] // 2 // for_each))
 
 
 @torch.no_grad()

@@ -1,12 +1,29 @@
 """The keys and values of the tokens already seen, so that generation computes only new ones."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from engine.plan.shape import Shape
+
+
+class Attending(Protocol):
+    """What tokens attend to, where that is more or other than the tokens before them in their row.
+
+    `GPT.trunk` calls `begin`, then `attend` in every layer, then `advance`.
+    """
+
+    def begin(self, new: int) -> tuple[slice | Tensor, int]:
+        """The positions of the `new` tokens of every row, (new,) or (B, new), and the first one after all of them."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """The attended values; all tensors (B, h, T, q)."""
+
+    def advance(self, new: int) -> None:
+        """Every layer has attended."""
 
 
 class KVCache:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.model.cache import KVCache
+from engine.model.cache import Attending, KVCache
 from engine.model.checkpointing import run_block
 from engine.model.loss import softcapped_logits
 from engine.model.pointwise import rms_norm, squared_relu
@@ -41,7 +41,7 @@ class Attention(nn.Module):
         self.value = Linear(width, width, device)
         self.output = Linear(width, width, device)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Attending | None) -> Tensor:
         batch, length, width = x.shape
         heads = (batch, length, -1, self.head_size)
         query = rms_norm(rotate(self.query(x).view(heads), cos, sin)).transpose(1, 2)
@@ -74,7 +74,7 @@ class Block(nn.Module):
         self.attention = Attention(shape, layer, device)
         self.mlp = MLP(shape, device)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Attending | None = None) -> Tensor:
         x = x + self.attention(rms_norm(x), cos, sin, cache)
         return x + self.mlp(rms_norm(x))
 
@@ -137,10 +137,11 @@ class GPT(nn.Module):
             std = 1.0 if name == "embedding.weight" else min(1.0, math.sqrt(outputs / inputs)) / math.sqrt(inputs)
             weight.copy_(torch.empty(weight.shape).normal_(0.0, std, generator=generator))
 
-    def trunk(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+    def trunk(self, tokens: Tensor, cache: Attending | None = None) -> Tensor:
         """Hidden states (B, T, d) of tokens (B, T), after the final norm.
 
-        With a cache the tokens follow those it holds, which are attended to, and are appended to it.
+        With a cache the tokens follow those it holds, which are attended to, and are appended to it. `Branches`, too,
+        go in its place.
         """
         length = tokens.shape[1]
         cos, sin = self._rotary(*((slice(length), length) if cache is None else cache.begin(length)))

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError, UsageError
 from engine.evaluate.core.bundle import CoreTask, check_setting, find_bundle, read_examples, read_tasks
-from engine.evaluate.core.core import TaskResult, core_metric, evaluate_core, run_task
-from engine.evaluate.core.questions import Question, make_question
-from engine.evaluate.core.scoring import _score, answer, answer_alone
+from engine.evaluate.core.core import TaskResult, core_metric, evaluate_core
+from engine.evaluate.core.questions import Question, make_questions
+from engine.evaluate.core.scoring import answer, answer_alone, batched_scores
 from engine.evaluate.rows import batches_of_like_length
 from engine.model.gpt import GPT
 from engine.plan.config import from_dict, to_toml
@@ -52,8 +52,7 @@ def random_model(vocab_size: int, head_scale: float = 3.0) -> GPT:
 
 
 def questions_of(task: CoreTask, tokenizer: Tokenizer) -> list[Question]:
-    examples = read_examples(task, 0)
-    return [make_question(task, examples, index, tokenizer) for index in range(len(examples))]
+    return make_questions(task, read_examples(task, 0), tokenizer)
 
 
 def full_forward(model: GPT, question: Question) -> tuple[list[float], list[bool]]:
@@ -76,7 +75,7 @@ def test_prompts_follow_nanochats_rules(tokenizer: Tokenizer) -> None:
         {"query": "Q3", "choices": ["so", "sun"], "gold": 0},
     ]
     task = CoreTask("t", "multiple_choice", Path(), 2, "\nA: ", 0.5)
-    question = make_question(task, shown, 2, tokenizer)
+    question = make_questions(task, shown, tokenizer)[2]
     order = random.Random(1234 + 2).sample([0, 1], 2)
     shots = "".join(["Q1\nA: yes\n\n", "Q2\nA: no\n\n"][i] for i in order)
     whole = [
@@ -91,13 +90,13 @@ def test_prompts_follow_nanochats_rules(tokenizer: Tokenizer) -> None:
 def test_schema_scores_the_common_end(tokenizer: Tokenizer) -> None:
     task = CoreTask("t", "schema", Path(), 0, " ", 0.5)
     example = {"context_options": ["The cat", "The dog"], "continuation": "ran.", "gold": 1}
-    question = make_question(task, [example], 0, tokenizer)
+    (question,) = make_questions(task, [example], tokenizer)
     assert [tokenizer.decode(t) for t in question.targets] == [" ran.", " ran."]
 
 
 def test_language_modelling_scores_the_continuation_without_the_blank_before(tokenizer: Tokenizer) -> None:
     task = CoreTask("t", "language_modeling", Path(), 0, " ", 0.0)
-    question = make_question(task, [{"context": " a b ", "continuation": "stone"}], 0, tokenizer)
+    (question,) = make_questions(task, [{"context": " a b ", "continuation": "stone"}], tokenizer)
     assert [tokenizer.decode(t) for t in question.targets] == [" stone"]
     assert tokenizer.decode(question.rows[0].tokens[: question.rows[0].start + 1]) == "<|bos|>a b"
     assert question.gold is None
@@ -105,7 +104,7 @@ def test_language_modelling_scores_the_continuation_without_the_blank_before(tok
 
 def test_an_option_that_begins_another_still_has_a_token_to_score(tokenizer: Tokenizer) -> None:
     task = CoreTask("t", "multiple_choice", Path(), 0, " ", 0.5)
-    question = make_question(task, [{"query": "q", "choices": ["a", "a b"], "gold": 0}], 0, tokenizer)
+    (question,) = make_questions(task, [{"query": "q", "choices": ["a", "a b"], "gold": 0}], tokenizer)
     assert [len(t) for t in question.targets] == [1, 2]
 
 
@@ -113,10 +112,14 @@ def test_scores_are_those_of_whole_rows(tokenizer: Tokenizer, folder: Path) -> N
     model = random_model(tokenizer.vocab_size)
     for task in read_tasks(folder):
         questions = questions_of(task, tokenizer)
-        for question, scores in zip(questions, _score(model, questions, 700), strict=True):
-            nats, hits = full_forward(model, question)
-            assert [score.nats for score in scores] == pytest.approx(nats, abs=1e-4)
-            assert [score.hit for score in scores] == hits
+        found = [pair for batch in batched_scores(model, questions, 700) for pair in zip(*batch, strict=True)]
+        assert sorted(number for number, _ in found) == list(range(len(questions)))
+        for number, scores in found:
+            nats, hits = full_forward(model, questions[number])
+            if task.kind == "language_modeling":
+                assert [score > 0 for score in scores] == hits
+            else:
+                assert scores == pytest.approx(nats, abs=1e-4)
 
 
 @pytest.mark.parametrize("head_scale", [3.0, 0.0, 1e-4])  # clear cases; nothing but ties; close ones
@@ -134,7 +137,7 @@ def test_a_model_that_knows_the_answers_scores_one(tokenizer: Tokenizer) -> None
     """Trained on two questions until it answers them: rightness means being right."""
     task = CoreTask("t", "multiple_choice", Path(), 0, " ", 0.5)
     rows = [{"query": f"Q{i}:", "choices": ["A", "B"], "gold": i % 2} for i in range(4)]
-    questions = [make_question(task, rows, i, tokenizer) for i in range(4)]
+    questions = make_questions(task, rows, tokenizer)
     model = random_model(tokenizer.vocab_size, 0.0)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(30):
@@ -152,37 +155,18 @@ def test_a_model_that_knows_the_answers_scores_one(tokenizer: Tokenizer) -> None
 
 def test_the_metric_centres_on_the_baseline(tokenizer: Tokenizer, folder: Path) -> None:
     model = random_model(tokenizer.vocab_size, 0.0)  # all options alike: the first is chosen
-    told: list[tuple[int, int]] = []
+    told: list[int] = []
     results = []
     for task in read_tasks(folder):
         examples = read_examples(task, 8)
-        accuracy = run_task(model, tokenizer, task, examples, 2000, lambda *a: told.append(a))
-        results.append(TaskResult(task, accuracy, len(examples)))
+        outcomes = answer(model, make_questions(task, examples, tokenizer), 2000, told.append)
+        results.append(TaskResult(task, sum(outcomes) / len(outcomes), len(examples)))
     letters = next(result for result in results if result.task.label == "letters")
     golds = [example["gold"] for example in read_examples(letters.task, 8)]
     assert letters.examples == 8 and letters.accuracy == golds.count(0) / 8
     assert letters.centred == pytest.approx((letters.accuracy - 0.25) / 0.75)
     assert core_metric(results) == pytest.approx(sum(result.centred for result in results) / 4)
-    assert told[-1] == (8, 8)
-
-
-def test_memory_that_runs_out_makes_batches_smaller(
-    tokenizer: Tokenizer, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A full device is what is not there: a trunk that refuses more than one row stands in for it."""
-    model = random_model(tokenizer.vocab_size)
-    task = read_tasks(folder)[0]
-    examples = read_examples(task, 6)
-    whole = run_task(model, tokenizer, task, examples, 4000, lambda *_: None)
-    trunk = model.trunk
-
-    def small(tokens: torch.Tensor, **cache: None) -> torch.Tensor:
-        if len(tokens) > 1:
-            raise torch.OutOfMemoryError("full")
-        return trunk(tokens, **cache)
-
-    monkeypatch.setattr(model, "trunk", small)
-    assert run_task(model, tokenizer, task, examples, 4000, lambda *_: None) == whole
+    assert told[-1] == 8
 
 
 def test_the_evaluation_tells_every_task_and_repeats_none(tokenizer: Tokenizer, folder: Path, tmp_path: Path) -> None:

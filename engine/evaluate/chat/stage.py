@@ -11,7 +11,8 @@ from engine.errors import NanosoloError
 from engine.evaluate.chat.judge import Judged, choose_letters, write_answers
 from engine.evaluate.chat.problems import ChatProblems, load_problems, prepare_task
 from engine.evaluate.chat.talks import talk
-from engine.evaluate.core.core import BATCHES_OF_TRAINING, centred
+from engine.evaluate.core.core import centred
+from engine.evaluate.rows import token_budget
 from engine.model.gpt import GPT
 from engine.run import events
 from engine.run.history import read_history
@@ -52,9 +53,8 @@ class _ChatEvaluation:
         self._model = model
         self._tokenizer = tokenizer
         self._step = step
-        config = context.config
-        self._rows = config.chat_eval.batch_size
-        self._tokens = BATCHES_OF_TRAINING * config.batch.device_batch_size * config.model.max_seq_len
+        self._rows = context.config.chat_eval.batch_size
+        self._tokens = token_budget(model)
 
     def run(self, sets: Sequence[ChatProblems]) -> None:
         history = read_history(self._context.run.events_file)

@@ -2,14 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError
 from engine.evaluate.core.bundle import CoreTask, find_bundle, read_examples, read_tasks
-from engine.evaluate.core.questions import make_question
+from engine.evaluate.core.questions import Question, make_questions
 from engine.evaluate.core.scoring import answer
+from engine.evaluate.rows import token_budget
 from engine.model.gpt import GPT
 from engine.run import events
 from engine.run.history import read_history
@@ -18,10 +20,6 @@ from engine.run.stage import StageContext
 from engine.train.device import is_out_of_memory, release_memory
 
 METRIC = "core"
-# Without gradients and optimizer, rows that are run for their hidden states alone leave room for more of them.
-BATCHES_OF_TRAINING = 2
-
-Told = Callable[[int, int], None]  # (questions answered, of how many)
 
 
 class TaskResult(NamedTuple):
@@ -49,7 +47,8 @@ def core_metric(results: Sequence[TaskResult]) -> float:
 
 def evaluate_core(context: StageContext, model: GPT, tokenizer: Tokenizer, step: int) -> None:
     """Emit `core/<task>` and `core`; nothing where the bundle is not wanted or not here. A bundle that cannot be had
-    or read costs a warning, not the run. Tasks that this step was judged by before are taken from the events."""
+    or read, or a task that does not fit in memory even row by row, costs a warning and `core`, not the run. Tasks that
+    this step was judged by before are taken from the events."""
     config = context.config.evaluate
     try:
         folder = find_bundle(config.core, data_home(), context.progress)
@@ -57,22 +56,29 @@ def evaluate_core(context: StageContext, model: GPT, tokenizer: Tokenizer, step:
             return
         tasks = [(task, read_examples(task, config.core_max_per_task)) for task in read_tasks(folder)]
     except NanosoloError as error:
-        context.emit(events.Warning(stage=context.stage, step=step, code="core_left_out", message=str(error)))
+        _leave_out(context, step, str(error))
         return
     known = {
         (event.metric, event.examples): event.value
         for event in read_history(context.run.events_file).evaluations
         if event.stage == context.stage and event.step == step
     }
+    results = [
+        TaskResult(task, known[key], len(examples))
+        for task, examples in tasks
+        if (key := (_metric(task), len(examples))) in known
+    ]
+    missing = [(task, examples) for task, examples in tasks if (_metric(task), len(examples)) not in known]
     began = time.perf_counter()
-    results = []
-    for task, examples in tasks:
-        metric = f"{METRIC}/{task.label}"
-        accuracy = known.get((metric, len(examples)))
-        if accuracy is None:
-            accuracy = _judge(context, model, tokenizer, task, examples, step, metric)
-        results.append(TaskResult(task, accuracy, len(examples)))
+    for task, questions in _prepared(missing, tokenizer):
+        result = _judge(context, model, task, questions, step)
+        if result is not None:
+            results.append(result)
+    order = [task.label for task, _ in tasks]
+    results.sort(key=lambda result: order.index(result.task.label))
     _print(results)
+    if len(results) < len(tasks):
+        return  # the mean of other tasks would be another figure
     context.emit(
         events.Evaluation(
             stage=context.stage,
@@ -86,50 +92,57 @@ def evaluate_core(context: StageContext, model: GPT, tokenizer: Tokenizer, step:
     )
 
 
-def run_task(
-    model: GPT, tokenizer: Tokenizer, task: CoreTask, examples: Sequence[dict[str, Any]], max_tokens: int, told: Told
-) -> float:
-    """The accuracy on a task's examples, in batches of at most `max_tokens` tokens, fewer where memory runs out."""
-    questions = [make_question(task, examples, index, tokenizer) for index in range(len(examples))]
-    while True:
-        try:
-            outcomes = answer(model, questions, max_tokens, lambda done: told(done, len(examples)))
-            return sum(outcomes) / len(outcomes)
-        except Exception as error:
-            if not is_out_of_memory(error) or max_tokens <= 1:
-                raise
-        release_memory(model.device.type)
-        max_tokens //= 2
+def _prepared(
+    tasks: Sequence[tuple[CoreTask, list[dict[str, Any]]]], tokenizer: Tokenizer
+) -> Iterator[tuple[CoreTask, list[Question]]]:
+    """Yield each task with its questions, which were made while the task before was being asked."""
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = [pool.submit(make_questions, task, examples, tokenizer) for task, examples in tasks[:1]]
+        for number, (task, _) in enumerate(tasks):
+            questions = upcoming.pop().result()
+            upcoming = [pool.submit(make_questions, *following, tokenizer) for following in tasks[number + 1 :][:1]]
+            yield task, questions
 
 
 def _judge(
-    context: StageContext,
-    model: GPT,
-    tokenizer: Tokenizer,
-    task: CoreTask,
-    examples: list[dict[str, Any]],
-    step: int,
-    metric: str,
-) -> float:
+    context: StageContext, model: GPT, task: CoreTask, questions: Sequence[Question], step: int
+) -> TaskResult | None:
+    """Ask a task and tell its accuracy; None, after a warning, where memory does not suffice."""
     began = time.perf_counter()
-    config = context.config
-    max_tokens = BATCHES_OF_TRAINING * config.batch.device_batch_size * config.model.max_seq_len
     unit = f"questions of {task.label}"
-    accuracy = run_task(
-        model, tokenizer, task, examples, max_tokens, lambda done, total: context.progress(done, total, unit)
-    )
+    try:
+        outcomes = answer(
+            model, questions, token_budget(model), lambda done: context.progress(done, len(questions), unit)
+        )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        outcomes = None
+    if outcomes is None:
+        release_memory(model.device.type)
+        _leave_out(context, step, f"a question of {task.label} does not fit in the memory of this {model.device.type}")
+        return None
+    result = TaskResult(task, sum(outcomes) / len(outcomes), len(outcomes))
     context.emit(
         events.Evaluation(
             stage=context.stage,
             step=step,
-            metric=metric,
-            value=accuracy,
+            metric=_metric(task),
+            value=result.accuracy,
             seconds=time.perf_counter() - began,
             baseline=task.baseline,
-            examples=len(examples),
+            examples=result.examples,
         )
     )
-    return accuracy
+    return result
+
+
+def _metric(task: CoreTask) -> str:
+    return f"{METRIC}/{task.label}"
+
+
+def _leave_out(context: StageContext, step: int, message: str) -> None:
+    context.emit(events.Warning(stage=context.stage, step=step, code="core_left_out", message=message))
 
 
 def _print(results: Sequence[TaskResult]) -> None:

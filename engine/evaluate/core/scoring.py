@@ -1,126 +1,162 @@
 """Answers to CORE's questions: many at a time, and exactly those that each question would get alone."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.evaluate.core.packing import Packed, batch_size, by_length, pack, run
 from engine.evaluate.core.questions import Question
-from engine.evaluate.rows import Row, hidden_states
+from engine.evaluate.rows import hidden_states
 from engine.model.gpt import GPT
+from engine.model.loss import per_token_nats
+from engine.train.device import is_out_of_memory, release_memory
 
 CHUNK_TOKENS = 1024  # positions whose logits exist at one time
 
-# How far a batch may move a figure (mean nats, or a logit's lead over the next) from what the row alone gives: other
-# kernels add in another order. Well above float32's 1e-6; for bfloat16, whose logits are 2^-5 apart, about two steps.
-CLOSE = {torch.float32: 1e-4, torch.bfloat16: 0.08}
+# How far a batch may move a score from what the row alone gives: other kernels add in another order. Several times
+# the most that bench/core.py saw.
+DRIFT = {torch.float32: 1e-4, torch.bfloat16: 0.08}
 
-
-class Scores(NamedTuple):
-    """Of one row."""
-
-    nats: float  # mean over its targets
-    lead: float  # smallest, over its targets, of target's logit - the best other logit
-    hit: bool  # whether every target is the likeliest token
+Outcome = bool | list[int]  # right or not; or the options that may be the likeliest, where rounding decides
 
 
 def answer(
     model: GPT, questions: Sequence[Question], max_tokens: int, told: Callable[[int], None] = lambda _done: None
 ) -> list[bool]:
-    """Whether the model answers each question rightly: what `answer_alone` says, in far fewer forward passes.
+    """Whether the model answers each question of a task rightly: what `answer_alone` says, in fewer, shorter passes.
 
-    All rows run in batches of at most `max_tokens` tokens. A question whose outcome the rounding of a batch could turn
-    is answered alone. `told` hears how many questions are settled.
+    Batches hold at most `max_tokens` tokens, or one question, and become smaller where memory runs out. A question
+    whose outcome the rounding of a batch could turn is answered again alone. `told` hears how many are settled.
     """
-    close = CLOSE[model.compute_dtype]
-    outcomes: list[bool | None] = [
-        _outcome(question, scores, close)
-        for question, scores in zip(questions, _score(model, questions, max_tokens), strict=True)
-    ]
-    told(sum(outcome is not None for outcome in outcomes))
-    settled = []
-    for question, outcome in zip(questions, outcomes, strict=True):
-        settled.append(answer_alone(model, question) if outcome is None else outcome)
-    told(len(settled))
-    return settled
+    outcomes: list[bool] = [False] * len(questions)
+    unsure: list[tuple[int, list[int]]] = []
+    settled = 0
+    for numbers, scores in batched_scores(model, questions, max_tokens):
+        for number, of_question in zip(numbers, scores, strict=True):
+            outcome = decide(questions[number], of_question, DRIFT[model.compute_dtype])
+            if isinstance(outcome, bool):
+                outcomes[number] = outcome
+                settled += 1
+            else:
+                unsure.append((number, outcome))
+        told(settled)
+    for number, contenders in unsure:
+        outcomes[number] = answer_alone(model, questions[number], contenders)
+        settled += 1
+        told(settled)
+    return outcomes
 
 
-def answer_alone(model: GPT, question: Question) -> bool:
-    """Whether the model answers one question rightly, each of its rows run by itself: the definition of a score."""
-    (scores,) = _score(model, [question], 1)
-    outcome = _outcome(question, scores, None)
-    assert outcome is not None
-    return outcome
+def answer_alone(model: GPT, question: Question, contenders: Sequence[int] | None = None) -> bool:
+    """Whether the model answers one question rightly, each of its rows run by itself: the definition of CORE's scores.
 
-
-def _outcome(question: Question, scores: Sequence[Scores], close: float | None) -> bool | None:
-    """Right or not; None where a figure lies within `close` of deciding otherwise (with close = None: never)."""
+    `contenders`: the options that may be the likeliest, in order, where others are known not to be.
+    """
+    options = range(len(question.rows)) if contenders is None else contenders
+    scores = [score_alone(model, question, option) for option in options]
     if question.gold is None:
-        if close is not None and abs(scores[0].lead) <= close:
-            return None
-        return scores[0].hit
-    nats = [score.nats for score in scores]
-    best = nats.index(min(nats))  # the first of equals
-    others = [value for option, value in enumerate(nats) if option != best]
-    if close is not None and others and min(others) - nats[best] <= close:
-        return None
-    return best == question.gold
+        return scores[0] > 0
+    return options[scores.index(min(scores))] == question.gold  # the first of equals
 
 
-def _score(model: GPT, questions: Sequence[Question], max_tokens: int) -> list[list[Scores]]:
-    """Scores of every row of every question. Rows with the same tokens run once: options of one token share theirs."""
-    unique: dict[tuple[int, bytes], int] = {}
-    rows: list[Row] = []
-    users: list[list[tuple[int, int]]] = []  # of each unique row: (question, option)
-    for number, question in enumerate(questions):
-        for option, row in enumerate(question.rows):
-            key = (row.start, row.tokens.tobytes())
-            if key not in unique:
-                unique[key] = len(rows)
-                rows.append(row)
-                users.append([])
-            users[unique[key]].append((number, option))
-    found: list[list[Scores | None]] = [[None] * len(question.rows) for question in questions]
-    for indices, hidden in hidden_states(model, rows, max_tokens):
-        sources: list[np.ndarray] = []
-        targets: list[np.ndarray] = []
-        wanted: list[tuple[int, int]] = []
-        begin = 0
-        for index in indices:
-            count = len(rows[index].tokens) - rows[index].start
-            for number, option in users[index]:
-                sources.append(np.arange(begin, begin + count))
-                targets.append(questions[number].targets[option])
-                wanted.append((number, option))
-            begin += count
-        figures = _figures(model, hidden, np.concatenate(sources), np.concatenate(targets))
-        place = 0
-        for (number, option), part in zip(wanted, targets, strict=True):
-            nats, lead, hit = (figure[place : place + len(part)] for figure in figures)
-            # fsum: exactly rounded, so the mean hangs on the nats alone
-            found[number][option] = Scores(math.fsum(nats) / len(part), min(lead), all(hit))
-            place += len(part)
-    return [[score for score in scores if score is not None] for scores in found]
+def score_alone(model: GPT, question: Question, option: int) -> float:
+    """The score of one row, run by itself.
+
+    Where options are compared: the mean nats of its targets. Else the smallest lead of a target: its logit - the best
+    other one, above 0 exactly where it is the likeliest token.
+    """
+    ((_, hidden),) = hidden_states(model, [question.rows[option]], 1)
+    return _score(_figures(model, hidden, question.targets[option], question.gold), question.gold)
+
+
+def decide(question: Question, scores: Sequence[float], drift: float) -> Outcome:
+    """What follows from scores that lie within `drift` of those alone."""
+    if question.gold is None:
+        return scores[0] > 0 if abs(scores[0]) > drift else [0]
+    # not >, so that what is no number is a contender
+    contenders = [option for option, score in enumerate(scores) if not score > min(scores) + 2 * drift]
+    if question.gold not in contenders:
+        return False
+    return True if len(contenders) == 1 else contenders
+
+
+def batched_scores(
+    model: GPT, questions: Sequence[Question], max_tokens: int
+) -> Iterator[tuple[list[int], list[list[float]]]]:
+    """Yield (numbers of questions, the scores of each one's rows) by batches, the longest questions first.
+
+    A question that does not fit in memory by itself has its rows run one by one.
+    """
+    packed = [pack(question.rows) for question in questions]
+    order = by_length(packed)
+    queued: tuple[list[int], Tensor] | None = None
+    while order:
+        size = batch_size([len(packed[number].tokens) for number in order], max_tokens)
+        numbers = order[:size]
+        figures = _tried(model, [questions[number] for number in numbers], [packed[number] for number in numbers])
+        if figures is None and size > 1:
+            max_tokens = len(packed[order[0]].tokens) * (size // 2)
+            continue
+        del order[:size]
+        # read only when the device has its next batch, so that it never waits for the host
+        if queued is not None:
+            yield _read(questions, *queued)
+            queued = None
+        if figures is None:
+            question = questions[numbers[0]]
+            yield numbers, [[score_alone(model, question, option) for option in range(len(question.rows))]]
+        else:
+            queued = numbers, figures
+    if queued is not None:
+        yield _read(questions, *queued)
+
+
+def _tried(model: GPT, questions: Sequence[Question], batch: Sequence[Packed]) -> Tensor | None:
+    """The figures of all targets of a batch, row by row; None where memory does not suffice."""
+    try:
+        targets = np.concatenate([targets for question in questions for targets in question.targets])
+        return _figures(model, run(model, batch), targets, questions[0].gold)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    release_memory(model.device.type)  # here, where the error and what it holds are gone
+    return None
+
+
+def _read(questions: Sequence[Question], numbers: list[int], figures: Tensor) -> tuple[list[int], list[list[float]]]:
+    """The scores of a batch from its figures."""
+    counts = [len(targets) for number in numbers for targets in questions[number].targets]
+    parts = iter(figures.cpu().split(counts))
+    return numbers, [[_score(next(parts), questions[n].gold) for _ in questions[n].rows] for n in numbers]
 
 
 @torch.no_grad()
-def _figures(
-    model: GPT, hidden: Tensor, sources: np.ndarray, targets: np.ndarray
-) -> tuple[list[float], list[float], list[bool]]:
-    """(nats, lead, whether it is the likeliest) of each target, given the hidden state hidden[source] before it."""
-    nats: list[float] = []
-    leads: list[float] = []
-    hits: list[bool] = []
-    source_ids = torch.from_numpy(sources).to(model.device)
-    target_ids = torch.from_numpy(targets.astype(np.int64)).to(model.device)
-    for some, wanted in zip(source_ids.split(CHUNK_TOKENS), target_ids.split(CHUNK_TOKENS), strict=True):
-        logits = model.logits(hidden[some])
-        column = wanted.unsqueeze(1)
-        own = logits.gather(1, column).squeeze(1)
-        nats += (logits.logsumexp(1) - own).tolist()
-        hits += (logits.argmax(1) == wanted).tolist()
-        leads += (own - logits.scatter(1, column, -math.inf).amax(1)).tolist()
-    return nats, leads, hits
+def _figures(model: GPT, hidden: Tensor, targets: np.ndarray, gold: int | None) -> Tensor:
+    """(m,) float32: the nats of each target after its hidden state (m, d), or its lead where there are no options."""
+    wanted = torch.from_numpy(targets.astype(np.int64)).to(model.device)
+    if gold is not None:
+        return per_token_nats(hidden, model.head.weight, wanted, CHUNK_TOKENS)
+    leads = [
+        _leads(model.logits(some), ids.unsqueeze(1))
+        for some, ids in zip(hidden.split(CHUNK_TOKENS), wanted.split(CHUNK_TOKENS), strict=True)
+    ]
+    return torch.cat(leads)
+
+
+def _leads(logits: Tensor, targets: Tensor) -> Tensor:
+    """Each target's logit - the best other one, above 0 where it is the likeliest token; uses up the logits."""
+    likeliest = logits.argmax(1, keepdim=True) == targets
+    own = logits.gather(1, targets)
+    lead = own - logits.scatter_(1, targets, -math.inf).amax(1, keepdim=True)
+    # of equals one is the likeliest all the same
+    return torch.where(likeliest, lead.clamp(min=torch.finfo(lead.dtype).tiny), lead.clamp(max=0)).squeeze(1)
+
+
+def _score(figures: Tensor, gold: int | None) -> float:
+    """A row's score from the figures of its targets."""
+    values = figures.tolist()
+    # fsum: exactly rounded, so the mean hangs on the nats alone
+    return min(values) if gold is None else math.fsum(values) / len(values)
