@@ -86,7 +86,7 @@ async def browsing(address: str) -> AsyncIterator[Page]:
     """A page of a fresh browser at an address."""
     import aiohttp
 
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # its processes end a little later
         process = subprocess.Popen(
             [CHROMIUM, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.PIPE, text=True
         )
