@@ -40,6 +40,7 @@ DARK = Theme(
         "scrollbar-background-hover": "#12151c",
         "scrollbar-background-active": "#12151c",
         "scrollbar-corner-color": "#12151c",
+        "vram-text": "#12151c",
         **_components("#7aa2f7", "#b79df0", "#6fc3b8", "#e8b86b", "#ef8d97", "#77839a"),
     },
 )
@@ -73,16 +74,18 @@ LIGHT = Theme(
         "scrollbar-background-hover": "#fbfaf7",
         "scrollbar-background-active": "#fbfaf7",
         "scrollbar-corner-color": "#fbfaf7",
+        "vram-text": "#fbfaf7",
         **_components("#4a77d4", "#8a63c9", "#2a8f86", "#c07a14", "#c9505c", "#858b98"),
     },
 )
 
 
 def _plain(name: str, dark: bool) -> Theme:
+    blue = "ansi_bright_blue" if dark else "ansi_blue"  # the darker one is hard to read on black, and on itself
     return Theme(
         name=name,
         ansi=True,
-        primary="ansi_blue",
+        primary=blue,
         secondary="ansi_cyan",
         accent="ansi_yellow",
         success="ansi_green",
@@ -105,11 +108,19 @@ def _plain(name: str, dark: bool) -> Theme:
             "block-cursor-blurred-background": "ansi_default",
             "block-cursor-blurred-foreground": "ansi_default",
             "block-cursor-blurred-text-style": "bold underline",
-            "border": "ansi_blue",
+            "border": blue,
             "border-blurred": "ansi_bright_black",
             "input-cursor-text-style": "reverse",
-            "footer-key-foreground": "ansi_blue",
-            **_components("ansi_blue", "ansi_magenta", "ansi_cyan", "ansi_yellow", "ansi_red", "ansi_white"),
+            "footer-key-foreground": blue,
+            "vram-text": "ansi_black",  # which all of these bear, and none of them is the background of a terminal
+            **_components(
+                "ansi_bright_blue",
+                "ansi_bright_magenta",
+                "ansi_cyan",
+                "ansi_yellow",
+                "ansi_bright_red",
+                "ansi_bright_black",
+            ),
         },
     )
 

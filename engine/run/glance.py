@@ -145,7 +145,10 @@ class Glances:
 
 def _without_config() -> list[RunDirectory]:
     """Directories that hold events but no configuration."""
-    folder = runs_home()
-    if not folder.is_dir():
-        return []
-    return [RunDirectory(p) for p in sorted(folder.iterdir()) if (p / "events.jsonl").is_file()]
+    found = []
+    with suppress(OSError):
+        for path in sorted(runs_home().iterdir()):
+            with suppress(OSError):  # what is not for us to see is no run of ours
+                if (path / "events.jsonl").is_file():
+                    found.append(RunDirectory(path))
+    return found

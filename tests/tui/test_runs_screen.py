@@ -13,6 +13,8 @@ from made_run import story_of
 from run_screens import console_on, finished, out_of_memory, put, shows, stopped, until
 from snapshot import assert_snapshot
 
+from engine.errors import NanosoloError
+from engine.run.directory import RunDirectory
 from engine.run.events import RunStarted
 from tui.screens.compare import CompareScreen
 from tui.screens.logs import LogsScreen
@@ -81,6 +83,34 @@ async def test_no_runs_yet(home: Path, size: tuple[int, int]) -> None:
         await pilot.pause()
         assert isinstance(app.screen, RunsScreen)
         assert_snapshot(app, f"runs-none-{size[0]}x{size[1]}", without="Runs lie in")
+
+
+async def test_long_names_are_told_apart_and_nothing_wraps(home: Path) -> None:
+    names = [f"conservative-20261123-{minute}" for minute in (1405, 1406)]
+    put(home, *((name, stopped(name, 20)) for name in names))
+    for width in (100, 80, 60, 40):
+        app = console_on(None)
+        async with app.run_test(size=(width, 24)) as pilot:
+            await pilot.press("4")
+            await shows(pilot, "1405 ", "1406 ")
+            assert app.screen.query_one(RunList).virtual_size.height == 2  # rows
+
+
+async def test_a_folder_that_cannot_be_read_is_told_and_hides_no_runs(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(home, ("red", stopped("red", 20)))
+    (home / "runs" / "elsewhere").symlink_to("x" * 300)  # a path that cannot even be looked at
+    app = console_on(None)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.press("4")
+        await shows(pilot, "1 run,", "red")
+
+        def refuse() -> list[RunDirectory]:
+            raise NanosoloError("cannot read the runs")
+
+        monkeypatch.setattr("engine.run.glance.list_runs", refuse)
+        await shows(pilot, "cannot read the runs", "red")
 
 
 async def test_enter_watches_and_o_reads_the_log(home: Path) -> None:

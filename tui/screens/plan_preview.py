@@ -69,7 +69,7 @@ class Preview(RowList):
 
 def _line(figure: Figure, memory: Memory, width: int) -> Content:
     if figure.group == "components":
-        letter = Content.styled(f" {LETTERS[figure.key]} ", f"bold $background on $vram-{figure.key}")
+        letter = Content.styled(f" {LETTERS[figure.key]} ", f"bold $vram-text on $vram-{figure.key}")
         share = getattr(memory, figure.key) / memory.total
         return (
             letter
@@ -110,7 +110,7 @@ def bar(memory: Memory, width: int) -> Content:
     parts = []
     for name, count in zip(COMPONENTS, cells, strict=True):
         text = LETTERS[name].center(count) if count else ""
-        parts.append(Content.styled(text, f"bold $background on $vram-{name}"))
+        parts.append(Content.styled(text, f"bold $vram-text on $vram-{name}"))
     used = sum(cells)
     line = Content("").join(parts) + Content.styled("·" * (width - used), "$faint")
     if not memory.fits:

@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList
 
+from engine.errors import NanosoloError
 from engine.run import words
 from engine.run.directory import RunDirectory
 from engine.run.glance import Glances, Summary
@@ -20,20 +21,21 @@ from tui import actions, panels
 from tui.bindings import bindings_for
 from tui.screens.base import ConsoleScreen
 from tui.widgets.lines import Lines, printable
-from tui.widgets.rows import Row, RowList, clip
+from tui.widgets.rows import Row, RowList, clip, clip_middle
 
 if TYPE_CHECKING:
     from tui.app import NanosoloApp
 
 LOOK_SECONDS = 2.0
 MOST_MARKED = 4
+LEAST_NAME = 12  # cells
 LIVE = ("running", "stalled", "orphaned")
 
 EMPTY = """
 No runs yet.
 
   1   opens the plan: choose a preset, L reviews it, Enter launches it
-      quickstart trains on this CPU in about five minutes
+      quickstart trains on this CPU in about six minutes
 
 Runs lie in {folder}; another folder is named with NANOSOLO_HOME.
 Runs of another machine show up here when that folder is shared.
@@ -60,7 +62,7 @@ class RunList(RowList):
         return line + printable(
             Content.assemble(
                 *(
-                    (f"{clip(text, cells):<{cells}}" if left else f"{clip(text, cells):>{cells}}", style)
+                    (f"{clip(text, cells - 1):<{cells}}" if left else f"{clip(text, cells):>{cells}}", style)
                     for (_, cells, left), text, style in zip(
                         columns(width), values(summary, width), STYLES, strict=False
                     )
@@ -70,12 +72,14 @@ class RunList(RowList):
 
 
 def columns(width: int) -> list[tuple[str, int, bool]]:
-    """(heading, cells, flush left) of each column that fits."""
+    """(heading, cells, flush left) of each column that fits; the name has what is left."""
     wide = width >= 100
     fixed = [("state", 10, True), ("step", 16 if wide else 8, False), ("loss", 9, False), ("val bpb", 9, False)]
     fixed += [("tok/s", 8, False), ("age", 11, False)]
+    while len(fixed) > 1 and width - 4 - sum(cells for _, cells, _ in fixed) < LEAST_NAME:
+        fixed.pop()
     name = width - 4 - sum(cells for _, cells, _ in fixed)
-    return [("run", max(8, name), True), *fixed]
+    return [("run", max(1, name), True), *fixed]
 
 
 STYLES = ("bold", "", "", "bold", "", "", "$quiet")
@@ -86,7 +90,7 @@ def values(summary: Summary, width: int) -> list[str]:
     wide = width >= 100
     steps = f"{summary.step:,}/{summary.steps:,}" if wide else _share(summary)
     return [
-        summary.run.name + " ",
+        clip_middle(summary.run.name, columns(width)[0][1] - 1),
         summary.verdict.state,
         steps if summary.steps else "-",
         _number(summary.loss, 4),
@@ -136,6 +140,7 @@ class RunsScreen(ConsoleScreen):
         self.marked: list[str] = []
         self._looking = False
         self._looked = False
+        self._fault = ""
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="list"):
@@ -165,12 +170,18 @@ class RunsScreen(ConsoleScreen):
         self.run_worker(self._look_in_thread, thread=True, exit_on_error=False)
 
     def _look_in_thread(self) -> None:
-        summaries: list[Summary] = []
         try:
-            summaries = self.glances.look()
+            self.post_message(self.Looked(self.glances.look()))
+        except NanosoloError as error:
+            self.app.call_from_thread(self._failed, error)
         finally:
             self._looking = False
-            self.post_message(self.Looked(summaries))
+
+    def _failed(self, error: NanosoloError) -> None:
+        """Say once why no run can be looked at; what was seen before stays."""
+        if str(error) != self._fault:
+            self._fault = str(error)
+            self.console.tell_error(error)
 
     def on_runs_screen_looked(self, message: Looked) -> None:
         """Show what was seen."""

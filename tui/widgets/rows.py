@@ -87,6 +87,16 @@ def columns(width: int, left: Content, right: Content) -> Content:
     return left + Content(" " * (width - left.cell_length - right.cell_length)) + right
 
 
+def clip_middle(text: str, width: int) -> str:
+    """The text in at most `width` cells, its begin and its end where it was longer: names often differ in the end."""
+    if cell_len(text) <= width:
+        return text
+    end = ""
+    while cell_len(text[-len(end) - 1 :]) <= (width - 1) // 2:
+        end = text[-len(end) - 1 :]
+    return clip(text, width - cell_len(end)) + end
+
+
 def clip(text: str, width: int) -> str:
     """The text in at most `width` cells, with an ellipsis where it was longer."""
     if cell_len(text) <= width:
