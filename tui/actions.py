@@ -79,7 +79,7 @@ def copy_text(console: "NanosoloApp", text: str, file_name: str) -> None:
 
 
 def in_background(console: "NanosoloApp", work: Callable[[], None], said: str) -> None:
-    """Do it in a thread: it may wait for a process or a disk. Tell how it went."""
+    """Do it in a thread: it may wait for a process or a disk. Tell how it went; `said`: what to tell of success."""
 
     def guarded() -> None:
         try:
@@ -89,6 +89,7 @@ def in_background(console: "NanosoloApp", work: Callable[[], None], said: str) -
         except OSError as error:
             console.call_from_thread(console.tell, f"{error}", "error")
         else:
-            console.call_from_thread(console.tell, said)
+            if said:
+                console.call_from_thread(console.tell, said)
 
     console.run_worker(guarded, thread=True, exit_on_error=False)

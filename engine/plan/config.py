@@ -404,6 +404,8 @@ def _check_together(config: RunConfig) -> None:
     for path, sources in (("midtrain.sources", config.midtrain.sources), ("sft.sources", config.sft.sources)):
         if not sources:
             raise UsageError(f"{path} = []: name at least one source of conversations, for example builtin.")
+    if not config.pipeline.stages:
+        raise UsageError("pipeline.stages = []: name at least one stage, for example data.")
     if len(set(config.pipeline.stages)) != len(config.pipeline.stages):
         raise UsageError(
             f"pipeline.stages = {list(config.pipeline.stages)}: a stage stands there twice. Name each once."

@@ -32,13 +32,14 @@ class Asking(NamedTuple):
     stale: tuple[str, ...]  # stages whose result then rests on an earlier one
 
 
-def weigh(run: RunDirectory, stages: Sequence[Stage], anew: bool = False) -> Asking:
+def weigh(run: RunDirectory, stages: Sequence[Stage], anew: bool = False, standing: Standing | None = None) -> Asking:
     """Judge what is asked for; nothing is changed. `anew`: also what is half done is to begin from its beginning.
+    `standing`: where the run stands, if that is known already.
 
     Raises UsageError that names the stage to run first, or what to do about a disk that is too small.
     """
     pipeline = run.config().pipeline.stages
-    standing = read_standing(run, pipeline)
+    standing = standing or read_standing(run, pipeline)
     missing = first_missing(stages, results_of(run, standing))
     if missing is not None:
         first = ",".join(in_order([missing.first, *stages]))

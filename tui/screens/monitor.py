@@ -249,7 +249,9 @@ class MonitorScreen(ConsoleScreen):
             return state in ("stopped", "failed", "elsewhere", "new")
         if action == "doctor":
             return self._ran_out()
-        return True if action not in ("copy", "advice", "samples", "next_metric") else self.watcher is not None
+        return (
+            True if action not in ("copy", "advice", "samples", "next_metric", "stages") else self.watcher is not None
+        )
 
     def action_stop(self) -> None:
         if self.watcher is not None:
@@ -262,6 +264,12 @@ class MonitorScreen(ConsoleScreen):
     def action_resume(self) -> None:
         if self.watcher is not None:
             actions.resume(self.console, self.watcher.run)
+
+    def action_stages(self) -> None:
+        from tui.screens.stages import choose_stages
+
+        if self.watcher is not None:
+            choose_stages(self.console, self.watcher.run, self.watcher.wake)
 
     def action_copy(self) -> None:
         if self.watcher is None:

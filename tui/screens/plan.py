@@ -21,6 +21,7 @@ from tui.screens.dialogs import ChoiceDialog, ChoiceList
 from tui.screens.plan_detail import Detail, WarningBar
 from tui.screens.plan_knobs import GPU, PRESET, KnobList
 from tui.screens.plan_preview import Preview
+from tui.screens.plan_ticks import tick
 
 
 class PlanScreen(ConsoleScreen):
@@ -150,6 +151,8 @@ class PlanScreen(ConsoleScreen):
         elif knobs.knob is not None:
             if knobs.knob.kind in ("bool", "choice"):
                 self.action_step(1)
+            elif knobs.knob.kind == "list" and knobs.knob.choices:
+                tick(self.app, self.draft, knobs.knob, self._change)
             else:
                 self.query_one(Detail).edit(knobs.knob, to_text(get(self.draft.config, knobs.knob.path)))
 

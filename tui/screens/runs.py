@@ -283,9 +283,14 @@ class RunsScreen(ConsoleScreen):
     def action_resume(self) -> None:
         self._on_run(actions.resume)
 
+    def action_stages(self) -> None:
+        from tui.screens.stages import choose_stages
+
+        self._on_run(lambda console, run: choose_stages(console, run, self._look))
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What the state of the run under the cursor allows."""
-        if action not in ("stop", "checkpoint", "resume", "open", "mark", "logs", "compare"):
+        if action not in ("stop", "checkpoint", "resume", "open", "mark", "logs", "compare", "stages"):
             return True
         summary = self.chosen if self.is_mounted else None
         if summary is None:
