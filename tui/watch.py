@@ -39,7 +39,7 @@ class RunWatcher:
     def __init__(self, run: RunDirectory, tell: Callable[[News], None], seconds: float = 0.5) -> None:
         self.run = run
         self.history = History()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # rows that are built under it may be built anew by what they change
         self.config: RunConfig | None = None
         self.plan: Plan | None = None
         self.config_fault = ""
@@ -69,7 +69,8 @@ class RunWatcher:
     def _watch(self) -> None:
         while not self._stop.is_set():
             began, settled = time.thread_time(), self._last is not None and not self._reader_is_behind()
-            self._turn()
+            with suppress(OSError):  # a network disk that is away for a while
+                self._turn()
             self._stop.wait(pause(self._seconds, time.thread_time() - began, settled))
 
     def _turn(self) -> None:

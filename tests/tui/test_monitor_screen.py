@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from run_screens import SIZES, console_on, finished, out_of_memory, put, shows, 
 from snapshot import assert_snapshot, text_of
 
 from engine.run.events import Diverged, RunStarted
+from engine.run.history import StageView
 from tui.screens.monitor import MonitorScreen
 from tui.screens.oom_doctor import OomDoctor
 from tui.screens.reading import ReadingScreen
@@ -45,6 +47,44 @@ async def test_nothing_is_watched(size: tuple[int, int]) -> None:
         await pilot.pause()
         assert isinstance(app.screen, MonitorScreen)
         assert_snapshot(app, f"monitor-nothing-{size[0]}x{size[1]}")
+
+
+async def test_a_last_word_on_the_run_before_is_not_taken_for_this_one(home: Path) -> None:
+    before, now = put(home, ("red", out_of_memory("red")), ("blue", finished("blue")))
+    app = console_on(before)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "red ran out of memory")
+        await pilot.press("escape")
+        screen = app.screen
+        assert isinstance(screen, MonitorScreen) and screen.watcher is not None and screen.news is not None
+        tell, news = screen.watcher._tell, screen.news
+        app.watched = now
+        await shows(pilot, "finished, 600 steps")
+        tell(news)
+        await pilot.pause()
+        assert screen.news.state == "finished"
+
+
+async def test_what_is_shown_is_read_while_nobody_writes(home: Path) -> None:
+    (run,) = put(home, ("red", finished()))
+    app = console_on(run)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "finished, 600 steps")
+        screen = app.screen
+        assert isinstance(screen, MonitorScreen) and screen.watcher is not None
+        history, lock = screen.watcher.history, screen.watcher.lock
+        held: list[bool] = []
+
+        class Watched(dict[str, StageView]):
+            def __iter__(self) -> Iterator[str]:
+                held.append(lock._is_owned())  # type: ignore[attr-defined]
+                return super().__iter__()
+
+        history.stages = Watched(history.stages)
+        screen._show_all()
+        await pilot.resize_terminal(100, 30)
+        await pilot.pause()
+        assert len(held) > 1 and all(held)
 
 
 async def test_a_live_run_moves(home: Path, tmp_path: Path) -> None:

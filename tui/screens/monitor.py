@@ -94,15 +94,17 @@ class MonitorScreen(ConsoleScreen):
         self.set_class(run is None, "-nothing")
         self.say_about(run.name if run is not None else "")
         if run is not None:
-            self.watcher = RunWatcher(run, self._tell_from_thread, self.console.settings.refresh_seconds)
+            self.watcher = self._watcher_of(run)
             # the first picture first: a thread that reads a long run would share its one interpreter
             self.call_after_refresh(self.watcher.start)
         self._show_all()
 
-    def _tell_from_thread(self, news: News) -> None:
-        watcher = self.watcher
-        if watcher is not None:
+    def _watcher_of(self, run: RunDirectory) -> RunWatcher:
+        def tell(news: News) -> None:  # from its thread, perhaps once more when another run is watched already
             self.post_message(self.Arrived(watcher, news))
+
+        watcher = RunWatcher(run, tell, self.console.settings.refresh_seconds)
+        return watcher
 
     def on_monitor_screen_arrived(self, message: Arrived) -> None:
         """Take in what the watcher found."""
@@ -158,7 +160,8 @@ class MonitorScreen(ConsoleScreen):
     def _show_verdict(self) -> None:
         if self.watcher is None:
             return
-        said = self.verdict
+        with self.watcher.lock:
+            said = self.verdict
         faults = [f for f in (self.news.faults if self.news is not None else ()) if f not in said.text]
         rows = panels.verdict_rows(said, max(20, self.size.width - 2))
         rows += [panels.fault_line(fault) for fault in faults]
@@ -168,16 +171,17 @@ class MonitorScreen(ConsoleScreen):
 
     def _show_all(self) -> None:
         """Bring everything up to the history."""
-        if self.watcher is None or not self.is_mounted:
-            return
+        if self.watcher is not None and self.is_mounted:
+            with self.watcher.lock:  # its thread adds to the history meanwhile
+                self._show_parts(self.watcher, self.feed)
+
+    def _show_parts(self, watcher: RunWatcher, feed: Feed) -> None:
         self._show_verdict()
-        watcher, feed = self.watcher, self.feed
         history, plan, config = watcher.history, watcher.plan, watcher.config
         self.query_one(ChartBoard).show(feed, history)
         if self._advice_is_due:
             self._advised, self._unadvised = time.monotonic(), False
-            with watcher.lock:
-                self.findings = diagnose(history, plan, config, time.time())
+            self.findings = diagnose(history, plan, config, time.time())
         learning, machine = learning_figures(feed, history, plan), machine_figures(feed, history, plan)
         compared, findings, samples = comparisons(history, plan), self.findings, history.samples
         few = brief(feed, history, plan)
@@ -194,7 +198,12 @@ class MonitorScreen(ConsoleScreen):
             return rows
 
         live = self.news is None or self.news.state != "failed"
-        self.query_one("#pipeline", Lines).show(lambda width, height: [pipeline_line(history, config, width, live)])
+
+        def pipeline(width: int, height: int) -> list[Content]:
+            with watcher.lock:  # built anew when the size changes
+                return [pipeline_line(history, config, width, live)]
+
+        self.query_one("#pipeline", Lines).show(pipeline)
         self.query_one("#side", Lines).show(side)
         self.query_one("#brief", Lines).show(lambda width, height: panels.grid(few, width, 4 if width < 130 else 6))
         self.query_one("#advice", Lines).show(lambda width, height: [panels.advice_line(findings, "a", width)])
