@@ -115,7 +115,7 @@ def _checkout(source: Source) -> list[str]:
 
 
 def _with_file(source: Source) -> list[str]:
-    path, name = one_line(source.config_path), one_line(f"{source.name}-again", 100)
+    path, name = one_line(source.config_path, 4096), f"{one_line(source.name)[:90]}-again"
     return [f"nanosolo --config {shlex.quote(path)} --name {shlex.quote(name)}"]
 
 
