@@ -19,6 +19,7 @@ class Key(NamedTuple):
     help: str  # one sentence, for help and palette
     screens: tuple[str, ...]
     footer: bool = True
+    priority: bool = False  # before anything that has the focus, and through any dialog
 
 
 KEYS: tuple[Key, ...] = (
@@ -41,8 +42,9 @@ KEYS: tuple[Key, ...] = (
     Key("app.palette", "colon,ctrl+p", "app.command_palette", "Palette", "Find any command by name.", ("app",)),
     Key("app.help", "question_mark", "app.help", "Help", "Show the keys of this screen and what they do.", ("app",)),
     Key("app.theme", "ctrl+t", "app.next_theme", "Theme", "Change to the next colour theme.", ("app",), False),
-    Key("app.leave", "q,ctrl+q,ctrl+c", "app.leave", "Leave", "Leave the console; training goes on.", ("app",)),
-    Key("dialog.close", "escape", "app.back", "Close", "Close this and go back.", ("dialog",), False),
+    Key("app.leave", "q,ctrl+c", "app.leave", "Leave", "Leave the console; training goes on.", ("app",)),
+    Key("app.leave_now", "ctrl+q", "app.leave", "Leave now", "Leave, also out of a dialog.", ("app",), False, True),
+    Key("dialog.close", "escape,q,ctrl+c", "app.back", "Close", "Close this and go back.", ("dialog",), False),
     # ticking several of a list
     Key("ticks.tick", "space", "tick", "Tick", "Tick or untick the line under the cursor.", ("ticks",)),
     Key("ticks.take", "enter", "take", "Take", "Take what is ticked.", ("ticks",)),
@@ -252,7 +254,7 @@ PARTS: Mapping[str, tuple[tuple[str, str], ...]] = {
 def bindings_for(screen: str) -> list[BindingType]:
     """Textual's bindings of one screen (`app`: those that hold everywhere)."""
     return [
-        Binding(key.keys, key.action, key.label, show=key.footer, tooltip=key.help, id=key.id)
+        Binding(key.keys, key.action, key.label, show=key.footer, priority=key.priority, tooltip=key.help, id=key.id)
         for key in KEYS
         if screen in key.screens
     ]

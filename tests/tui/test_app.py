@@ -204,6 +204,30 @@ async def test_q_leaves() -> None:
     assert app.return_code == 0
 
 
+@pytest.mark.parametrize("opens", ["p", "question_mark", "E"])
+async def test_q_closes_a_dialog_and_types_where_one_types(opens: str) -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(opens)
+        await pilot.pause()
+        assert len(app.screen_stack) == 2
+        await pilot.press("q")
+        await pilot.pause()
+        assert len(app.screen_stack) == (2 if opens == "E" else 1)
+        assert app.return_code is None
+
+
+@pytest.mark.parametrize("keys", [["p"], ["question_mark"], ["E"], ["colon"], ["down", "down", "enter"], ["L", "n"]])
+async def test_ctrl_q_leaves_from_anywhere(keys: list[str]) -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*keys)
+        await pilot.pause()
+        await pilot.press("ctrl+q")
+        await pilot.pause()
+    assert app.return_code == 0
+
+
 async def test_an_error_of_the_user_is_shown_as_it_is_written() -> None:
     app = console()
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
