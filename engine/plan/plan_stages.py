@@ -31,7 +31,8 @@ from engine.plan.stages import finetuning_steps, problem_steps, stage_config
 
 UNSURE = (0.75, 1.25)  # of steps that follow from estimated lengths
 HOST = "in the host's memory, which is not predicted"
-PROMPTS = "lengths of prompts are estimates"
+PROMPTS = "prompts by estimate"
+LENGTHS = "range by the length of answers"
 
 
 def plan_stages(given: Given) -> tuple[StagePlan, ...]:
@@ -53,8 +54,8 @@ def _data(given: Given) -> StagePlan:
     size, sets = given.text.download_bytes + CORE_BYTES * core, _stages_with_datasets(config)
     if not size and not sets:
         return _on_host(given, "data", START, "nothing is downloaded")
-    what = [f"{size / 1e9:.1f} GB"] * bool(size) + [f"the datasets of {', '.join(sets)}"] * bool(sets)
-    basis = f"not known: downloads {' and '.join(what)} as far as they are not here, as fast as the network is"
+    what = [f"{size / 1e9:.1f} GB"] * bool(size) + [f"datasets for {', '.join(sets)}"] * bool(sets)
+    basis = f"downloads {' and '.join(what)}, as fast as the network is"
     return StagePlan(stage="data", memory_basis=HOST, time_basis=basis)
 
 
@@ -165,7 +166,7 @@ def _rl(given: Given) -> StagePlan:
     )
     plan = with_memory(plan, memory.breakdown(moments, given.gpu, compiled=False), PROMPTS)
     span = rl_span(config, shape, given.gpu, mode, steps, given.checkpoint_bytes)
-    return on_device(plan, given, span, "answers of half the usual length to the most allowed")
+    return on_device(plan, given, span, LENGTHS)
 
 
 def _evaluate(given: Given) -> StagePlan:
@@ -198,7 +199,7 @@ def _chat_eval(given: Given) -> StagePlan:
         return _on_host(given, "chat_eval", START, "no tasks are asked")
     plan = StagePlan(stage="chat_eval", device_batch_size=settings.batch_size, tokens=round(tokens))
     plan = with_memory(plan, memory.breakdown(moments, given.gpu, compiled=False, saves=False), PROMPTS)
-    return on_device(plan, given, chat_eval_span(config, shape, given.gpu), "answers of half the usual length to all")
+    return on_device(plan, given, chat_eval_span(config, shape, given.gpu), LENGTHS)
 
 
 _PLANS: dict[str, Callable[[Given], StagePlan]] = {

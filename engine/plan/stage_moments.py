@@ -13,7 +13,7 @@ from engine.plan.moments import Moment, Sizes, training_moments
 from engine.plan.shape import Shape
 
 PREFILL_TOKENS = 16_384  # of prompts in one forward pass, as engine.model.generate takes them together
-CUDA_TOKENS, CPU_TOKENS = 32_768, 8_192  # at most, in one forward pass of CORE and of letters
+CUDA_TOKENS, CPU_TOKENS = 32_768, 2_048  # at most, in one forward pass of CORE and of letters
 CORE_CHUNK = 1024  # positions of CORE whose logits exist at one time
 STATES = 11  # hidden states at work in a block without gradients: x twice, norm, 4 expanded, 4 ReLU
 

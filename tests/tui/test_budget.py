@@ -173,5 +173,6 @@ async def test_enter_on_a_mode_of_checkpointing_takes_it() -> None:
     async with app.run_test(size=(200, 60)) as pilot:
         block = next(m for m in make_plan(draft_of(app).config, GPU).memory_by_checkpointing if m.mode == "block")
         assert f"{block.time_factor - 1:+.0%} time" in text_of(app)
-        await press(pilot, "tab", "G", "enter")
+        stages = make_plan(draft_of(app).config, GPU).stages  # stand beneath the modes
+        await press(pilot, "tab", "G", *["up"] * len(stages), "enter")
         assert get(draft_of(app).config, "batch.activation_checkpointing") == "block"

@@ -94,6 +94,8 @@ def test_plan_as_text_fits_a_terminal(home: Path) -> None:
     assert done.returncode == 0
     assert "43 micro-batches = 264,192 tokens" in done.stdout
     assert "! 262,144 tokens were asked for" in done.stdout
+    assert "\nall stages " in done.stdout and "\nchat_eval " in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
     assert done.stderr == ""
 
 

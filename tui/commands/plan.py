@@ -15,6 +15,7 @@ from engine.run import words
 from engine.run.control import plan_here
 from tui.commands.configuration import configuration
 from tui.commands.search import show_search
+from tui.planning import stage_figures
 
 BAR = 40  # characters
 
@@ -79,6 +80,7 @@ def plan_lines(plan: Plan) -> list[str]:
     left = max(0, vram.capacity - vram.total)
     lines.append(f"  {'free':<12} {words.size(left):>9}  {'░' * round(BAR * left / vram.capacity)}")
     lines += _checkpointing_lines(plan)
+    lines += ["", *_stage_lines(plan), ""]
     lines.append(_row("basis", vram.basis))
     if time.basis:
         lines.append(_row("", time.basis))
@@ -96,6 +98,17 @@ def _checkpointing_lines(plan: Plan) -> list[str]:
         used = "<- used" if option.mode == plan.activation_checkpointing else ""
         lines.append(f"  {option.mode:<12} {words.size(option.peak):>9}  {time:<8} {fits}{used}".rstrip())
     return lines
+
+
+def _stage_lines(plan: Plan) -> list[str]:
+    """Every stage with its peak and time, and all together; what stands above is pretraining's."""
+    cost = f", costs {words.money(plan.pipeline.cost)}" if plan.pipeline.cost is not None else ""
+    return [
+        stage_figures.header(),
+        *(row.line for row in stage_figures.stage_rows(plan)),
+        _row("all stages", f"{stage_figures.pipeline_range(plan)}{cost}"),
+        *(_row("", reason) for reason in stage_figures.unknown_reasons(plan)),
+    ]
 
 
 def _show_trace(config: RunConfig, plan: Plan, as_json: bool) -> int:

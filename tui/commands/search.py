@@ -7,14 +7,16 @@ import msgspec
 
 from engine.errors import EXIT_DONE, UsageError
 from engine.plan import scaling, search
-from engine.plan.config import Layer, RunConfig, resolve
+from engine.plan.config import Layer, RunConfig, resolve, with_changes
 from engine.plan.gpus import Gpu
+from engine.plan.plan import Plan, make_plan
 from engine.plan.search import Candidate
 from engine.run import words
 from engine.run.calibration import read_calibration
 from engine.run.hardware import device_for
 from tui.commands.configuration import configuration, flags
 from tui.planning.budget import cells_of, header, law_line, mark_of, table_row, worth_showing
+from tui.planning.stage_figures import pipeline_range
 
 
 def show_search(options: argparse.Namespace) -> int:
@@ -28,14 +30,23 @@ def show_search(options: argparse.Namespace) -> int:
         raise UsageError(f"{gpu.name} is not in the catalogue, so its speed is not known. Name a similar one: --gpu ID")
     found = search.candidates(config, gpu, options.hours, calibration=read_calibration(gpu))
     if options.json:
-        answer = msgspec.json.encode(_as_json(gpu, options.hours, found))
+        answer = msgspec.json.encode(_as_json(config, gpu, options.hours, found))
         print(msgspec.json.format(answer, indent=2).decode())
     else:
         print("\n".join(_lines(config, gpu, options.hours, found)))
     return EXIT_DONE
 
 
-def _as_json(gpu: Gpu, hours: float, found: list[Candidate]) -> dict[str, Any]:
+def _plan_of(config: RunConfig, gpu: Gpu, candidate: Candidate) -> Plan:
+    return make_plan(with_changes(config, {**candidate.change, "budget.tokens": None}), gpu, read_calibration(gpu))
+
+
+def _stages_line(plan: Plan) -> str:
+    """What the other stages of the best candidate take on top."""
+    return f"These hours are pretraining's. With all stages of its pipeline the best takes {pipeline_range(plan)}."
+
+
+def _as_json(config: RunConfig, gpu: Gpu, hours: float, found: list[Candidate]) -> dict[str, Any]:
     best = search.best(found)
     return {
         "gpu": gpu.id,
@@ -43,6 +54,7 @@ def _as_json(gpu: Gpu, hours: float, found: list[Candidate]) -> dict[str, Any]:
         "scaling_law": scaling.NAME,
         "outside_range": scaling.outside_range(best.params, best.tokens) if best else "",
         "best": best,
+        "pipeline": _plan_of(config, gpu, best).pipeline if best else None,  # hours are pretraining's
         "candidates": found,
     }
 
@@ -58,7 +70,7 @@ def _lines(config: RunConfig, gpu: Gpu, hours: float, found: list[Candidate]) ->
         header(),
     ]
     lines += [f"{table_row(cells_of(c))} {mark_of(c, best)}".rstrip() for c in worth_showing(found, hours)]
-    lines += ["", "* no other is as quick and as good.", law_line(best)]
+    lines += ["", "* no other is as quick and as good.", law_line(best), _stages_line(_plan_of(config, gpu, best))]
     settings = " ".join(f"--set {path}={value}" for path, value in best.change.items())
     lines += ["", f"adopt it: nanosolo --gpu {config.runtime.gpu} {settings}"]
     return lines

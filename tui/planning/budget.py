@@ -164,3 +164,12 @@ def law_line(candidate: Candidate) -> str:
     if outside:
         return f"Outside the scaling law's range: {outside}. Take the order as a guess."
     return f"Scaling law: {scaling.NAME}; a comparison only."
+
+
+def stages_line(plan: Plan) -> str:
+    """What a budget does not count: the other stages of the pipeline, as they are planned now."""
+    whole, own = plan.pipeline, plan.time
+    if whole.hours is None or own.hours is None or "pretrain" not in [stage.stage for stage in plan.stages]:
+        return "Hours are pretraining's; other stages come on top."
+    rest = words.duration(3600 * (whole.hours - own.hours))
+    return f"Hours are pretraining's; other stages take about {rest} on top."

@@ -9,10 +9,12 @@ from engine.plan.gpus import GIB, Gpu
 from engine.plan.memory import ALLOCATOR_SLACK
 from engine.plan.plan import Plan
 from engine.run import words
+from tui.planning.stage_figures import NOT_KNOWN, hours_range, stage_rows
 
 COMPONENTS = ("weights", "gradients", "optimizer", "activations", "loss", "overhead")
 LETTERS = {"weights": "W", "gradients": "G", "optimizer": "O", "activations": "A", "loss": "L", "overhead": "+"}
 MODE_KEY = "mode."  # with the mode behind it: the figure's key
+STAGE_KEY = "stage."  # likewise of a stage
 
 
 class Figure(NamedTuple):
@@ -34,6 +36,7 @@ def figures(config: RunConfig, gpu: Gpu, plan: Plan) -> list[Figure]:
         *_memory(config, gpu, plan),
         *_time(config, gpu, plan),
         *_checkpointing(plan),
+        *_stages(plan),
     ]
 
 
@@ -200,7 +203,8 @@ def _checkpointing(plan: Plan) -> Iterator[Figure]:
 def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
     time = plan.time
     if time.hours is None or time.tokens_per_second is None or time.mfu is None:
-        yield Figure("time", "time", "time", "not known", "", time.basis)
+        yield Figure("time", "time", "time", NOT_KNOWN, "", time.basis)
+        yield _pipeline(plan)
         return
     low, high = (words.duration(3600 * (hours or 0)) for hours in (time.low_hours, time.high_hours))
     parts = " + ".join(f"{name} {words.duration(seconds)}" for name, seconds in time.parts.items() if seconds)
@@ -212,6 +216,7 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
         f"costs {words.money(time.cost)}" if time.cost is not None else "",
         f"{low} to {high}, likeliest {words.duration(3600 * time.hours)} = {parts}. Basis: {time.basis}",
     )
+    yield _pipeline(plan)
     yield Figure(
         "speed",
         "time",
@@ -243,13 +248,40 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
 
 
 def time_range(plan: Plan) -> str:
-    """The predicted range in one unit: `9.6–12.8 h`, `4–6 min`."""
-    low, high = plan.time.low_hours, plan.time.high_hours
-    if low is None or high is None:
-        return "not known"
-    if high < 1:
-        least = max(1, round(60 * low))
-        return f"{least}–{max(least + 1, round(60 * high))} min"
-    if high >= 96:
-        return f"{low / 24:.1f}–{high / 24:.1f} days"
-    return f"{low:.1f}–{high:.1f} h" if high < 20 else f"{low:.0f}–{high:.0f} h"
+    """The predicted range of pretraining in one unit: `9.6–12.8 h`, `4–6 min`."""
+    return hours_range(plan.time.low_hours, plan.time.high_hours)
+
+
+def _pipeline(plan: Plan) -> Figure:
+    """All stages together."""
+    whole = plan.pipeline
+    parts = " + ".join(
+        f"{stage.stage} {words.duration(3600 * stage.hours)}" for stage in plan.stages if stage.hours is not None
+    )
+    without = f"; without {', '.join(whole.uncounted)}, whose time is not known" if whole.uncounted else ""
+    price = f"; costs {words.money(whole.cost)}" if whole.cost is not None else ""
+    likeliest = words.duration(3600 * whole.hours) if whole.hours is not None else NOT_KNOWN
+    return Figure(
+        "pipeline",
+        "time",
+        "all stages",
+        hours_range(whole.low_hours, whole.high_hours),
+        f"costs {words.money(whole.cost)}" if whole.cost is not None else "",
+        f"{likeliest} = {parts}{without}{price}",
+    )
+
+
+def _stages(plan: Plan) -> Iterator[Figure]:
+    for stage, row in zip(plan.stages, stage_rows(plan), strict=True):
+        work = [f"{row.steps} steps"] * (stage.steps is not None) + [f"{row.tokens} tokens"] * (
+            stage.tokens is not None
+        )
+        peak = [f"peak in {stage.peak_phase}"] * (stage.peak_memory is not None)
+        yield Figure(
+            STAGE_KEY + stage.stage,
+            "stages",
+            stage.stage,
+            row.peak,
+            row.time if row.fits else f"{row.time}  does not fit",
+            f"{stage.stage}: {'; '.join([*work, *peak, row.basis])}",
+        )

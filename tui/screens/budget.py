@@ -176,7 +176,8 @@ class BudgetScreen(ConsoleScreen):
         if candidate is None:
             about.update("")
             return
-        about.update(f"{budget.describe(candidate)}\n{budget.law_line(candidate)}")
+        lines = (budget.describe(candidate), budget.law_line(candidate), budget.stages_line(self.plan))
+        about.update("\n".join(lines))
         self.query_one(RunChart).set_series(CHOSEN, _series([candidate]), role="points")
 
     # what keys do

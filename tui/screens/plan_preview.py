@@ -11,7 +11,8 @@ from tui.planning.figures import COMPONENTS, LETTERS, Figure
 from tui.widgets.rows import Row, RowList, clip
 
 LABEL = 17  # cells of the label column
-DETAILS = ("components", "modes", "basis")  # groups that are shown where there is room
+DETAILS = ("components", "modes", "basis", "stages")  # groups that are shown where there is room
+TITLES = {"modes": "activation checkpointing", "stages": "stages: peak and time"}
 HEADINGS = {"step": "A step", "budget": "The run", "memory": "Memory at the peak", "time": "Time"}
 
 
@@ -56,9 +57,9 @@ class Preview(RowList):
                     yield Row(None, Content(""))
                 if self.airy:
                     yield Row(None, Content.styled(HEADINGS[figure.group], "bold $secondary"))
-            if figure.group == "modes" != group:
+            if figure.group in TITLES and figure.group != group:
                 yield Row(None, Content(""))
-                yield Row(None, Content.styled("activation checkpointing", "$quiet"))
+                yield Row(None, Content.styled(TITLES[figure.group], "$quiet"))
             group = figure.group
             yield Row(figure.key, _line(figure, memory, width))
             if figure.key == "memory":
@@ -76,9 +77,9 @@ def _line(figure: Figure, memory: Memory, width: int) -> Content:
             + Content(f" {figure.label:<{LABEL - 4}}{figure.value:>9}  ")
             + Content.styled(f"{share:>4.0%}", "$quiet")
         )
-    if figure.group == "modes":
+    if figure.group in TITLES:
         name = Content(f"  {figure.label:<{LABEL - 2}}{figure.value:>9}  ")
-        return name + Content.styled(figure.note, "$quiet" if "not" not in figure.note else "bold $error")
+        return name + Content.styled(figure.note, "$quiet" if "not fit" not in figure.note else "bold $error")
     if figure.group == "basis":
         return Content(f"{figure.label:<{LABEL}}") + Content.styled(clip(figure.value, width - LABEL), "$quiet")
     value = f"{figure.value:<12}"
