@@ -77,7 +77,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             options.command = "configuration"
         elif options.preset or options.config or options.set:
             options.command = "train"
-        elif sys.stdout.isatty():
+        elif all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):  # keys come by stdin
             options.command = "console"
         else:
             parser.error("the console needs a terminal; to run without one, name a preset: --preset quickstart")

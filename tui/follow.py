@@ -122,7 +122,15 @@ class LinePrinter:
         pass
 
     def _print(self, event: AnyEvent, line: str) -> None:
-        print(f"{datetime.fromtimestamp(event.t):%H:%M:%S}  {line}", flush=True)
+        print(f"{_clock(event.t)}  {line}", flush=True)
+
+
+def _clock(t: float) -> str:
+    """The time of day here; of a damaged line, which may hold any number, none."""
+    try:
+        return f"{datetime.fromtimestamp(t):%H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return "--:--:--"
 
 
 class LivePrinter:

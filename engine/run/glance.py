@@ -8,14 +8,15 @@ from typing import NamedTuple
 from engine.errors import NanosoloError
 from engine.plan.config import RunConfig
 from engine.run.directory import RunDirectory, list_runs
-from engine.run.events import EventReader
+from engine.run.events import AnyEvent, Evaluation, EventReader, decode
 from engine.run.history import History, state_of
 from engine.run.home import runs_home
 from engine.run.verdict import Verdict, damaged, last_columns, verdict
 
 HEAD_BYTES = 2**16  # who started it, and when
 TAIL_BYTES = 2**18  # about a thousand steps
-FURTHER = (2**20, 2**22)  # how far back to look for the last evaluation
+FAR_BYTES = 2**22  # how far back before the tail to look for the last evaluation
+LONGEST_LINE = 2**16
 
 
 class Summary(NamedTuple):
@@ -86,7 +87,7 @@ class Glance:
 
     def _read(self) -> History:
         history = self._history
-        if history is None or self._reader.unread() > FURTHER[-1]:
+        if history is None or self._reader.unread() > FAR_BYTES:
             history = self._history = self._begin()
         events = self._reader.read()
         if self._reader.restarted:
@@ -95,24 +96,35 @@ class Glance:
         return history
 
     def _begin(self) -> History:
-        """The head of the file, and as much of its tail as it takes to find an evaluation."""
+        """The head of the file, its tail, and where that holds no evaluation the last one before it."""
         self._reader = EventReader(self.run.events_file)
-        size = self._reader.unread()
-        head = self._reader.read(HEAD_BYTES)
-        for back in (TAIL_BYTES, *FURTHER):
-            history = History()
-            history.apply_all(head)
-            if size <= HEAD_BYTES + back:
-                break
-            history.current, history.ended = None, None  # what came between head and tail is not known
-            tail = EventReader(self.run.events_file)
-            tail.skip_to(size - back)
-            history.apply_all(tail.read())
-            tail.damaged += self._reader.damaged
-            if history.latest("val_bpb") is not None or back == FURTHER[-1]:
-                self._reader = tail
-                break
+        size, history = self._reader.unread(), History()
+        history.apply_all(self._reader.read(HEAD_BYTES))
+        if size <= HEAD_BYTES + TAIL_BYTES:
+            return history
+        history.current, history.ended = None, None  # what came between head and tail is not known
+        tail = EventReader(self.run.events_file)
+        tail.skip_to(size - TAIL_BYTES)
+        tail.damaged += self._reader.damaged
+        self._reader = tail
+        events = tail.read()
+        if not any(isinstance(event, Evaluation) and event.metric == "val_bpb" for event in events):
+            history.apply_all(self._evaluation_before(size - TAIL_BYTES))
+        history.apply_all(events)
         return history
+
+    def _evaluation_before(self, offset: int) -> list[AnyEvent]:
+        """The last evaluation in a line that begins before `offset`, without reading what is between as events."""
+        begin = max(0, offset - FAR_BYTES)
+        try:
+            with self.run.events_file.open("rb") as file:
+                file.seek(begin)
+                raw = file.read(offset - begin + LONGEST_LINE)
+        except OSError:
+            return []
+        at = raw.rfind(b'"val_bpb"')
+        event = decode(raw[raw.rfind(b"\n", 0, at) + 1 :].partition(b"\n")[0]) if at >= 0 else None
+        return [event] if isinstance(event, Evaluation) else []
 
     def _read_config(self) -> None:
         try:

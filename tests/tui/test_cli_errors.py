@@ -1,7 +1,10 @@
 """Every mistake is one line on standard error that says what to do, with the right exit code, and changes nothing."""
 
+import shlex
+import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 from command_line import in_a_mount, nanosolo
 
@@ -152,3 +155,12 @@ def test_nothing_commands_the_terminal(tmp_path: Path) -> None:
     toml = tmp_path / "my.toml"
     toml.write_bytes(b'[data]\nsource = "\\u001b[2J\\u0007web\\nline"')
     assert_refused(tmp_path / "home", "--config", str(toml), says='data.source = "�[2J�web line": expected one of')
+
+
+def test_a_console_that_no_key_can_reach_is_refused() -> None:
+    command = f"{shlex.quote(sys.executable)} -c 'from tui.cli import entry; entry()' < /dev/null"
+    child = pexpect.spawn("/bin/sh", ["-c", command], timeout=60)
+    child.expect("the console needs a terminal")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 2
