@@ -19,7 +19,7 @@ from engine.run import events
 from engine.run.home import data_home
 from engine.run.stage import StageContext
 from engine.train.checkpoint import load_weights, read_state
-from engine.train.line import last_weights
+from engine.train.line import last_weights, no_weights
 from engine.train.step import StepRunner
 from engine.train.training import Judge, train
 
@@ -105,10 +105,7 @@ def begin_from_stage_before(context: StageContext, model: GPT) -> None:
     """Load the last weights of the stages before this one. Raises NanosoloError when there are none."""
     newest = last_weights(context, before=context.stage)
     if newest is None:
-        raise NanosoloError(
-            f"run {context.run.name} has no checkpoint that {context.stage} could begin with. "
-            "Add pretrain to pipeline.stages."
-        )
+        raise no_weights(context, "begin with")
     if read_state(newest).shape != model.shape:
         raise NanosoloError(f"the checkpoint {newest} is of another model. Resume with its own run.toml.")
     load_weights(newest, model)

@@ -2,12 +2,12 @@
 
 from engine.data.stages import tokens_of
 from engine.data.tokenizer import Tokenizer
-from engine.errors import NanosoloError
 from engine.evaluate.core.core import evaluate_core
 from engine.evaluate.evaluator import Evaluator
 from engine.run.stage import StageContext
 from engine.train.checkpoint import load_model, read_state, warning_of, whole_checkpoint
 from engine.train.device import prepare_device
+from engine.train.line import no_weights
 
 
 def evaluate(context: StageContext) -> None:
@@ -17,9 +17,10 @@ def evaluate(context: StageContext) -> None:
         context.run.checkpoints("pretrain"), lambda step, what: context.emit(warning_of(context.stage, step, what))
     )
     if newest is None:
-        raise NanosoloError(f"run {context.run.name} has no checkpoint to evaluate. Add pretrain to pipeline.stages.")
+        raise no_weights(context, "evaluate")
     step = read_state(newest).step
     model = load_model(newest, device)
+    model.to(model.compute_dtype)  # once, rather than in every forward pass: nothing is trained here any more
     tokenizer = Tokenizer.load(context.run.tokenizer)
     evaluator = Evaluator(context, model, model.trunk, tokenizer, tokens_of(context))
     evaluator.validation(step)

@@ -2,10 +2,20 @@
 
 from pathlib import Path
 
+from engine.errors import NanosoloError
 from engine.plan.pipeline import LINE
 from engine.run.stage import StageContext
 from engine.run.standing import read_standing
 from engine.train.checkpoint import warning_of, whole_checkpoint
+
+
+def no_weights(context: StageContext, purpose: str) -> NanosoloError:
+    """The error of a stage that finds no checkpoint; `purpose`: what it wanted one for, after `to`."""
+    name = context.run.name
+    return NanosoloError(
+        f"run {name} has no checkpoint to {purpose}. Run pretrain first: "
+        f"nanosolo resume {name} --stages pretrain,{context.stage}"
+    )
 
 
 def last_weights(context: StageContext, before: str | None = None) -> Path | None:

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TypeVar
 
 from engine.data.tokenizer import Tokenizer
-from engine.errors import NanosoloError
 from engine.evaluate.chat.judge import Judged, choose_letters, write_answers
 from engine.evaluate.chat.problems import ChatProblems, load_problems, prepare_task
 from engine.evaluate.chat.talks import talk
@@ -20,7 +19,7 @@ from engine.run.home import data_home
 from engine.run.stage import StageContext
 from engine.train.checkpoint import load_model, read_state
 from engine.train.device import is_out_of_memory, prepare_device, release_memory
-from engine.train.line import last_weights
+from engine.train.line import last_weights, no_weights
 
 METRIC = "chat_core"
 ENDS = "chat/ends"
@@ -35,7 +34,7 @@ def chat_eval(context: StageContext) -> None:
     device = prepare_device(context.config)
     newest = last_weights(context)
     if newest is None:
-        raise NanosoloError(f"run {context.run.name} has no checkpoint to evaluate. Add sft to pipeline.stages.")
+        raise no_weights(context, "evaluate")
     print(f"evaluates {newest.relative_to(context.run.path)}")
     settings = context.config.chat_eval
     tokenizer = Tokenizer.load(context.run.tokenizer)
