@@ -7,6 +7,7 @@ from typing import NamedTuple
 from engine.plan.gpus import GIB
 from engine.report.document import Block, Column, Picture, Pictures, Section, Table
 from engine.report.draw import ACCENT, FAINT, MUTED, SECOND, THIRD, Level, Line, Panel, draw, short
+from engine.report.measured import mean
 from engine.report.results import figure
 from engine.report.source import PRETRAIN, TUNING, Source
 from engine.report.thin import envelope, every, smooth
@@ -166,14 +167,8 @@ def _table(source: Source) -> Table | None:
         window = [value for value in columns.loss[begin : end + 1] if math.isfinite(value)]
         since, until = columns.step[begin] if begin else 0, columns.step[end]
         evaluated = [bpb[step] for step in sorted(bpb) if since <= step <= until]
-        mean = math.fsum(window) / len(window) if window else None
-        row = (
-            f"{until:,}",
-            words.count(columns.tokens[end]),
-            figure(mean),
-            figure(evaluated[-1] if evaluated else None),
-        )
-        rows.append(row)
+        newest = figure(evaluated[-1] if evaluated else None)
+        rows.append((f"{until:,}", words.count(columns.tokens[end]), figure(mean(window)), newest))
     heads = (
         Column("step", "number"),
         Column("tokens", "number"),

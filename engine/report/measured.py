@@ -111,8 +111,12 @@ def throughput(columns: StepColumns) -> dict[str, float]:
 
 def mean_tail(columns: StepColumns) -> float | None:
     """Mean loss of the last steps; None where none of them is a number."""
-    tail = _finite(columns.loss[-TAIL:])
-    return statistics.fmean(tail) if tail else None
+    return mean(_finite(columns.loss[-TAIL:]))
+
+
+def mean(values: list[float]) -> float | None:
+    """Of numbers of any size; None of none."""
+    return sum(value / len(values) for value in values) if values else None
 
 
 def is_done(source: Source, stage: str) -> bool:

@@ -19,7 +19,9 @@ class Score(NamedTuple):
     @property
     def centred(self) -> float | None:
         """0 for guessing, 1 for perfect; None where guessing has no figure."""
-        return None if self.baseline is None else (self.value - self.baseline) / (1 - self.baseline)
+        if self.baseline is None or self.baseline >= 1:
+            return None
+        return (self.value - self.baseline) / (1 - self.baseline)
 
 
 def scores(evaluations: Sequence[Evaluation]) -> list[Score]:

@@ -204,7 +204,7 @@ def test_a_sample_cannot_break_out_of_its_block(tmp_path: Path) -> None:
 
 def test_huge_figures_are_drawn(tmp_path: Path) -> None:
     story = story_of("red", time.time()).steps(3)
-    run = write_run(tmp_path, "red", story.steps(3, loss=1e300, tokens_per_second=1e300))
+    run = write_run(tmp_path, "red", story.steps(3, loss=1.7e308, grad_norm=1.7e308, tokens_per_second=1.7e308))
     render(run)
     ElementTree.parse(run.path / "curves.svg")
 
