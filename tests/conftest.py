@@ -1,9 +1,16 @@
 """Makes the helpers in this folder importable from every test, and one trained run for all that need one."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
 from engine.run.directory import RunDirectory
+
+# what the shell is set to must not decide what is tested: servers of the tests are on this machine, and answer
+for _name in ("NANOSOLO_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "TRANSFORMERS_OFFLINE"):
+    os.environ.pop(_name, None)
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 # the same examples every time, however slow the machine: a failure is one of the code
 settings.register_profile("steady", deadline=None, derandomize=True)

@@ -128,7 +128,8 @@ def test_adopting_keeps_the_step() -> None:
 
 def run_fit(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     code = "import sys; from tui.cli import main; sys.exit(main(sys.argv[1:]))"
-    environment = {**os.environ, "NANOSOLO_HOME": str(home)}
+    # numpy's own threads, one for each core, would count against the limit with their stacks
+    environment = {**os.environ, "NANOSOLO_HOME": str(home), "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.run(
         (sys.executable, "-c", code, "fit", *words), capture_output=True, text=True, env=environment, check=False
     )
