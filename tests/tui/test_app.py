@@ -17,11 +17,13 @@ from textual.command import CommandPalette
 
 import tui
 from engine.errors import UsageError
+from engine.plan.gpus import by_id
 from engine.run.directory import RunDirectory, RunLock
 from tui.app import SCREENS, farewell
 from tui.ascii import to_ascii
 from tui.bindings import EVERYWHERE, keys_for
 from tui.nocolor import NoColorFilter
+from tui.planning.figures import LETTERS
 from tui.screens.help import HelpScreen
 from tui.screens.plan import PlanScreen
 from tui.screens.review import ReviewScreen
@@ -148,6 +150,25 @@ def test_plain_colours_where_the_terminal_has_no_more() -> None:
     assert choose_theme("auto", "256", False) == choose_theme("auto", "truecolor", False) == "nanosolo-dark"
     assert choose_theme("nanosolo-light", "truecolor", True) == "nanosolo-plain"
     assert choose_theme("nanosolo-light", "standard", False) == "nanosolo-light"
+
+
+@pytest.mark.parametrize("theme", ["nanosolo-plain", "nanosolo-plain-light"])
+async def test_the_letters_of_the_vram_bar_are_seen_on_their_colours(
+    theme: str, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    use_home(monkeypatch, home, f'theme = "{theme}"\n', by_id("a100-40gb"))
+    app = console()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        seen = {}
+        for strip in app.screen._compositor.render_strips():
+            for text, style, _ in strip:
+                ground = style.bgcolor if style is not None else None
+                if text.strip() in LETTERS.values() and ground is not None and not ground.is_default:
+                    seen[text.strip()] = (style.color, ground)
+        assert set(seen) == set(LETTERS.values())
+        assert {colour.number for colour, _ in seen.values()} == {0}  # black
+        assert not {ground.number for _, ground in seen.values()} & {0, 7, 15}
 
 
 @pytest.mark.parametrize("mode", list(SCREENS))
