@@ -137,6 +137,8 @@ def open_corpus(config: DataConfig, data_home: Path, shards: int) -> Corpus:
         from engine.data.local import LocalCorpus
 
         return LocalCorpus(config.paths, config.text_column, config.validation_fraction)
-    from engine.data.fineweb import FineWebCorpus
+    from engine.data.fineweb import TRAIN_SHARDS, FineWebCorpus
 
+    if config.on_exhausted == "epoch":  # what there is comes again, as the plan says
+        shards = min(shards, TRAIN_SHARDS)
     return FineWebCorpus(data_home / "fineweb-edu", shards)

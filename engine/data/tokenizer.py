@@ -1,7 +1,6 @@
 """The byte-pair encoding: trained by rustbpe, applied by tiktoken, kept as one JSON file."""
 
 import base64
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -15,6 +14,7 @@ from engine.data.progress import Progress, Reporter, silent
 from engine.errors import NanosoloError, UsageError
 from engine.files import NOT_JSON, write_atomically
 from engine.plan.config import MAX_VOCAB_SIZE, TokenizerConfig
+from engine.run.hardware import usable_cores
 
 BYTES = 256  # the first tokens: every byte by itself, so that any text can be encoded
 
@@ -76,9 +76,9 @@ class Tokenizer:
         return [int(token) for token in self._encode(text)]
 
     def encode_batch(self, texts: Sequence[str], threads: int | None = None) -> list[np.ndarray]:
-        """The ids of many texts as uint16 arrays, encoded on `threads` threads (default: one for each core)."""
+        """The ids of many texts as uint16 arrays, encoded on `threads` threads (default: one for each core here)."""
         if threads is None:
-            threads = os.cpu_count() or 1
+            threads = usable_cores()
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(self._encode, texts))
 

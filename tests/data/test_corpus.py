@@ -13,6 +13,7 @@ from engine.data.builtin import BuiltinCorpus, sources
 from engine.data.corpus import open_corpus, split_of
 from engine.data.harvest import code_of, prose_of
 from engine.data.progress import Reporter
+from engine.errors import UsageError
 from engine.plan.config import DataConfig
 
 
@@ -90,6 +91,13 @@ def test_identity_changes_with_the_split_only_where_it_matters(tmp_path: Path) -
 
     assert identity() == identity(shuffle=False)
     assert identity() != identity(validation_fraction=0.03)
+
+
+def test_a_budget_beyond_the_last_shard_goes_over_all_of_them_again_where_that_is_asked_for(tmp_path: Path) -> None:
+    said = open_corpus(DataConfig(source="fineweb-edu"), tmp_path, 5000).description()
+    assert "1,822 of 1,822 training shards" in said
+    with pytest.raises(UsageError, match="has 1 to 1,822 training shards, 5,000 were asked for"):
+        open_corpus(DataConfig(source="fineweb-edu", on_exhausted="error"), tmp_path, 5000)
 
 
 def test_only_the_loader_imports_torch_and_nothing_heavy_comes_unasked() -> None:
