@@ -76,6 +76,15 @@ class StageContext:
         self.checkpoint_asked = True
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether torch, where the stage uses it, has run out of memory in a place that has no smaller way to go on."""
+    if "torch" not in sys.modules:
+        return False
+    from engine.train.device import is_out_of_memory
+
+    return is_out_of_memory(error)
+
+
 def main(arguments: list[str]) -> int:
     """Run one stage. Returns its exit code; errors the user can mend are one line on standard error."""
     folder, stage = Path(arguments[0]), arguments[1]
@@ -99,9 +108,13 @@ def main(arguments: list[str]) -> int:
         traceback.print_exc()
         print("error: the host's memory ran out", file=sys.stderr)
         return EXIT_OUT_OF_MEMORY
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
-        return EXIT_CRASHED
+        if not _is_out_of_memory(error):
+            return EXIT_CRASHED
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        print(f"error: out of memory: {first}. Close other programs on the device, then resume.", file=sys.stderr)
+        return EXIT_OUT_OF_MEMORY
     finally:
         if context is not None:
             context.stops_at_boundary = True  # it is over: a signal changes nothing any more

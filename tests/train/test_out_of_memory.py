@@ -149,3 +149,18 @@ def test_without_memory_for_a_copy_checkpoints_are_written_from_the_weights_them
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 80 * MIB
     assert whole_checkpoint(tmp_path / "checkpoints", lambda *damage: pytest.fail(str(damage))) is not None
+
+
+def test_a_model_for_which_there_is_no_memory_ends_the_stage_as_out_of_memory(base: Base, tmp_path: Path) -> None:
+    run = base.run(tmp_path / "run", model__depth=6)  # weights of 43 MB
+    small = (
+        "import psutil, resource\nfrom engine.train import training\nreal = training.GPT\n"
+        "def small(*given):\n"
+        f"    most = psutil.Process().memory_info().vms + {8 * MIB}\n"
+        "    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))\n"
+        "    return real(*given)\n"
+        "training.GPT = small\n"
+    )
+    done = train(run, small)
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: out of memory: ")
