@@ -5,6 +5,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from engine.errors import NanosoloError
 from engine.files import write_atomically
 from engine.run.home import home, require_writable
 
@@ -13,13 +14,16 @@ if TYPE_CHECKING:
 
 
 def copy(app: "NanosoloApp", text: str, file_name: str) -> str:
-    """Copy, and say in one sentence where the text went. Raises NanosoloError when the file cannot be written."""
-    require_writable(home())
-    path = home() / file_name
-    write_atomically(path, (text + "\n").encode())
+    """Copy, and say where the text went; a home that cannot be written keeps nobody from the clipboard."""
     app.copy_to_clipboard(text)
     if "TMUX" in os.environ and app._driver is not None and sys.__stdout__ is not None and sys.__stdout__.isatty():
         app._driver.write(tmux_wrapped(text))
+    path = home() / file_name
+    try:
+        require_writable(home())
+        write_atomically(path, (text + "\n").encode())
+    except NanosoloError as error:
+        return f"Copied to the clipboard, as far as this terminal lets us; not to a file: {error}"
     return f"Copied to the clipboard, as far as this terminal lets us; also in {path}."
 
 
