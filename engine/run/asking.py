@@ -74,7 +74,7 @@ def run_stages(
     asking = weigh(run, stages, anew) if stages else None
     if asking is None:
         require_finishable(run)
-    require_startable(run, config)
+    require_startable(run, config, stages)
     if config != before:
         rewrite(run, before, config)
     if asking is not None:

@@ -36,6 +36,12 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     action: str = ""
 
 
+def problem_of(name: str, error: Exception) -> Check:
+    """A refusal as a finding: its first sentence, and what to do about it."""
+    finding, _, action = str(error).partition(". ")
+    return Check(name=name, verdict="problem", finding=finding.rstrip("."), action=action)
+
+
 def check_gpu(found: GpuSurvey | None) -> Iterator[Check]:
     """Which GPU there is, and what it says of its own health."""
     if found is None:
@@ -140,8 +146,7 @@ def check_shared_memory(look: Survey) -> Check | None:
 def check_home(look: Survey, where: str, need: int | None = None) -> Check:
     """Whether the home can be written, and has room: for `need` bytes, or for some run."""
     if look.home_fault:
-        finding, _, action = look.home_fault.partition(". ")
-        return Check(name="home", verdict="problem", finding=finding, action=action)
+        return problem_of("home", UsageError(look.home_fault))
     finding = f"{look.home} ({where}), {words.size(look.disk_free)} free"
     if need is None:
         little = look.disk_free < LITTLE_DISK
@@ -167,8 +172,7 @@ def check_text(data: DataConfig) -> Check:
     try:
         count = len(find_files(data.paths))
     except UsageError as error:
-        finding, _, action = str(error).partition(". ")
-        return Check(name="text", verdict="problem", finding=finding, action=action)
+        return problem_of("text", error)
     return Check(name="text", verdict="ok", finding=f"{count:,} file{'s' * (count != 1)}")
 
 

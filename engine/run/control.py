@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import psutil
 
@@ -15,11 +16,13 @@ from engine.plan.gpus import Gpu
 from engine.plan.pipeline import first_missing
 from engine.plan.plan import Plan, make_plan
 from engine.run.calibration import read_calibration
+from engine.run.checks import Check, problem_of
 from engine.run.directory import RunDirectory, create_run, free_name
 from engine.run.hardware import detect, device_for, require_device
 from engine.run.history import read_history
 from engine.run.preflight import preflight, require_ready
 from engine.run.runner import launch
+from engine.run.source_checks import absolute, absolute_source, is_bundle_path
 from engine.run.standing import read_standing
 
 START_PATIENCE = 30.0  # seconds for the runner to take its lock, on a busy machine
@@ -36,9 +39,46 @@ def plan_on(config: RunConfig, gpu: Gpu) -> Plan:
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The configuration with data.paths made absolute: the runner, and a resume, work in another directory."""
-    paths = [str(Path(path).expanduser().absolute()) for path in config.data.paths]
-    return with_changes(config, {"data.paths": paths})
+    """The configuration with paths of sources made absolute: the runner, and a resume, work in another directory."""
+    changes: dict[str, str | list[str]] = {
+        "data.paths": [absolute(path) for path in config.data.paths],
+        "midtrain.sources": [absolute_source(source) for source in config.midtrain.sources],
+        "sft.sources": [absolute_source(source) for source in config.sft.sources],
+    }
+    if is_bundle_path(config.evaluate.core):
+        changes["evaluate.core"] = absolute(config.evaluate.core)
+    return with_changes(config, changes)
+
+
+class Readiness(NamedTuple):
+    """The plan for this machine, and what speaks for and against a run on it."""
+
+    plan: Plan
+    checks: list[Check]
+
+
+def readiness(config: RunConfig) -> Readiness:
+    """All that is looked at before a new run, here and in `start_run`: what that refuses is a `problem` here."""
+    refused = []
+    for name, require in (("stages", require_order), ("device", require_device)):
+        try:
+            require(config)
+        except UsageError as error:
+            refused.append(problem_of(name, error))
+    if any(check.name == "device" for check in refused):
+        plan = plan_here(config)  # for the device that is not here; what else is missing can be said all the same
+        checks = [check for check in preflight(config, plan) if check.name != "GPU"]
+        return Readiness(plan, refused + checks)
+    plan = plan_on(config, detect() if config.runtime.device != "cpu" else device_for(config))
+    return Readiness(plan, [*refused, *_other_device(config, plan), *preflight(config, plan)])
+
+
+def _other_device(config: RunConfig, plan: Plan) -> Iterator[Check]:
+    """A note where the configuration names another device than the run will use."""
+    named = device_for(config)
+    if named.is_cuda and named.id != plan.gpu:
+        finding = f"planned for {named.name}, but here is {plan.gpu_name}, for which the run is planned anew"
+        yield Check(name="device", verdict="note", finding=finding, action="--gpu auto plans for what is here")
 
 
 def start_run(config: RunConfig, name: str | None = None) -> RunDirectory:
@@ -46,9 +86,9 @@ def start_run(config: RunConfig, name: str | None = None) -> RunDirectory:
     config = with_absolute_paths(config)
     require_order(config)
     require_device(config)
-    on_this_machine = plan_on(config, detect() if config.runtime.device != "cpu" else device_for(config))
-    require_ready(preflight(config, on_this_machine))
-    run = create_run(name or free_name(config.about.preset), config, on_this_machine)
+    ready = readiness(config)
+    require_ready(ready.checks)
+    run = create_run(name or free_name(config.about.preset), config, ready.plan)
     wait_until_running(run, launch(run))
     return run
 
@@ -87,10 +127,12 @@ def require_finishable(run: RunDirectory) -> None:
         )
 
 
-def require_startable(run: RunDirectory, config: RunConfig) -> None:
-    """Raises UsageError when this machine cannot go on with the run under this configuration."""
+def require_startable(run: RunDirectory, config: RunConfig, stages: Sequence[str] = ()) -> None:
+    """Raises UsageError when this machine cannot go on with the run under this configuration. `stages`: those that
+    will run; none: what is left of the run."""
     require_device(config)
-    require_ready(preflight(config, plan_here(config), run=run))
+    stages = stages or read_standing(run, config.pipeline.stages).left
+    require_ready(preflight(config, plan_here(config), run=run, stages=stages))
 
 
 def start_again(run: RunDirectory) -> None:

@@ -167,9 +167,7 @@ def create_run(name: str, config: RunConfig, plan: Plan) -> RunDirectory:
     try:
         run.path.mkdir(mode=0o700)
     except FileExistsError:
-        raise UsageError(
-            f"run {name} exists already. Go on with it (nanosolo resume {name}) or choose another --name."
-        ) from None
+        raise _taken(name) from None
     try:
         write_atomically(run.config_file, to_toml(config).encode())
         write_atomically(run.plan_file, msgspec.json.format(msgspec.json.encode(plan), indent=2))
@@ -187,6 +185,16 @@ def named_run(name: str) -> RunDirectory:
             f"{NEWEST} means the newest run."
         )
     return RunDirectory(runs_home() / name)
+
+
+def require_free(name: str) -> None:
+    """Raises UsageError where `create_run` would refuse the name."""
+    if named_run(name).path.exists():
+        raise _taken(name)
+
+
+def _taken(name: str) -> UsageError:
+    return UsageError(f"run {name} exists already. Go on with it (nanosolo resume {name}) or choose another --name.")
 
 
 def find_run(name: str) -> RunDirectory:

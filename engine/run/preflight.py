@@ -1,7 +1,7 @@
 """The checks before a run: whether this machine can carry it to its end."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from engine.errors import UsageError
 from engine.plan.config import RunConfig
@@ -22,17 +22,23 @@ from engine.run.checks import (
     check_vram,
 )
 from engine.run.directory import RunDirectory
+from engine.run.source_checks import check_sources
 from engine.run.survey import Survey, survey
 
 CUDA_HOST_BYTES = 3 * GIB  # of the host's memory, for torch and CUDA
 
 
 def preflight(
-    config: RunConfig, plan: Plan, look: Survey | None = None, run: RunDirectory | None = None
+    config: RunConfig,
+    plan: Plan,
+    look: Survey | None = None,
+    run: RunDirectory | None = None,
+    stages: Collection[str] | None = None,
 ) -> list[Check]:
     """What speaks for and against this run on this machine; a `problem` means that it cannot work.
 
     `look`: what is known of the machine (default: look now). `run`: the run that is gone on with, if it is one.
+    `stages`: those that will run (default: the pipeline).
     """
     look = look or survey()
     on_gpu = plan.gpu != "cpu"
@@ -40,6 +46,7 @@ def preflight(
     floor = memory.weights + memory.gradients + memory.optimizer  # no setting of the batch saves these
     found: list[Check | None] = [
         check_text(config.data),
+        *check_sources(config, config.pipeline.stages if stages is None else stages),
         check_home(look, home_origin(), disk_need(plan, look, run)),
     ]
     if on_gpu:

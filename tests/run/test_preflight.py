@@ -11,12 +11,12 @@ from fake_nvml import FakeNvml
 from made_run import config_of, plan_of
 
 from engine.errors import UsageError
-from engine.plan.config import RunConfig
+from engine.plan.config import RunConfig, with_changes
 from engine.plan.gpus import GIB, cpu
 from engine.plan.plan import Plan
 from engine.run import survey as surveys
 from engine.run.checks import Check
-from engine.run.control import start_run
+from engine.run.control import readiness, start_run, with_absolute_paths
 from engine.run.directory import RunDirectory
 from engine.run.doctor import examine
 from engine.run.preflight import disk_need, preflight, require_ready
@@ -201,3 +201,102 @@ def test_every_preset_can_be_checked(machine: Callable[..., Survey]) -> None:
         config: RunConfig = config_of(name)
         plan: Plan = plan_of(config)
         assert preflight(config, plan, machine())
+
+
+def refused(config: RunConfig, look: Survey | None = None) -> list[tuple[str, str]]:
+    """(name, finding) of every problem that a start would name."""
+    checks = preflight(config, plan_of(config, cpu(2, 8 * GIB)), look)
+    return [(check.name, check.finding) for check in checks if check.verdict == "problem"]
+
+
+def test_a_bundle_that_is_none_is_refused_before_the_run_begins(home: Path, tmp_path: Path) -> None:
+    wrong = str(tmp_path / "bundle")
+    config = config_of("quickstart", evaluate__core=wrong)
+    ((name, finding),) = refused(config)
+    assert name == "CORE" and finding.startswith(f"evaluate.core = {wrong}: ")
+    with pytest.raises(
+        UsageError, match=r"^CORE: evaluate.core = .*bundle: .* Name one, or use off, auto or download\.$"
+    ):
+        start_run(config, "one")
+    assert not (home / "runs" / "one").exists()
+    assert refused(with_changes(config, {"pipeline.stages": ["pretrain"]})) == []  # nobody asks for it
+    for setting in ("off", "auto", "download"):
+        assert refused(with_changes(config, {"evaluate.core": setting})) == []
+    bundle = tmp_path / "bundle"
+    (bundle / "eval_data").mkdir(parents=True)
+    (bundle / "core.yaml").write_text("icl_tasks: []")
+    (bundle / "eval_meta_data.csv").write_text("")
+    assert refused(config) == []
+
+
+@pytest.mark.parametrize("stage", ["sft", "midtrain"])
+def test_conversations_that_are_not_there_are_refused(home: Path, tmp_path: Path, stage: str) -> None:
+    talks, text = tmp_path / "talks.jsonl", tmp_path / "talks.txt"
+    sources = f"{stage}__sources"
+    stages = ["tokenize", "pretrain", stage]
+    config = config_of("quickstart", pipeline__stages=stages, **{sources: ["builtin", f"{talks}:100"]})
+    ((name, finding),) = refused(config)
+    assert name == "conversations" and finding.startswith(f"{stage}.sources: {talks}: No such file")
+    talks.write_text("")
+    assert refused(config) == []  # what is in it is seen when it is read
+    text.write_text("")
+    wrong = with_changes(config, {f"{stage}.sources": [str(text)]})
+    assert "neither .jsonl nor .parquet" in refused(wrong)[0][1]
+    assert refused(with_changes(wrong, {"pipeline.stages": ["pretrain"]})) == []
+    typo = with_changes(config, {f"{stage}.sources": ["smoltlk"]})
+    checks = by_name(preflight(typo, plan_of(typo, cpu(2, 8 * GIB))))
+    assert "smoltalk" in checks["conversations"].action
+    remote = with_changes(config, {f"{stage}.sources": ["smoltalk:10", "hf:someone/talks", "gsm8k"]})
+    assert "conversations" not in by_name(preflight(remote, plan_of(remote, cpu(2, 8 * GIB))))
+
+
+def test_only_stages_that_will_run_are_looked_at(home: Path, tmp_path: Path) -> None:
+    config = config_of("quickstart", sft__sources=[str(tmp_path / "gone.jsonl")])
+    plan = plan_of(config, cpu(2, 8 * GIB))
+    assert [c.name for c in preflight(config, plan, stages=("report",)) if c.verdict == "problem"] == []
+    assert [c.name for c in preflight(config, plan, stages=("sft",)) if c.verdict == "problem"] == ["conversations"]
+
+
+def test_paths_of_sources_mean_the_same_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = config_of(
+        "quickstart",
+        evaluate__core="bundle.zip",
+        sft__sources=["talks.jsonl:10", "builtin", "smoltalk:5", "smoltlk", "hf:a/b"],
+        midtrain__sources=["dir/talks.parquet"],
+    )
+    found = with_absolute_paths(config)
+    assert found.evaluate.core == str(tmp_path / "bundle.zip")
+    assert found.sft.sources == (f"{tmp_path}/talks.jsonl:10", "builtin", "smoltalk:5", "smoltlk", "hf:a/b")
+    assert found.midtrain.sources == (f"{tmp_path}/dir/talks.parquet",)
+    assert with_absolute_paths(found) == found
+    assert with_absolute_paths(config_of("quickstart")) == config_of("quickstart")
+
+
+def test_readiness_says_as_problems_what_a_start_refuses(home: Path, gpu: FakeNvml, tmp_path: Path) -> None:
+    gpu.lost = True
+    for changes in (
+        {"pipeline__stages": ["sft"]},
+        {"runtime__gpu": "a100-40gb", "runtime__device": "auto"},
+        {"evaluate__core": str(tmp_path)},
+        {"data__source": "local", "data__paths": [str(tmp_path / "no")]},
+    ):
+        config = config_of("quickstart", **changes)
+        problems = [check for check in readiness(config).checks if check.verdict == "problem"]
+        with pytest.raises(UsageError) as error:
+            start_run(config, "one")
+        assert problems and problems[0].finding in str(error.value), changes
+    assert not (home / "runs").exists()
+
+
+def test_another_gpu_than_planned_is_a_note_and_planned_anew(home: Path, gpu: FakeNvml) -> None:
+    gpu.name, gpu.total = "NVIDIA A100-SXM4-80GB", 80 * GIB
+    config = config_of("balanced")
+    ready = readiness(config)
+    assert ready.plan.gpu == "a100-80gb"
+    note = by_name(ready.checks)["device"]
+    assert (
+        note.verdict == "note"
+        and "planned for NVIDIA A100-SXM4-40GB, but here is NVIDIA A100-SXM4-80GB" in note.finding
+    )
+    assert "device" not in by_name(readiness(with_changes(config, {"runtime.gpu": "auto"})).checks)

@@ -2,21 +2,25 @@
 
 import asyncio
 import shlex
+import threading
 import tomllib
 from pathlib import Path
 
 import pytest
-from console_home import console, use_home
+from console_home import CPU, console, use_home
 from snapshot import assert_snapshot, text_of
 from textual.widgets import Static
 
-from engine.plan.config import from_dict, from_toml, to_toml
-from engine.plan.gpus import by_id
-from engine.run.control import stop_run
+from engine.errors import UsageError
+from engine.plan.config import RunConfig, from_dict, from_toml, to_toml
+from engine.plan.gpus import GIB
+from engine.plan.plan import make_plan
+from engine.run.control import Readiness, readiness, start_run, stop_run
 from engine.run.directory import RunDirectory, list_runs
+from engine.run.preflight import preflight
+from engine.run.survey import survey
 from tui.arguments import build_parser
 from tui.commands.configuration import configuration
-from tui.planning.checks import NOTE, OK, REFUSE, checks
 from tui.planning.choices import Here
 from tui.planning.draft import Draft
 from tui.screens.monitor import MonitorScreen
@@ -52,14 +56,38 @@ def shown(app: object, name: str) -> str:
     return str(review_of(app).query_one(name, Static).content)
 
 
+def made_readiness(config: RunConfig) -> Readiness:
+    """What a machine of known size finds."""
+    look = survey()._replace(
+        gpu=None,
+        cores=2,
+        memory_total=16 * GIB,
+        memory_limit=16 * GIB,
+        memory_available=12 * GIB,
+        shared_memory=8 * GIB,
+        home=Path("/home/you/nanosolo"),
+        disk_free=500 * GIB,
+    )
+    plan = make_plan(config, CPU)
+    return Readiness(plan, preflight(config, plan, look))
+
+
+async def looked(app: object) -> None:
+    """Wait until the machine has been looked at."""
+    await until(lambda: review_of(app).checks is not None, "the checks")
+    await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
 async def test_snapshot(size: tuple[int, int], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 500 * 2**30})())
+    monkeypatch.setattr("tui.screens.review.readiness", made_readiness)
+    monkeypatch.setattr("engine.run.preflight.home_origin", lambda: "the default; NANOSOLO_HOME moves it")
     monkeypatch.setattr("tui.screens.review.runs_home", lambda: Path("/home/you/nanosolo/runs"))
     app = console()
     async with app.run_test(size=size) as pilot:
         await pilot.press("L")
         await pilot.pause()
+        await looked(app)
         assert_snapshot(app, f"review_{size[0]}x{size[1]}")
 
 
@@ -85,6 +113,7 @@ async def test_a_gpu_that_is_not_here_is_refused_with_the_ways_out(home: Path) -
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("p", "end", "enter", "L")
         await pilot.pause()
+        await looked(app)
         text = text_of(app)
         assert "Cannot launch here" in text and "no NVIDIA GPU" in text and "E writes the TOML" in text
         await pilot.press("enter")
@@ -110,7 +139,7 @@ async def test_the_name_can_be_changed_and_a_taken_one_is_refused(home: Path) ->
         app.screen.query_one(NameField).value = ""
         await pilot.press(*"mine", "enter")
         await pilot.pause()
-        assert "a run mine exists already" in text_of(app)
+        assert "run mine exists already" in text_of(app)
         await pilot.press("n", "2", "escape")
         await pilot.pause()
         assert "--name mine2" in shown(app, "#command") and app.focused is None
@@ -165,37 +194,59 @@ async def test_two_keys_launch_a_detached_run_and_open_its_monitor(home: Path, m
     await until(lambda: not run.is_running(), "the end of the run")
 
 
-def levels(draft: Draft, here: Here, name: str = "x") -> dict[str, str]:
-    return {check.what: check.level for check in checks(draft.config, here.plan(draft.config), here, name)}
+async def test_what_a_start_refuses_is_refused_here_in_the_same_words(home: Path, tmp_path: Path) -> None:
+    missing = str(tmp_path / "talks.jsonl")
+    draft = Draft.from_preset("quickstart").edit({"sft.sources": (missing,), "data.source": "builtin"})
+    with pytest.raises(UsageError, match=r"talks\.jsonl") as refused:
+        start_run(draft.config, "one")
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.push_screen(ReviewScreen(draft, Here.look()))
+        await pilot.pause()
+        await looked(app)
+        (problem,) = review_of(app).refusals
+        assert str(refused.value).startswith(f"{problem.name}: {problem.finding}.")
+        assert "Cannot launch here" in text_of(app)
+        await pilot.press("enter")
+        assert isinstance(app.screen, ReviewScreen) and list_runs() == []
+        (tmp_path / "talks.jsonl").write_text(
+            '[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]'
+        )
+        await pilot.press("enter")  # tells once more, and looks again
+        await until(lambda: not review_of(app).refusals, "the file")
 
 
-def test_another_gpu_than_planned_is_a_note(home: Path) -> None:
-    draft = Draft.from_preset("balanced")
-    here = Here(by_id("a100-80gb"), by_id("a100-80gb"), {})
-    assert levels(draft, here)["device"] == NOTE
-    assert levels(draft.on_gpu("auto"), here)["device"] == OK
+async def test_a_slow_machine_does_not_hold_up_the_screen(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def slowly(config: RunConfig) -> Readiness:
+        gate.wait(20)
+        return readiness(config)
+
+    monkeypatch.setattr("tui.screens.review.readiness", slowly)
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("L")
+        await pilot.pause()
+        assert "looking at this machine" in text_of(app)
+        await pilot.press("t")
+        assert "[model]" in shown(app, "#toml")
+        gate.set()
+        await looked(app)
+        assert "Ready" in text_of(app)
 
 
-def test_text_that_is_not_there_is_refused(home: Path, tmp_path: Path) -> None:
-    here = Here.look()
-    draft = Draft.from_preset("quickstart")
-    missing = draft.edit({"data.source": "local", "data.paths": (str(tmp_path / "no"),)})
-    assert levels(missing, here)["text"] == REFUSE
-    (tmp_path / "a.txt").write_text("text")
-    there = draft.edit({"data.source": "local", "data.paths": (str(tmp_path / "*.txt"),)})
-    assert levels(there, here)["text"] == OK
-
-
-@pytest.mark.parametrize("level", [REFUSE, NOTE, OK])
-def test_disk_that_is_too_full(level: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here, draft = Here.look(), Draft.from_preset("quickstart")
-    plan = here.plan(draft.config)
-    free = {REFUSE: plan.disk.checkpoints - 1, NOTE: plan.disk_bytes - 1, OK: plan.disk_bytes}[level]
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free})())
-    assert levels(draft, here)["disk"] == level
-
-
-def test_a_home_that_cannot_be_written_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("NANOSOLO_HOME", str(tmp_path / "file"))
-    assert levels(Draft.from_preset("quickstart"), Here.look())["disk"] == REFUSE
+async def test_a_stage_that_does_not_fit_is_told_with_its_way_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draft = Draft.from_preset("quickstart").edit(
+        {"sft.device_batch_size": 4096, "sft.total_batch_size": 4096 * 256, "runtime.price_per_hour": 2.0}
+    )
+    monkeypatch.setattr("tui.screens.review.readiness", lambda config: made_readiness(config))
+    app = console()
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.push_screen(ReviewScreen(draft, Here.look()))
+        await pilot.pause()
+        await looked(app)
+        text = text_of(app)
+        assert "stage sft does not fit" in text and "Set sft.device_batch_size = " in text
+        assert "read what stands at plan" in text and ", costs " in text
+        assert "does not fit" in shown(app, "#stages")

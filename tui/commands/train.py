@@ -12,7 +12,7 @@ from engine.run import words
 from engine.run.asking import run_stages, tell
 from engine.run.control import (
     is_finished,
-    plan_here,
+    readiness,
     require_order,
     resume_run,
     start_run,
@@ -23,7 +23,7 @@ from engine.run.directory import RunDirectory, find_run, named_run
 from engine.run.events import read_events
 from engine.run.hardware import require_device
 from engine.run.history import read_history
-from engine.run.preflight import preflight, require_ready
+from engine.run.preflight import require_ready
 from tui.commands.configuration import configuration
 from tui.follow import follow
 
@@ -165,8 +165,7 @@ def _follow_unless_detached(run: RunDirectory, options: argparse.Namespace, skip
 def _announce(config: RunConfig) -> None:
     """Say in a line what is about to happen, and every warning of machine and plan. Raises UsageError where it cannot
     work here."""
-    plan = plan_here(config)
-    checks = preflight(config, plan)
+    plan, checks = readiness(config)
     require_ready(checks)
     hours = f", about {words.duration(plan.time.hours * 3600)}" if plan.time.hours is not None else ""
     print(

@@ -9,22 +9,35 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from engine.errors import NanosoloError
+from engine.errors import NanosoloError, UsageError
 from engine.plan.config import to_toml
-from engine.run.control import start_run
-from engine.run.directory import RunDirectory, free_name
+from engine.run import words
+from engine.run.checks import Check, Level, problem_of
+from engine.run.control import Readiness, readiness, start_run, with_absolute_paths
+from engine.run.directory import RunDirectory, free_name, require_free
 from engine.run.home import runs_home
 from tui.bindings import bindings_for
-from tui.planning.checks import NOTE, OK, REFUSE, Check, checks
 from tui.planning.choices import Here
 from tui.planning.draft import Draft, command, command_line
 from tui.planning.figures import time_range
 from tui.planning.knobs import to_text
+from tui.planning.stage_figures import header, hours_range, stage_rows
 from tui.screens.base import ConsoleScreen
 
-SIGNS = {OK: ("✓", "$success"), NOTE: ("!", "bold $warning"), REFUSE: ("✗", "bold $error")}
+SIGNS: dict[Level, tuple[str, str]] = {
+    "ok": ("✓", "$success"),
+    "note": ("·", "$quiet"),
+    "warning": ("!", "bold $warning"),
+    "problem": ("✗", "bold $error"),
+}
+GRAVEST: tuple[Level, ...] = ("problem", "warning", "note", "ok")
+# ways out that this screen's keys offer, beside those that the check names itself
+KEYS = {
+    "device": "E writes the TOML for that machine; d on the Plan screen plans for this CPU.",
+    "name": "n gives another name.",
+}
 
-INDENT = 10  # cells before the text of a check
+INDENT = 15  # cells before the text of a check
 
 
 class NameField(Input):
@@ -48,10 +61,10 @@ class ReviewScreen(ConsoleScreen):
 
     def __init__(self, draft: Draft, here: Here) -> None:
         super().__init__()
-        self.draft, self.here = draft, here
-        self.plan = here.plan(draft.config)
+        self.draft = draft
+        self.plan = here.plan(draft.config)  # until this machine has been looked at
         self.run_name = free_name(draft.config.about.preset)
-        self.checks: list[Check] = []
+        self.checks: list[Check] | None = None
         self.whole = False
         self.launching = False
 
@@ -63,6 +76,8 @@ class ReviewScreen(ConsoleScreen):
                 yield NameField(self.run_name, id="name", select_on_focus=False)
             yield Static(id="where")
             yield Static(id="checks")
+            yield Static(Content.styled("The stages", "bold $secondary"), classes="heading")
+            yield Static(id="stages", markup=False)
             yield Static(Content.styled("The command that does the same", "bold $secondary"), classes="heading")
             yield Static(id="command", markup=False)
             yield Static(id="changes-title", classes="heading")
@@ -70,21 +85,54 @@ class ReviewScreen(ConsoleScreen):
 
     def on_mount(self) -> None:
         self.say_about("launch review · nothing runs yet")
+        self._look()
 
     def on_resize(self) -> None:
         self._show()
 
+    # what is looked at
+
+    @work(thread=True, exclusive=True, exit_on_error=False)
+    def _look(self) -> None:
+        """Everything that a start looks at; a disk or a driver may be slow to answer."""
+        try:
+            ready = readiness(with_absolute_paths(self.draft.config))
+        except NanosoloError as error:
+            ready = Readiness(self.plan, [problem_of("plan", error)])
+        self.app.call_from_thread(self._looked, ready)
+
+    def _looked(self, ready: Readiness) -> None:
+        self.plan, self.checks = ready
+        if self.is_attached:
+            self._show()
+
+    @property
+    def findings(self) -> list[Check]:
+        """All checks, the gravest first: the name, this machine, and stages that do not fit."""
+        found = [_check_name(self.run_name), *(self.checks or ())]
+        for warning in self.plan.warnings:
+            if warning.code.endswith("does_not_fit"):
+                action = f"{warning.fix}; f on the Plan screen does it" if warning.change else warning.fix
+                found.append(Check(name="plan", verdict="warning", finding=warning.message.rstrip("."), action=action))
+        return sorted(found, key=lambda check: GRAVEST.index(check.verdict))
+
+    @property
+    def refusals(self) -> list[Check]:
+        """What speaks against launching."""
+        return [check for check in self.findings if check.verdict == "problem"]
+
     # what is shown
 
     def _show(self) -> None:
-        self.checks = checks(self.draft.config, self.plan, self.here, self.run_name)
         self.query_one("#verdict", Static).update(self._verdict())
         where = f"in {runs_home() / self.run_name}"
         self.query_one("#where", Static).update(Content.styled(where, "$quiet"))
         width = self.size.width - 6
-        lines = [_check_line(check, width) for check in self.checks]
+        lines = [_check_line(check, width) for check in self.findings]
         self.query_one("#checks", Static).update(Content("\n").join(lines))
-        self.query_one("#command", Static).update(Content(command_line(self.words)))
+        rows = [Content.styled(header(), "$quiet"), *(Content(row.line) for row in stage_rows(self.plan))]
+        self.query_one("#stages", Static).update(Content("\n").join(rows))
+        self.query_one("#command", Static).update(Content(command_line(self.command_words)))
         self._show_toml()
 
     def _show_toml(self) -> None:
@@ -96,28 +144,25 @@ class ReviewScreen(ConsoleScreen):
         self.query_one("#toml", Static).update(self._whole() if self.whole else self._changes())
 
     @property
-    def words(self) -> list[str]:
-        """The command line of this run."""
+    def command_words(self) -> list[str]:
+        """The words of the command line of this run."""
         return command(self.draft, self.run_name)
-
-    @property
-    def refusals(self) -> list[Check]:
-        """What speaks against launching."""
-        return [check for check in self.checks if check.level == REFUSE]
 
     def _verdict(self) -> Content:
         if self.launching:
             return Content.styled("starting the runner …", "bold $primary")
         if self.refusals:
-            return Content.styled("✗ Cannot launch here: ", "bold $error") + Content(
-                self.refusals[0].text.partition(". ")[0] + "."
-            )
-        noted = [check.what for check in self.checks if check.level == NOTE]
+            return Content.styled("✗ Cannot launch here: ", "bold $error") + Content(f"{self.refusals[0].finding}.")
+        if self.checks is None:
+            return Content.styled("looking at this machine …", "$quiet")
+        noted = list(dict.fromkeys(check.name for check in self.findings if check.verdict == "warning"))
         ready = Content.styled("✓ Ready. ", "bold $success")
         if noted:
             ready = Content.styled(f"! Ready, but read what stands at {' and '.join(noted)}. ", "bold $warning")
-        plan = self.plan
-        what = f"{plan.steps:,} steps of {plan.total_batch_size:,} tokens, {time_range(plan)}. "
+        whole = self.plan.pipeline
+        cost = f", costs {words.money(whole.cost)}" if whole.cost is not None else ""
+        every = f"; all stages {hours_range(whole.low_hours, whole.high_hours)}{cost}. "
+        what = f"{self.plan.steps:,} steps, {time_range(self.plan)}{every}"
         return ready + Content(what) + Content.styled("Enter", "bold $primary") + Content(" launches.")
 
     def _changes(self) -> Content:
@@ -159,7 +204,7 @@ class ReviewScreen(ConsoleScreen):
     def action_copy_command(self) -> None:
         from tui.clipboard import copy
 
-        self.console.tell(copy(self.console, command_line(self.words), "command.sh"))
+        self.console.tell(copy(self.console, command_line(self.command_words), "command.sh"))
 
     def action_export(self) -> None:
         from tui.screens.export import export
@@ -170,9 +215,9 @@ class ReviewScreen(ConsoleScreen):
         self.query_one("#review", VerticalScroll).scroll_relative(y=rows, animate=False)
 
     def action_launch(self) -> None:
-        self._show()  # the disk may have filled, the name may have been taken
         if self.refusals:
-            self.console.tell(self.refusals[0].text, "error")
+            self.console.tell(_text_of(self.refusals[0]), "error")
+            self._look()  # it may have been mended since
         elif not self.launching:
             self.launching = True
             self.query_one("#verdict", Static).update(self._verdict())
@@ -195,12 +240,28 @@ class ReviewScreen(ConsoleScreen):
     def _failed(self, error: NanosoloError) -> None:
         self.launching = False
         self._show()
+        self._look()
         self.console.tell_error(error)
+
+
+def _check_name(name: str) -> Check:
+    try:
+        require_free(name)
+    except UsageError as error:
+        return problem_of("name", error)
+    return Check(name="name", verdict="ok", finding=f"{name} is free")
+
+
+def _text_of(check: Check) -> str:
+    """What was found, and, where there is something to do about it, what."""
+    action = f"{check.action[:1].upper()}{check.action[1:]}".rstrip(".")
+    told = f"{check.finding}. {action}." if action else check.finding
+    return f"{told} {KEYS[check.name]}" if check.verdict == "problem" and check.name in KEYS else told
 
 
 def _check_line(check: Check, width: int) -> Content:
     """A sign, what was looked at, and what was found, wrapped under itself."""
-    sign, style = SIGNS[check.level]
-    first, *rest = textwrap.wrap(check.text, max(20, width - INDENT)) or [""]
-    head = Content.styled(f"{sign} ", style) + Content.styled(f"{check.what:<{INDENT - 2}}", "$quiet")
+    sign, style = SIGNS[check.verdict]
+    first, *rest = textwrap.wrap(_text_of(check), max(20, width - INDENT)) or [""]
+    head = Content.styled(f"{sign} ", style) + Content.styled(f"{check.name:<{INDENT - 2}}", "$quiet")
     return Content("\n").join([head + Content(first), *(Content(" " * INDENT + line) for line in rest)])
