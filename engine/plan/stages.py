@@ -58,7 +58,11 @@ def _reinforcement(config: RunConfig) -> RunConfig:
         config,
         batch=change(config.batch, device_batch_size=rows, total_batch_size=rows * config.model.max_seq_len),
         optim=_scaled(config.optim, settings.learning_rate_fraction, warmdown_fraction=1.0, momentum_warmup=0),
-        evaluate=change(config.evaluate, every_steps=settings.evaluate_every_steps, sample_every_steps=0),
+        evaluate=change(
+            config.evaluate,
+            every_steps=settings.evaluate_every_steps,
+            sample_every_steps=settings.evaluate_every_steps,  # a few answers: rewards alone do not say what for
+        ),
         data=change(config.data, shuffle=True, on_exhausted="epoch"),
         # a policy's loss lies about 0, where no value is a spike
         runtime=change(config.runtime, on_spike="warn"),

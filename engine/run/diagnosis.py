@@ -38,6 +38,8 @@ def diagnose(history: History, plan: Plan | None, config: RunConfig | None, now:
     working = history.ended is None and history.current == known[0] and now - known[1].time[-1] < SILENT_SECONDS
     situation = Situation(history, plan, config, known[1], working)
     left_out = () if known[0] == "pretrain" else OF_PRETRAINING
+    if working and known[0] != "pretrain":  # it is too late for this run, and soon enough when it is done
+        left_out = (*left_out, learning_checks.few_tokens)
     if known[0] == "rl":  # the loss of a policy lies about 0 and says nothing; its reward does
         left_out = (*left_out, learning_checks.spike)
     found = [finding for check in CHECKS if check not in left_out for finding in check(situation)]
