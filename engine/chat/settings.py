@@ -36,7 +36,7 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("new", "", "begin a new conversation"),
-    Command("system", "TEXT", "what the model is told before the first message; without TEXT: nothing"),
+    Command("system", "TEXT", "what the model is told before the first message; empty: nothing"),
     Command("temperature", "X", "0: always the likeliest; 1: as the model sees it"),
     Command("top_k", "N", "draw from the N likeliest; `off`: from all"),
     Command("top_p", "X", "draw from the fewest that together reach X; `off`: from all"),

@@ -9,22 +9,21 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from engine.chat.settings import NUMBERS, Settings, change, file_to_save, read_command, value_of
-from engine.chat.settings import save_conversations as save
+from engine.chat.settings import Settings
 from engine.errors import NanosoloError
 from engine.run.directory import RunDirectory
 from engine.run.home import runs_home
 from tui import actions
 from tui.bindings import bindings_for
 from tui.screens.base import ConsoleScreen
+from tui.screens.chat_commands import carry_out
 from tui.screens.chat_dialogs import SettingsDialog, TalkerDialog
-from tui.screens.reading import ReadingScreen
 from tui.talk.candidates import Scene, Talker, look
 from tui.talk.composer import Composer
 from tui.talk.pane import TalkPane
 from tui.talk.rows import compared, harmless
 from tui.talk.transcript import Transcript
-from tui.talk.words import NO_CHECKPOINTS, NO_RUNS, chips, command_rows, device_notes
+from tui.talk.words import NO_CHECKPOINTS, NO_RUNS, chips, device_notes
 from tui.widgets.lines import Lines
 
 
@@ -130,26 +129,21 @@ class ChatScreen(ConsoleScreen):
             text = NO_CHECKPOINTS if self.scene.runs else NO_RUNS.format(folder=runs_home())
             self.query_one("#none", Lines).show(lambda width, height: [Content(line) for line in text.splitlines()])
             self.set_focus(None)
-            self.refresh_bindings()
+            for pane in self.panes:
+                pane.shut()
             return
         wanted = self.console.talk_run
+        others = wanted is not None and (self._wanted is None or wanted.path != self._wanted.path)
         for pane in message.panes:
             if self._away or pane not in self.panes:
                 continue
-            notes: list[str] = []
-            talker = pane.talker
-            other = wanted is not None and (self._wanted is None or wanted.path != self._wanted.path)
-            if pane is self.pane_a and (talker is None or other):
-                talker = self.scene.best_of(wanted)
-                if wanted is not None and talker is not None and talker.run.path != wanted.path:
-                    notes.append(f"{wanted.name} has no checkpoint yet. This is the newest run that has one.")
-            assert talker is not None
-            self._load(pane, talker, notes)
+            asked = wanted if others and pane is self.pane_a else None  # what the user chose elsewhere meanwhile
+            self._load(pane, *self.scene.begin_with(asked, pane.talker))
         self._wanted = wanted
         if self.focused is None:
             self.query_one(Composer).focus()
 
-    def _load(self, pane: TalkPane, talker: Talker, notes: Sequence[str] = ()) -> None:
+    def _load(self, pane: TalkPane, talker: Talker, *notes: str) -> None:
         now = self.scene.now(talker)
         if now is None:
             pane.talker = talker
@@ -165,7 +159,7 @@ class ChatScreen(ConsoleScreen):
         composer = self.query_one(Composer)
         if event.text.startswith("/"):
             try:
-                self._command(event.text)
+                carry_out(self, event.text)
             except NanosoloError as error:
                 self.console.tell_error(error)
                 return
@@ -180,28 +174,6 @@ class ChatScreen(ConsoleScreen):
             composer.accepted()
             for pane in able:
                 pane.ask(event.text, self.settings, self.system)
-
-    def _command(self, line: str) -> None:
-        """Do what a line that begins with / says. Raises NanosoloError."""
-        name, value = read_command(line)
-        if name == "help":
-            self.app.push_screen(ReadingScreen("What can be typed", command_rows))
-        elif name == "new":
-            self.action_new()
-        elif name == "system":
-            self.system = value
-            self.action_new()
-        elif name == "save":
-            path = file_to_save(value)
-            said = [pane.conversation.said(self.system) for pane in self.panes if pane.conversation.turns]
-            actions.in_background(self.console, lambda: save(path, said), f"Wrote {path}.")
-        elif name == "quit":
-            self.call_later(self.console.action_back)
-        elif name in NUMBERS and not value:
-            self.console.tell(f"{name} is {value_of(self.settings, name)}.")
-        elif name in NUMBERS:
-            self.settings = change(self.settings, name, value)
-            self._show()
 
     @on(Composer.StopWanted)
     def action_stop(self) -> None:
@@ -225,7 +197,7 @@ class ChatScreen(ConsoleScreen):
     def on_talk_pane_changed(self) -> None:
         """A model came or went, or an answer ended."""
         self.query_one(Composer).busy = self.writing
-        self._show()
+        self.show_all()
         self.refresh_bindings()
 
     @property
@@ -238,9 +210,9 @@ class ChatScreen(ConsoleScreen):
     def _mark(self) -> None:
         for pane in self.panes:
             pane.mark(self.beside, pane is self.pane)
-        self._show()
+        self.show_all()
 
-    def _show(self) -> None:
+    def show_all(self) -> None:
         self.query_one("#chips", Lines).show(lambda width, height: [chips(self.settings, self.system, width)])
         self.query_one("#compared", Lines).show(lambda width, height: [self._compared()])
         names = dict.fromkeys(harmless(pane.talker.run.name) for pane in self.panes if pane.talker is not None)
@@ -257,7 +229,7 @@ class ChatScreen(ConsoleScreen):
             return True
         if action == "stop":
             return self.writing
-        if action in ("write", "choose", "beside", "device", "new", "copy"):
+        if action in ("write", "choose", "beside", "device", "new", "copy", "settings"):
             return bool(self.scene.talkers)
         return True
 
@@ -318,7 +290,7 @@ class ChatScreen(ConsoleScreen):
         def kept(answer: tuple[Settings, str] | None) -> None:
             if answer is not None:
                 self.settings, self.system = answer
-                self._show()
+                self.show_all()
 
         self.app.push_screen(SettingsDialog(self.settings, self.system), kept)
 

@@ -38,9 +38,15 @@ class Scene(NamedTuple):
     training: tuple[str, ...]  # names of the runs that are at work on the GPU, or on the CPU where there is none
 
     def best_of(self, run: RunDirectory | None) -> Talker | None:
-        """The best checkpoint of this run, else of the newest run that has one."""
-        own = (t for t in self.talkers if run is not None and t.run.path == run.path)
-        return next(own, self.talkers[0] if self.talkers else None)
+        """The best checkpoint of this run; None where it has none."""
+        return next((t for t in self.talkers if run is not None and t.run.path == run.path), None)
+
+    def begin_with(self, wanted: RunDirectory | None, before: Talker | None) -> tuple[Talker, str]:
+        """Who talks: the run that is wanted, else who talked before, else the newest; and what is to be said of it."""
+        own = self.best_of(wanted)
+        talker = own or before or self.talkers[0]
+        lacking = wanted is not None and own is None
+        return talker, f"{wanted.name} has no checkpoint yet, so {talker.run.name} talks." if lacking and wanted else ""
 
     def now(self, talker: Talker) -> Talker | None:
         """The newest checkpoint of the same stage of the same run; None where there is none any more."""

@@ -14,6 +14,7 @@ from engine.errors import one_line
 from engine.files import NOT_JSON
 from engine.run.directory import RunDirectory
 
+WORKER = ("-m", "engine.chat.worker")
 _LONGEST_LINE = 2**20  # bytes of one event
 _LAST_WORDS = 2000  # bytes of what it printed that are kept
 
@@ -36,7 +37,7 @@ class WorkerClient:
     """
 
     def __init__(self, run: RunDirectory, stage: str, device: str, tell: Tell) -> None:
-        self._command = ("-m", "engine.chat.worker", str(run.path), "--stage", stage, "--device", device)
+        self._command = (*WORKER, str(run.path), "--stage", stage, "--device", device)
         self._tell = tell
         self._process: asyncio.subprocess.Process | None = None
         self._closed = False

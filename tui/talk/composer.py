@@ -67,7 +67,7 @@ class Composer(TextArea):
         """Text from elsewhere may hold anything."""
         event.prevent_default()
         event.stop()
-        text = harmless(event.text.replace("\r", "\n"))[: max(0, MOST - len(self.text))]
+        text = harmless(event.text.replace("\r\n", "\n").replace("\r", "\n"))[: max(0, MOST - len(self.text))]
         self._replace_via_keyboard(text, *self.selection)
 
     # keys

@@ -92,7 +92,7 @@ class TalkPane(Vertical):
         """Load a checkpoint; what was said stays."""
         self.shut()
         self.talker, self.fault, self._device = talker, "", device
-        self._notes = (*notes, *(() if talker.checkpoint.chats else (BASE_MODEL,)))
+        self._notes = (*filter(None, notes), *(() if talker.checkpoint.chats else (BASE_MODEL,)))
         self._began = time.monotonic()
         client = WorkerClient(talker.run, talker.checkpoint.stage, device, lambda event: self._heard(client, event))
         self.client = client

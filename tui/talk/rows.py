@@ -10,6 +10,7 @@ from engine.run import words
 from tui.talk.conversation import Turn
 
 INDENT = "  "
+LEAST_GAP = 0.005  # seconds by which one answer must begin before another, to be worth a word
 _SIGNS = {"python": "[", "python_output": " = "}
 
 
@@ -107,7 +108,8 @@ def compared(left: Turn | None, right: Turn | None) -> str:
     said = ["equally fast" if ratio < 1.05 else f"{fast} writes {ratio:.1f} times as fast"]
     if a.first_token_seconds is not None and b.first_token_seconds is not None:
         gap = a.first_token_seconds - b.first_token_seconds
-        said.append(f"{'A' if gap < 0 else 'B'} begins {words.duration(abs(gap))} sooner")
+        if abs(gap) >= LEAST_GAP:
+            said.append(f"{'A' if gap < 0 else 'B'} begins {words.duration(abs(gap))} sooner")
     said.append(f"{a.new_tokens:,} against {b.new_tokens:,} tokens")
     return " · ".join(said)
 

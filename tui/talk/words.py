@@ -21,8 +21,8 @@ No run has a checkpoint yet.
   3   watches the run; c there writes a checkpoint at the next step
   r   looks again
 
-A run can be talked to from its first checkpoint on. After pretrain it only goes
-on with your text; after sft it answers.
+A run can be talked to from its first checkpoint on. After pretrain it
+only goes on with your text; after sft it answers.
 """
 
 LABELS = {

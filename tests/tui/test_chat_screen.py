@@ -1,0 +1,547 @@
+"""The Chat screen: every key, with a process that poses as a model's; loading, faults, hostile text, side by side."""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from console_home import use_home
+from run_screens import console_on, put, shows, stopped, until
+from snapshot import assert_snapshot, text_of
+from textual.pilot import Pilot
+
+from engine.run.directory import RunDirectory
+from tui.screens.chat import ChatScreen
+from tui.screens.chat_dialogs import SettingsDialog, TalkerDialog
+from tui.screens.reading import ReadingScreen
+from tui.screens.runs import RunsScreen
+from tui.talk import client
+from tui.talk.candidates import Scene
+from tui.talk.composer import Composer
+
+FAKE = str(Path(__file__).resolve().parent.parent / "fake_worker.py")
+BOTH = [(80, 24), (120, 40)]
+
+
+def size_id(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    use_home(monkeypatch, tmp_path / "home")
+    monkeypatch.setattr(client, "WORKER", (FAKE,))
+    monkeypatch.setattr("tui.talk.candidates.detect_gpu", lambda: None)
+    return tmp_path / "home"
+
+
+def talkers(home: Path, *names: str) -> list[RunDirectory]:
+    """Runs with a base model and one that chats, oldest first."""
+    runs = put(home, *((name, stopped(name, 20)) for name in names))
+    for run in runs:
+        for stage, step in (("pretrain", 300), ("sft", 72)):
+            folder = run.checkpoints(stage) / f"step_{step:06d}"
+            folder.mkdir(parents=True)
+            os.utime(folder, (time.time() - 90_030,) * 2)
+    return runs
+
+
+def screen_of(pilot: Pilot[None]) -> ChatScreen:
+    screen = pilot.app.screen
+    assert isinstance(screen, ChatScreen)
+    return screen
+
+
+async def say(pilot: Pilot[None], text: str) -> None:
+    """Put a text into the field, as a paste would, and send it."""
+    pilot.app.screen.query_one(Composer).insert(text)
+    await pilot.press("enter")
+
+
+async def done(pilot: Pilot[None]) -> None:
+    await until(pilot, lambda: not screen_of(pilot).writing)
+
+
+def flat(pilot: Pilot[None]) -> str:
+    """The screen as one line."""
+    return " ".join(text_of(pilot.app).split())
+
+
+def processes(pilot: Pilot[None]) -> list[int]:
+    return [pane.client.pid for pane in screen_of(pilot).panes if pane.client is not None and pane.client.pid]
+
+
+def exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("size", BOTH, ids=size_id)
+async def test_a_conversation(home: Path, size: tuple[int, int]) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M · CPU", "Say something; Enter sends it.")
+        await pilot.press(*"Hi 1?".replace(" ", ""), "space", "q", "enter")  # letters and digits are text here
+        await shows(pilot, "› Hi1? q", "You said: Hi1? q", "52.0 tok/s · first token 85 ms")
+        await say(pilot, "sum")
+        await shows(pilot, "12 * 7 is [12 * 7 = 84]84.")
+        await done(pilot)
+        assert_snapshot(app, f"chat-{size_id(size)}")
+
+
+@pytest.mark.parametrize("size", BOTH, ids=size_id)
+async def test_two_side_by_side(home: Path, size: tuple[int, int]) -> None:
+    talkers(home, "red", "blue")
+    app = console_on(None)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "blue sft · step 72 · 5.24M")
+        await pilot.press("escape", "v")
+        await until(pilot, lambda: isinstance(app.screen, TalkerDialog))
+        await shows(pilot, "Who talks beside?", "red", "goes on with text")
+        assert_snapshot(app, f"chat-who-{size_id(size)}")
+        await pilot.press("G", "enter")  # the last: red's base model
+        await shows(pilot, "A blue sft", "B red pretrain · step 300 · 5.24M", "A base model")
+        await pilot.press("i")
+        await say(pilot, "What is a list?")
+        await done(pilot)
+        await shows(pilot, "52.0 tok/s", "48.0 tok/s", "A writes 1.1 times as fast", "6 against 6 tokens")
+        assert_snapshot(app, f"chat-beside-{size_id(size)}")
+        pids = processes(pilot)
+        await pilot.press("escape", "tab", "m")  # keys are for the pane that is looked at
+        await until(pilot, lambda: isinstance(app.screen, TalkerDialog))
+        await pilot.press("escape")
+        await pilot.press("v")
+        await until(pilot, lambda: not exists(pids[1]))
+        await until(pilot, lambda: "B red" not in text_of(app))
+        assert exists(pids[0]) and "red" not in app.screen.query_one("TopRow").about  # type: ignore[attr-defined]
+
+
+async def test_the_same_message_goes_to_both_and_one_is_stopped_with_the_other(home: Path) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7", "escape")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        await pilot.press("v")
+        await until(pilot, lambda: isinstance(app.screen, TalkerDialog))
+        await pilot.press("enter")
+        await shows(pilot, "B red pretrain · step 300 · 5.24M")
+        await pilot.press("enter")
+        await say(pilot, "forever")
+        await until(pilot, lambda: all("word9 " in str(p.conversation.last.answer) for p in screen_of(pilot).panes))  # type: ignore[union-attr]
+        await pilot.press("ctrl+x")
+        await done(pilot)
+        assert text_of(app).count("stopped · ") == 2
+
+
+async def test_stopping_with_each_key_and_talking_on(home: Path) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.press("7")
+        await say(pilot, "forever")  # it waits for its model
+        await shows(pilot, "word5 ", "^x stop")
+        await say(pilot, "more")
+        await shows(pilot, "An answer is being written.")
+        assert app.screen.query_one(Composer).text == "more"  # nothing is lost
+        await pilot.press("escape", "x")
+        await done(pilot)
+        await shows(pilot, "stopped · ")
+        await pilot.press("i", "enter")
+        await shows(pilot, "You said: more")
+        await pilot.press("escape", "x")  # nothing to stop
+        await pilot.pause()
+
+
+async def test_the_field_brings_earlier_messages_back(home: Path) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("7")
+        for text in ("one", "two\nlines"):
+            await say(pilot, text)
+            await shows(pilot, f"You said: {text.split()[0]}")
+            await done(pilot)
+        field = app.screen.query_one(Composer)
+        await pilot.press("d", "up")
+        assert field.text == "two\nlines"
+        await pilot.press("up", "up")
+        assert field.text == "one"
+        await pilot.press("up", "down", "down", "down")
+        assert field.text == "d"  # what was being typed
+        await pilot.press("ctrl+j", "e")
+        assert field.text == "d\ne"
+        await pilot.press("enter")
+        await shows(pilot, "You said: d")
+
+
+async def test_leaving_the_field_and_the_screen(home: Path) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await shows(pilot, "1 run,")
+        await pilot.press("t")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        await say(pilot, "one")
+        await done(pilot)
+        (pid,) = processes(pilot)
+        await pilot.press("escape", "question_mark")
+        await shows(pilot, "While a message is typed", "Let a second checkpoint answer")
+        await pilot.press("escape")
+        await pilot.pause(0.1)
+        assert exists(pid)  # a dialog is no leaving
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, RunsScreen))
+        await until(pilot, lambda: not exists(pid))
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M", "You said: one")  # what was said is still there
+        assert processes(pilot) != [pid]
+        (pid,) = processes(pilot)
+        await pilot.press("escape", "q")
+    assert not exists(pid)
+
+
+async def test_seven_begins_with_the_run_under_the_cursor(home: Path) -> None:
+    talkers(home, "red", "blue", "bare")
+    shutil.rmtree(home / "runs" / "bare" / "checkpoints")
+    app = console_on(None)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await shows(pilot, "3 runs,")
+        await pilot.press("G", "7")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        await say(pilot, "one")
+        await done(pilot)
+        await pilot.press("escape", "4", "g", "down", "7")
+        await shows(pilot, "blue sft · step 72 · 5.24M")
+        await say(pilot, "two")
+        await shows(pilot, "blue, sft step 72 answers from here", "You said: one", "You said: two")
+        await pilot.press("escape", "4", "g", "7")
+        await shows(pilot, "blue sft", "bare has no checkpoint yet, so blue talks.")
+
+
+async def test_another_checkpoint_of_the_same_run(home: Path) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        (pid,) = processes(pilot)
+        await pilot.press("escape", "m")
+        await shows(pilot, "Who talks?", "pretrain")
+        await pilot.press("j", "enter")
+        await shows(pilot, "red pretrain · step 300 · 5.24M", "A base model", "Write how a text begins")
+        await until(pilot, lambda: not exists(pid))
+        await pilot.press("i")
+        for text in ("one", "what do you hear"):
+            await say(pilot, text)
+            await done(pilot)
+        assert '"messages": [{"role": "user", "content": "what do you hear"}]' in flat(pilot)
+
+
+async def test_settings_are_edited_and_sent(home: Path) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M", "temperature 0.7 · top-k 50 · seed 0")
+        await pilot.press("escape", "s")
+        await shows(pilot, "How answers are written", "always the likeliest")
+        await pilot.press("x")
+        await shows(pilot, "temperature x: expected a number, for example 0.7")
+        await pilot.press("enter")
+        assert isinstance(app.screen, SettingsDialog)  # it cannot be kept
+        await pilot.press("backspace", "0", ".", "2", "down", *"off", "down", "down", *"99", "tab", "7")
+        await pilot.press("down", *"Be", "up", "down", *"!")
+        assert_snapshot(app, "chat-settings-120x40")
+        await pilot.press("enter")
+        await shows(pilot, "temperature 0.2 · max tokens 99 · seed 7 · system: Be!")
+        await pilot.press("i")
+        await say(pilot, "what do you hear")
+        await done(pilot)
+        heard = flat(pilot)
+        assert '"temperature": 0.2, "top_k": 0, "max_tokens": 99' in heard
+        assert '{"role": "system", "content": "Be!"}' in heard
+        await pilot.press("escape", "s", "down", "1", "escape")
+        await pilot.pause()
+        assert "top-k" not in text_of(app)  # left as it was
+
+
+async def test_commands(home: Path, tmp_path: Path) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        await say(pilot, "one")
+        await done(pilot)
+        await say(pilot, f"/save {tmp_path / 'said.jsonl'}")
+        await until(pilot, (tmp_path / "said.jsonl").exists)
+        assert '"content":"You said: one"' in (tmp_path / "said.jsonl").read_text()
+        await say(pilot, "/temperature 1.5")
+        await shows(pilot, "temperature 1.5 · top-k 50")
+        await say(pilot, "/top_k")
+        await shows(pilot, "top_k is 50.")
+        await say(pilot, "/top_k many")
+        await shows(pilot, "expected a number or off")
+        assert app.screen.query_one(Composer).text == "/top_k many"
+        app.screen.query_one(Composer).text = ""
+        await say(pilot, "/help")
+        await until(pilot, lambda: isinstance(app.screen, ReadingScreen))
+        await shows(pilot, "/max_tokens N", "begin a new conversation")
+        await pilot.press("escape")
+        await say(pilot, "/system Be brief.")
+        await shows(pilot, "Say something", "system: Be brief.")
+        await say(pilot, "/nonsense")
+        await shows(pilot, "/nonsense: no such command")
+        app.screen.query_one(Composer).text = ""
+        await say(pilot, "/quit")
+        await until(pilot, lambda: not isinstance(app.screen, ChatScreen))
+
+
+async def test_new_copy_and_reload(home: Path) -> None:
+    (run,) = talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        await say(pilot, "one")
+        await done(pilot)
+        await pilot.press("escape", "y")
+        await shows(pilot, "Copied to the clipboard")
+        assert (home / "copied.txt").read_text() == "> one\n\nYou said: one\n\n"
+        (run.checkpoints("sft") / "step_000144").mkdir()
+        await pilot.press("r")
+        await shows(pilot, "red sft · step 144 · 5.24M")
+        await pilot.press("enter")
+        await say(pilot, "forever")
+        await shows(pilot, "word3 ")
+        await pilot.press("escape", "n")
+        await shows(pilot, "Say something")
+        await pilot.press("i")
+        await say(pilot, "two")
+        await shows(pilot, "You said: two")  # the answer before was ended, and is not heard any more
+        assert "word" not in text_of(app)
+
+
+async def test_scrolling(home: Path) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        for number in range(9):
+            await say(pilot, f"message {number}")
+            await shows(pilot, f"You said: message {number}")
+            await done(pilot)
+        assert "You said: message 0" not in text_of(app) and "┃" in text_of(app)
+        transcript = screen_of(pilot).pane_a.transcript
+        await pilot.press("enter", "space", "enter", "backspace", "pageup")  # nothing is sent; the page turns
+        assert not transcript.following
+        await pilot.press("escape", "g")
+        await shows(pilot, "› message 0")
+        await pilot.press("j", "k", "down", "up")
+        assert transcript.top == 0
+        await pilot.press("pagedown", "pageup", "ctrl+f", "ctrl+b", "home")
+        assert transcript.top == 0
+        await pilot.press("G")
+        await shows(pilot, "You said: message 8")
+        assert transcript.following
+
+
+async def test_hostile_text(home: Path) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        app.screen.query_one(Composer).focus()
+        await say(pilot, "hostile")
+        await done(pilot)
+        await shows(pilot, "[bold]loud[/bold] [/]", "日本語", "<|assistant_end|>")
+        shown = text_of(app)
+        assert shown.replace("\n", "").isprintable()
+        assert all(len(line) <= 80 for line in shown.splitlines())
+        assert "x" * 70 in shown
+
+
+@pytest.mark.parametrize("size", BOTH, ids=size_id)
+@pytest.mark.parametrize("runs", [0, 1])
+async def test_nobody_can_talk_yet(home: Path, size: tuple[int, int], runs: int) -> None:
+    if runs:
+        put(home, ("bare", stopped("bare", 20)))
+    app = console_on(None)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "No run has a checkpoint yet." if runs else "nobody to talk to")
+        assert_snapshot(app, f"chat-{'early' if runs else 'nobody'}-{size_id(size)}", without="Runs lie in")
+        await pilot.press("m", "v", "i", "n", "y", "d", "x", "s", "escape")
+        await pilot.pause()
+        assert isinstance(app.screen, ChatScreen)
+        talkers(home, "red")
+        await pilot.press("r")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("damaged", "model.safetensors has 3 bytes, not 10. r loads it again."),
+        ("killed", "was killed, often because the machine's memory ran out. r loads it again."),
+    ],
+)
+async def test_a_model_that_cannot_be_loaded(home: Path, monkeypatch: pytest.MonkeyPatch, how: str, said: str) -> None:
+    talkers(home, "red")
+    monkeypatch.setenv("FAKE_WORKER", how)
+    app = console_on(None)
+    async with app.run_test(size=(200, 40), notifications=True) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · not loaded")
+        assert said in flat(pilot)
+        await say(pilot, "two")
+        await shows(pilot, "No model is loaded.")
+        assert app.screen.query_one(Composer).text == "two"
+        monkeypatch.delenv("FAKE_WORKER")
+        await pilot.press("escape", "r")
+        await shows(pilot, "5.24M · CPU")
+        await pilot.press("i", "enter")
+        await shows(pilot, "You said: two")
+
+
+async def test_leaving_while_it_loads(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    talkers(home, "red")
+    monkeypatch.setenv("FAKE_WORKER", "slow")
+    app = console_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "loading")
+        await say(pilot, "one")
+        await shows(pilot, "› one")
+        await until(pilot, lambda: bool(processes(pilot)))
+        (pid,) = processes(pilot)
+        await pilot.press("escape", "x")  # a message that waits can be taken back
+        await shows(pilot, "stopped")
+        await pilot.press("i")
+        await say(pilot, "two")
+        os.kill(pid, signal.SIGKILL)
+        await shows(pilot, "✖ not answered", "was killed")
+        await pilot.press("escape", "r")
+        await shows(pilot, "loading")
+        await until(pilot, lambda: bool(processes(pilot)))
+        (pid,) = processes(pilot)
+        await pilot.press("q")
+    assert not exists(pid)
+
+
+async def test_kill_9_in_the_middle_of_an_answer(home: Path) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        await say(pilot, "forever")
+        await shows(pilot, "word3 ")
+        os.kill(processes(pilot)[0], signal.SIGKILL)
+        await shows(pilot, "not loaded", "broken off", "was killed", "word3 ")
+        await pilot.press("escape", "r")
+        await shows(pilot, "5.24M · CPU", "word3 ")
+        await pilot.press("i")
+        await say(pilot, "two")
+        await shows(pilot, "You said: two")
+
+
+async def test_refusals_are_told_under_the_message(home: Path) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        await say(pilot, "refuse")
+        await shows(pilot, "✖ The messages take 900 tokens")
+        await say(pilot, "empty")
+        await shows(pilot, "0 tokens")
+        await say(pilot, "forgetful")
+        await shows(pilot, "2 earlier messages no longer fit")
+
+
+async def test_a_gpu_whose_memory_is_full(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    talkers(home, "red")
+    monkeypatch.setenv("FAKE_WORKER", "no memory")
+    monkeypatch.setattr("tui.talk.candidates.detect_gpu", lambda: object())
+    app = console_on(None)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "The GPU has not enough free memory for this model. d loads it on the CPU.")
+        await pilot.press("escape", "d")
+        await shows(pilot, "red sft · step 72 · 5.24M · CPU")
+        await pilot.press("i")
+        await say(pilot, "full")
+        await shows(pilot, "The machine has not enough free memory")
+
+
+async def test_a_gpu_that_trains_is_left_alone_unless_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tui.talk import candidates
+
+    talkers(home, "red")
+    look = candidates.look
+    training: dict[str, Any] = {"gpu": True, "training": ("red",)}
+    monkeypatch.setattr("tui.screens.chat.look", lambda: Scene(**{**look()._asdict(), **training}))
+    app = console_on(None)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "5.24M · CPU", "red trains on the GPU, so this model runs on the CPU.")
+        await pilot.press("escape", "d")
+        await shows(pilot, "5.24M · GPU", "red trains on this GPU, whose memory this model shares.")
+        await pilot.press("d")
+        await shows(pilot, "5.24M · CPU", "so this model runs on the CPU")
+
+
+async def test_device_without_a_gpu(home: Path) -> None:
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "5.24M · CPU")
+        await pilot.press("escape", "d")
+        await shows(pilot, "No GPU was found here")
+
+
+async def test_a_run_that_is_removed(home: Path) -> None:
+    red, _ = talkers(home, "red", "blue")
+    app = console_on(red)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        shutil.rmtree(red.path)
+        await say(pilot, "one")
+        await shows(pilot, "You said: one")  # its model is in memory
+        await pilot.press("escape", "r")
+        await shows(pilot, "red, sft step 72 is gone. m chooses another checkpoint.")
+        await pilot.press("m")
+        await shows(pilot, "Who talks?", "blue")
+        await pilot.press("enter")
+        await shows(pilot, "blue sft · step 72 · 5.24M", "You said: one")
+
+
+async def test_a_paste_of_several_lines_stays_one_message(home: Path) -> None:
+    from textual import events
+
+    talkers(home, "red")
+    app = console_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        field = app.screen.query_one(Composer)
+        field.post_message(events.Paste("one\r\ntwo\x1b[2J\rthree" + "y" * 50_000))
+        await pilot.pause()
+        assert field.text.startswith("one\ntwo·[2J\nthree") and len(field.text) == 32_000

@@ -1,0 +1,284 @@
+"""What lies under the Chat screen: conversations, their rows, faults in words, who can talk, the worker's client."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from engine.chat import wire
+from engine.chat.settings import Settings
+from engine.run.directory import RunDirectory
+from tui.talk import candidates, client
+from tui.talk.candidates import Scene
+from tui.talk.client import Gone, WorkerClient
+from tui.talk.conversation import Conversation, Turn
+from tui.talk.faults import why_gone, why_refused
+from tui.talk.rows import answer_content, compared, figures, harmless, turn_rows
+from tui.talk.words import chips, device_notes
+
+FAKE = str(Path(__file__).resolve().parent.parent / "fake_worker.py")
+
+
+def took(tokens: int = 84, seconds: float = 2.0, first: float | None = 0.21, **other: object) -> wire.Finished:
+    fields = {"id": 1, "end": "stop", "prompt_tokens": 9, "forgotten": 0} | other
+    return wire.Finished(new_tokens=tokens, seconds=seconds, first_token_seconds=first, **fields)  # type: ignore[arg-type]
+
+
+def turn(question: str = "a?", answer: str = "b.", **other: object) -> Turn:
+    return Turn(question, "red, sft step 9", "done", [("text", answer)], **other)  # type: ignore[arg-type]
+
+
+# conversations
+
+
+def test_pieces_of_a_kind_are_joined() -> None:
+    made = Turn("a?", "red")
+    for kind, text in [("text", "1"), ("text", "2"), ("python", "3"), ("python", "4"), ("text", "5")]:
+        made.append(kind, text)
+    assert made.parts == [("text", "12"), ("python", "34"), ("text", "5")]
+    assert made.answer == "125"
+
+
+def test_what_is_sent_leaves_out_what_was_not_answered() -> None:
+    talk = Conversation()
+    talk.turns = [turn("1?", "one"), Turn("lost?", "red", "failed"), turn("2?", "two"), Turn("3?", "red")]
+    assert [m["content"] for m in talk.to_answer("", chats=True)] == ["1?", "one", "2?", "two", "3?"]
+    assert talk.to_answer("Be brief.", chats=True)[0] == {"role": "system", "content": "Be brief."}
+    assert [m["content"] for m in talk.to_answer("", chats=False)] == ["3?"]
+    assert [m["content"] for m in talk.said("")] == ["1?", "one", "2?", "two"]
+
+
+def test_calculations_are_sent_back_as_parts() -> None:
+    made = Turn("a?", "red", "done", [("python", "6*7"), ("python_output", "42"), ("text", " it is")])
+    assert made.messages()[1]["content"] == [
+        {"type": "python", "text": "6*7"},
+        {"type": "python_output", "text": "42"},
+        {"type": "text", "text": " it is"},
+    ]
+
+
+# rows
+
+
+@given(st.text(max_size=300), st.text(max_size=60), st.integers(24, 90))
+def test_rows_fit_and_hold_nothing_that_steers_a_terminal(answer: str, question: str, width: int) -> None:
+    for row in turn_rows(turn(question, answer, figures=took()), width):
+        assert cell_len(row.plain) <= width
+        assert row.plain.isprintable()
+
+
+def test_hostile_text_is_shown_as_text() -> None:
+    assert harmless("\x1b[31mred\x07") == "·[31mred·"
+    assert harmless("a\r\nb\rc") == "a\nb·c"
+    assert harmless("\u202eabc\u200b\u00a0d\ufe0f") == "abc d"
+    assert harmless("日本語 e\u0301") == "日本語 e\u0301"
+    rows = turn_rows(turn("[red]q[/red]", "[bold]loud[/bold] [/]"), 60)
+    assert [row.plain for row in rows[:2]] == ["› [red]q[/red]", "  [bold]loud[/bold] [/]"]
+
+
+def test_lines_and_indentation_stay() -> None:
+    rows = turn_rows(turn("code?", "def f(x):\n    return x\n\n\tdone"), 60)
+    assert [row.plain for row in rows[1:-1]] == ["  def f(x):", "      return x", "  ", "      done"]
+
+
+def test_calculations_stand_in_brackets() -> None:
+    parts = [("text", "It is "), ("python", "12 * 7"), ("python_output", "84"), ("text", " so"), ("python", "1+")]
+    assert answer_content(parts).plain == "It is [12 * 7 = 84] so[1+]"
+    assert answer_content([("python_output", "84")]).plain == "[= 84]"
+
+
+def test_figures_of_an_answer() -> None:
+    assert figures(turn(figures=took())) == ["84 tokens", "42.0 tok/s", "first token 210 ms"]
+    assert figures(turn(figures=took(1, 0.5, None, end="length"))) == ["cut at the limit", "1 token", "2.0 tok/s"]
+    stopped = figures(turn(figures=took(4000, 2.0, 1.24, end="cancelled", forgotten=6)))
+    assert stopped == [
+        "stopped",
+        "4,000 tokens",
+        "2.00k tok/s",
+        "first token 1.2 s",
+        "6 earlier messages no longer fit",
+    ]
+    assert figures(Turn("a?", "red", "stopped")) == ["stopped"]
+    assert figures(Turn("a?", "red", "failed")) == []
+    assert figures(turn(figures=took(0, 0.0, None)))[1] == "0.0 tok/s"
+
+
+def test_two_answers_are_compared_once_both_are_there() -> None:
+    fast, slow = turn(figures=took(84, 2.0, 0.2)), turn(figures=took(60, 2.0, 0.3))
+    assert compared(fast, slow) == "A writes 1.4 times as fast · A begins 100 ms sooner · 84 against 60 tokens"
+    assert compared(slow, fast).startswith("B writes 1.4 times as fast · B begins")
+    assert compared(fast, fast) == "equally fast · 84 against 84 tokens"
+    assert compared(fast, turn()) == compared(None, fast) == ""
+    assert compared(fast, turn("another?", figures=took())) == ""
+    assert compared(fast, turn(figures=took(0))) == ""
+
+
+# faults
+
+
+@pytest.mark.parametrize(
+    ("gone", "device", "said"),
+    [
+        (Gone(1, "torch.OutOfMemoryError: CUDA out of memory."), "cuda", "The GPU has not enough free memory"),
+        (Gone(5, "RuntimeError: DefaultCPUAllocator: can't allocate memory"), "cpu", "The machine has not enough"),
+        (Gone(-9, ""), "cpu", "was killed"),
+        (Gone(-11, ""), "cpu", "signal 11"),
+        (Gone(5, "model.safetensors has 3 bytes, not 10"), "cpu", "Model.safetensors has 3 bytes, not 10."),
+        (Gone(3, ""), "cpu", "exit code 3"),
+    ],
+)
+def test_every_end_has_a_way_out(gone: Gone, device: str, said: str) -> None:
+    text = why_gone(gone, device)
+    assert said in text and "\n" not in text
+    assert text.endswith(("r loads it again.", "d loads it on the CPU."))
+
+
+def test_a_refusal_is_one_line() -> None:
+    assert why_refused("too\nlong\x1b", "cpu") == "Too long\N{REPLACEMENT CHARACTER}."
+    assert "d loads it on the CPU" in why_refused("OutOfMemoryError: CUDA out of memory", "cuda")
+
+
+# who can talk
+
+
+def runs_with(home: Path, **stages: dict[str, int]) -> list[RunDirectory]:
+    """Runs, oldest first, with empty checkpoints."""
+    made = []
+    for i, (name, steps) in enumerate(stages.items()):
+        run = RunDirectory(home / "runs" / name)
+        run.path.mkdir(parents=True)
+        run.config_file.write_text("")
+        os.utime(run.config_file, (1000 + i, 1000 + i))
+        for stage, step in steps.items():
+            (run.checkpoints(stage) / f"step_{step:06d}").mkdir(parents=True)
+        made.append(run)
+    return made
+
+
+def test_the_best_checkpoint_of_each_run_newest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NANOSOLO_HOME", str(tmp_path))
+    assert candidates.look().talkers == ()
+    old, new, bare = runs_with(tmp_path, old={"pretrain": 5}, new={"pretrain": 9, "sft": 7}, bare={})
+    (new.checkpoints("sft") / "step_000012").mkdir()
+    (new.checkpoints("sft") / ".step_000013.partial").mkdir()
+    scene = candidates.look()
+    labels = [talker.label for talker in scene.talkers]
+    assert labels == ["new, sft step 12", "new, pretrain step 9", "old, pretrain step 5"]
+    assert scene.best_of(new) == scene.talkers[0]
+    assert scene.best_of(None) is scene.best_of(bare) is None
+    assert scene.begin_with(None, None) == (scene.talkers[0], "")
+    assert scene.begin_with(old, scene.talkers[0]) == (scene.talkers[2], "")
+    assert scene.begin_with(None, scene.talkers[1]) == (scene.talkers[1], "")
+    assert scene.begin_with(bare, scene.talkers[1]) == (scene.talkers[1], "bare has no checkpoint yet, so new talks.")
+    assert scene.best_of(old) == scene.talkers[2]
+    assert scene.now(scene.talkers[1]) == scene.talkers[1]
+    assert scene._replace(talkers=()).now(scene.talkers[1]) is None
+
+
+def test_a_gpu_that_trains_is_left_alone() -> None:
+    idle, busy = Scene(1, (), True, ()), Scene(1, (), True, ("red",))
+    assert (idle.device, busy.device, Scene(1, (), False, ("red",)).device) == ("auto", "cpu", "cpu")
+    assert device_notes(idle, "") == []
+    assert "red trains on the GPU, so this model runs on the CPU" in device_notes(busy, "")[0]
+    assert "whose memory this model shares" in device_notes(busy, "cuda")[0]
+    assert "slow each other down" in device_notes(Scene(1, (), False, ("red", "blue")), "")[0]
+
+
+def test_the_settings_in_one_row() -> None:
+    assert chips(Settings(), "", 80).plain == "temperature 0.7 · top-k 50 · seed 0"
+    row = chips(Settings(max_new_tokens=9), "Be\x1b " + "brief " * 30, 80).plain
+    assert "max tokens 9" in row and "\x1b" not in row and cell_len(row) <= 80
+
+
+# the client
+
+
+async def hear(code: str, run: RunDirectory, *asked: str) -> list[object]:
+    """What a process of this code is heard to say, until it is gone."""
+    heard: list[object] = []
+    made = WorkerClient(run, "sft", "cpu", heard.append)
+    made._command = ("-c", code)
+    await asyncio.wait_for(made.follow(), 30)
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("code", "gone"),
+    [
+        ("import sys; print('noise'); print('{}'); sys.exit('first\\nlast \\x1b word')", Gone(1, "last \ufffd word")),
+        ("import os; os.kill(os.getpid(), 9)", Gone(-9, "")),
+        ("import sys; sys.stderr.write('y' * 3_000_000 + '\\nend\\n')", Gone(0, "end")),
+        ('print(\'{"event": "error", "id": null, "message": "no"}\')', Gone(0, "no")),
+    ],
+)
+async def test_a_process_that_ends_leaves_its_last_word(code: str, gone: Gone, tmp_path: Path) -> None:
+    assert await hear(code, RunDirectory(tmp_path)) == [gone]
+
+
+async def test_a_process_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    (gone,) = await hear("", RunDirectory(tmp_path))
+    assert isinstance(gone, Gone) and "could not be started: No such file" in gone.message
+
+
+async def test_asking_cancelling_and_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "WORKER", (FAKE,))
+    (run,) = runs_with(tmp_path, red={"sft": 7})
+    heard: asyncio.Queue[object] = asyncio.Queue()
+    made = WorkerClient(run, "sft", "cpu", heard.put_nowait)
+    following = asyncio.create_task(made.follow())
+    try:
+        loaded = await asyncio.wait_for(heard.get(), 30)
+        assert isinstance(loaded, wire.Loaded) and (loaded.name, loaded.step) == ("red", 7)
+        made.ask(1, [{"role": "user", "content": "forever"}], Settings())
+        assert isinstance(await heard.get(), wire.Wrote)
+        made.cancel(1)
+        while isinstance(event := await heard.get(), wire.Wrote):
+            pass
+        assert isinstance(event, wire.Finished) and event.end == "cancelled"
+    finally:
+        await made.close()
+    await asyncio.wait_for(following, 30)
+    assert heard.empty()  # nothing is told after close
+    assert made.pid is not None and not psutil.pid_exists(made.pid)
+
+
+async def test_closing_while_the_process_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "WORKER", (FAKE,))
+    heard: list[object] = []
+    made = WorkerClient(RunDirectory(tmp_path), "sft", "cpu", heard.append)
+    following = asyncio.create_task(made.follow())
+    await asyncio.sleep(0)
+    made.kill()
+    await asyncio.wait_for(following, 30)
+    assert heard == [] and made.pid is not None and not psutil.pid_exists(made.pid)
+
+
+def test_a_worker_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    """The one who asks is killed with kill -9: nothing but the end of its input tells the worker."""
+    (run,) = runs_with(tmp_path, red={"sft": 7})
+    code = (
+        "import asyncio, pathlib, tui.talk.client as c\n"
+        "from engine.run.directory import RunDirectory\n"
+        f"c.WORKER = ({FAKE!r},)\n"
+        "async def main():\n"
+        f"    one = c.WorkerClient(RunDirectory(pathlib.Path({str(run.path)!r})), 'sft', 'cpu', "
+        "lambda event: print(one.pid, flush=True))\n"
+        "    await one.follow()\n"
+        "asyncio.run(main())\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    worker = psutil.Process(int(parent.stdout.readline()))
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    gone, alive = psutil.wait_procs([worker], timeout=20)
+    assert gone and not alive
