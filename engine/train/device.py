@@ -36,7 +36,10 @@ def prepare_device(config: RunConfig) -> str:
 
 def device_name(device: str) -> str:
     """What the device calls itself."""
-    return torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' * (threads != 1)}"
 
 
 def peak_memory(device: str) -> int:

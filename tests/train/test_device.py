@@ -1,4 +1,4 @@
-"""What a training process says of its device's memory."""
+"""What a training process says of its device: its name, its memory, and errors that mean it ran out."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from engine.train.device import is_out_of_memory
+from engine.train.device import device_name, is_out_of_memory
 
 BALLAST = 700 * 2**20  # bytes: more than a process that only imports torch holds
 
@@ -51,3 +51,13 @@ def test_the_peak_stays_when_memory_is_given_back() -> None:
 )
 def test_every_way_to_run_out_of_memory_is_known(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
+
+
+@pytest.mark.parametrize(("threads", "name"), [(1, "CPU, 1 thread"), (2, "CPU, 2 threads")])
+def test_a_cpu_is_called_by_its_threads(threads: int, name: str) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert device_name("cpu") == name
+    finally:
+        torch.set_num_threads(before)

@@ -26,6 +26,7 @@ from engine.run.history import read_history
 from engine.run.preflight import require_ready
 from tui.commands.configuration import configuration
 from tui.follow import follow
+from tui.planning.stage_figures import pipeline_range
 
 
 def train(options: argparse.Namespace) -> int:
@@ -168,6 +169,8 @@ def _announce(config: RunConfig) -> None:
     plan, checks = readiness(config)
     require_ready(checks)
     hours = f", about {words.duration(plan.time.hours * 3600)}" if plan.time.hours is not None else ""
+    if plan.pipeline.hours is not None:
+        hours += f" (all stages {pipeline_range(plan)})"
     print(
         f"{plan.preset}: depth {plan.depth}, {words.count(plan.params.total)} parameters, {plan.steps:,} steps of "
         f"{plan.total_batch_size:,} tokens{hours} on {plan.gpu_name}"
