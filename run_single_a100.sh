@@ -4,6 +4,8 @@
 #   bash run_single_a100.sh                 choose a preset by the GPU: 40 GB balanced, 80 GB maximum, none quickstart
 #   bash run_single_a100.sh full-40gb       this preset
 #   CONFIG=my.toml bash run_single_a100.sh  this configuration
+#   bash run_single_a100.sh balanced --skip chat_eval --set sft.epochs=2
+#                                           whatever follows the preset goes to nanosolo: stages, settings
 #   NAME=second bash run_single_a100.sh     another run of the same configuration
 #   bash run_single_a100.sh --setup [dev]   only set up
 #
@@ -50,7 +52,11 @@ fi
 if [ ! -f .venv/installed ] || ! grep -q ' dev$' .venv/installed; then
     set_up
 fi
-choice="${1:-${CONFIG:-auto}}"
+choice="${CONFIG:-auto}"
+if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then # what begins with a dash is an option
+    choice="$1"
+    shift
+fi
 case "$choice" in
     *.toml) from=(--config "$choice") ;;
     *) from=(--preset "$choice") ;;
@@ -64,7 +70,7 @@ fi
 name="${NAME:-$preset}"
 
 code=0
-"$nanosolo" "${from[@]}" --name "$name" --resume || code=$?
+"$nanosolo" "${from[@]}" --name "$name" --resume "$@" || code=$?
 if [ "$code" = 0 ]; then
     cat <<END
 

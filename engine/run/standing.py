@@ -1,9 +1,10 @@
 """Where a run stands by its events: which stages are wanted, which of them are done, which are to begin anew."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from engine.plan.pipeline import in_order
+from engine.plan.pipeline import STAGES, in_order
 from engine.run.directory import RunDirectory
 from engine.run.events import RunStarted, StageAnew, StageEnded, StagesAsked, StageStarted, read_events
 
@@ -44,10 +45,11 @@ def read_standing(run: RunDirectory, pipeline: Sequence[str]) -> Standing:
             case RunStarted():
                 started = True
             case StagesAsked():
-                asked = event.stages
+                # the file may come from anywhere: what is no stage is not run, and nothing moves out of its folder
+                asked = tuple(stage for stage in event.stages if stage in STAGES)
                 ever_asked.update(asked)
                 done.difference_update(asked)
-                anew.update(event.anew)
+                anew.update({stage: kept for stage, kept in event.anew.items() if _is_ours(stage, kept)})
             case StageAnew():
                 anew.pop(event.stage, None)
             case StageStarted():
@@ -67,3 +69,7 @@ def read_standing(run: RunDirectory, pipeline: Sequence[str]) -> Standing:
         ever_asked=frozenset(ever_asked),
         started=started,
     )
+
+
+def _is_ours(stage: str, kept: str) -> bool:
+    return stage in STAGES and (not kept or re.fullmatch(rf"{stage}\.[1-9][0-9]{{0,8}}", kept) is not None)

@@ -229,6 +229,16 @@ def test_a_pipeline_without_what_a_stage_needs_is_refused(finished: RunDirectory
     assert not Path(os.environ["NANOSOLO_HOME"], "runs", "two").exists()
 
 
+def test_a_wish_out_of_a_hostile_file_moves_nothing_and_runs_nothing(finished: RunDirectory) -> None:
+    log = EventLog(finished.events_file)
+    log.write(StagesAsked(stages=("sft", "evil"), anew={"sft": "../../out", "../pretrain": "x.1", "pretrain": "sft.1"}))
+    log.close()
+    standing = read_standing(finished, ALL)
+    assert (standing.wanted, standing.anew) == (("sft",), {})
+    assert to_its_end(finished) == 0
+    assert not (finished.path.parent / "out").exists() and weights(finished, "pretrain") == "pretrain 0"
+
+
 def test_names_of_stages() -> None:
     assert named_stages(["report", " sft"], "--stages") == ("sft", "report")
     assert first_missing(STAGES) is None
