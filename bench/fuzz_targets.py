@@ -110,16 +110,18 @@ def history_target(folder: Path) -> Target:
     """Whole damaged runs, as runs, attach, the report's figures and the advice see them."""
     from made_run import config_of, plan_of
 
+    from engine.plan.config import to_toml
+    from engine.report.measured import facts
     from engine.run.diagnosis import diagnose
     from engine.run.directory import RunDirectory
     from engine.run.history import read_history, state_of
-    from engine.report.measured import facts
     from engine.run.verdict import verdict
     from tui.follow import event_lines
 
     config = config_of("balanced")
     plan = plan_of(config)
     run = RunDirectory(folder)
+    run.config_file.write_text(to_toml(config))
     lines = _story()
     draw = random.Random(SEED)
     seeds = [b"".join(draw.sample(lines, 12)) for _ in range(60)] + [b"".join(lines[:20])]

@@ -14,6 +14,7 @@ from engine.report.thin import envelope, every, smooth
 from engine.run import words
 from engine.run.attempts import WorkClock
 from engine.run.history import StepColumns
+from engine.run.scores import REWARD
 
 ROWS = 12  # of the table beside the curves
 # longest time in seconds -> unit of an axis
@@ -137,7 +138,7 @@ def _tuning(source: Source, stage: str, columns: StepColumns) -> Iterator[Drawn]
         held = f" On held-out answers: {ys[0]:.4f} at first, {ys[-1]:.4f} at last." if ys else ""
         yield drawn._replace(panel=drawn.panel._replace(lines=lines), caption=drawn.caption + held)
         return
-    times, rewards = evaluated("reward")
+    times, rewards = evaluated(REWARD)
     if times:
         lines = (*_raw_and_smooth(times, rewards, "each step", "smoothed"), *([beside] if xs else []))
         held = f"; pass@1 on held-out problems {ys[0]:.4f} at first, {ys[-1]:.4f} at last" if ys else ""

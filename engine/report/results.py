@@ -4,14 +4,14 @@ from engine.report.document import Block, Column, Paragraph, Section, Table
 from engine.report.plain import one_line
 from engine.report.source import Source
 from engine.run.events import Evaluation
-from engine.run.scores import Score, scores
+from engine.run.scores import REWARD, Score, scores
 
 # metric of a curve -> (what it is, unit, whether less is better)
 CURVES: dict[str, tuple[str, str, bool]] = {
     "val_bpb": ("held-out text", "bits per byte", True),
     "train_bpb": ("training text", "bits per byte", True),
     "val_loss": ("held-out answers", "nats per token", True),
-    "reward": ("reward of a step", "share of right answers", False),
+    REWARD: ("reward of a step", "share of right answers", False),
 }
 # beginning of the metric -> (title, the metric that sums them up)
 GROUPS = {"core/": ("CORE", "core"), "chat/": ("Chat tasks", "chat_core"), "pass@": ("Rewarded problems", "")}

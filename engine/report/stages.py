@@ -6,7 +6,9 @@ from engine.report.plain import one_line
 from engine.report.source import Source
 from engine.run import words
 from engine.run.attempts import of_last_pass
+from engine.run.scores import REWARD
 
+WRITING = "writes this"  # the outcome of the stage that makes the report
 TONES: dict[str, Tone] = {"done": "good", "stopped": "quiet"}
 # the metric that says best what a stage came to
 RESULTS = {
@@ -14,7 +16,7 @@ RESULTS = {
     "evaluate": (("core", "CORE"), ("val_bpb", "bits per byte")),
     "midtrain": (("val_loss", "validation loss"),),
     "sft": (("val_loss", "validation loss"),),
-    "rl": (("pass@1", "pass@1"), ("reward", "reward")),
+    "rl": (("pass@1", "pass@1"), (REWARD, "reward")),
     "chat_eval": (("chat_core", "chat tasks"),),
 }
 
@@ -46,11 +48,12 @@ def _row(source: Source, stage: str) -> tuple[str, ...]:
     columns = source.history.steps.get(stage)
     trained = columns is not None and len(columns) > 0
     first = source.history.first_started
-    seconds = source.seconds(stage)
+    outcome = _outcome(source, stage)
+    seconds = source.seconds(stage) if outcome != WRITING else None
     again = f", in {len(own)} attempts" if len(own) > 1 else ""
     return (
         one_line(stage, 40),
-        _outcome(source, stage),
+        outcome,
         words.duration(max(0.0, own[0].started - first)) if own and first is not None else "",
         words.duration(seconds) + again if seconds is not None else "",
         f"{columns.step[-1]:,}" if trained and columns else "",
@@ -66,7 +69,7 @@ def _outcome(source: Source, stage: str) -> str:
     if view.ended is not None:
         return one_line(view.ended.outcome.replace("_", " "), 40)
     if stage == "report" and source.state in ("running", "finished"):
-        return "writes this"
+        return WRITING
     return "at work" if source.history.current == stage and source.state != "failed" else "ended without a word"
 
 
