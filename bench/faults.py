@@ -19,6 +19,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "faults")]
 
 import tiny_run  # noqa: E402  (the tests' own parts, found by the path above)
 from campaign import Outcome, Tally, deal, play  # noqa: E402
+from ground import midtraining, pretraining  # noqa: E402
 
 RESULT = ROOT / "bench" / "results" / "faults.json"
 
@@ -33,16 +34,13 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     os.environ["NANOSOLO_HOME"] = str(folder / "home")
     base = tiny_run.Base(folder / "base")
-    undisturbed = base.run(folder / "undisturbed")
-    if tiny_run.train(undisturbed).returncode:
-        print("the undisturbed run failed", file=sys.stderr)
-        return 1
+    grounds = (pretraining(base, folder / "pretrain"), midtraining(base, folder / "midtrain"))
     began = time.monotonic()
 
     def one(seed: int) -> Outcome | None:
         if time.monotonic() - began > given.minutes * 60:
             return None
-        return play(base, undisturbed, folder / f"run-{seed}", deal(random.Random(seed)), seed)
+        return play(grounds[seed % 2], folder / f"run-{seed}", deal(random.Random(seed)), seed)
 
     def seeds() -> Iterator[int]:
         return iter(range(given.seed * 1_000_000, given.seed * 1_000_000 + 100_000))
@@ -73,7 +71,8 @@ def main() -> int:
 def report(tally: Tally, minutes: float) -> dict[str, object]:
     """What was injected, survived and lost, and on what."""
     return {
-        "what": f"faults at moments of chance, {tiny_run.STEPS} steps a run, a checkpoint every {tiny_run.SAVE_EVERY}",
+        "what": f"faults at moments of chance in pretraining and midtraining, {tiny_run.STEPS} steps a run, "
+        f"a checkpoint every {tiny_run.SAVE_EVERY}",
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(["python", "bench/faults.py", *sys.argv[1:]]),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -93,9 +93,9 @@ def train(run: RunDirectory, setup: str = "") -> subprocess.CompletedProcess[str
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
-def losses(run: RunDirectory) -> dict[int, float]:
+def losses(run: RunDirectory, stage: str = "pretrain") -> dict[int, float]:
     """Loss by step, as the events tell it: what was declared void does not count."""
-    columns = read_history(run.events_file).columns("pretrain")
+    columns = read_history(run.events_file).columns(stage)
     return dict(zip(columns.step, columns.loss, strict=True))
 
 
@@ -104,9 +104,9 @@ def events_of(run: RunDirectory, kind: type) -> list[Any]:
     return [event for event in read_events(run.events_file) if isinstance(event, kind)]
 
 
-def final_weights(run: RunDirectory, step: int = STEPS) -> dict[str, bytes]:
+def final_weights(run: RunDirectory, step: int = STEPS, stage: str = "pretrain") -> dict[str, bytes]:
     """The files of the last checkpoint, byte for byte; without the manifest, which only repeats them."""
-    folder = run.checkpoints("pretrain") / f"step_{step:06d}"
+    folder = run.checkpoints(stage) / f"step_{step:06d}"
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".safetensors"}
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import msgspec
 from faults import FAULTS
-from tiny_run import SAVE_EVERY, Base
+from ground import Ground
+from tiny_run import SAVE_EVERY
 from world import Lost, World
-
-from engine.run.directory import RunDirectory
 
 FAULTS_A_RUN = 8
 # these take checkpoints away, or the lines that tell of a resume: what is repeated then is no matter of save_every
@@ -50,9 +49,9 @@ class Tally(msgspec.Struct):
             self.beyond_a_write += outcome.repeated >= 2 * SAVE_EVERY
 
 
-def play(base: Base, undisturbed: RunDirectory, folder: Path, faults: Sequence[str], seed: int) -> Outcome:
+def play(ground: Ground, folder: Path, faults: Sequence[str], seed: int) -> Outcome:
     """One run through these faults to its end. The directory stays where something was lost."""
-    world = World(base, undisturbed, folder, random.Random(seed))
+    world = World(ground, folder, random.Random(seed))
     met: list[str] = []
     try:
         for name in faults:

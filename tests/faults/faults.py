@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from world import STAGE, World
+from world import World
 
 from engine.errors import NanosoloError
 from engine.run import control
@@ -169,13 +169,13 @@ def checkpoint_damaged(world: World) -> None:
         world.wait_until_over()
         ended = world.history().ended
         if ended is not None and ended.outcome != "done" and "is whole" in ended.message:
-            shutil.rmtree(world.run.checkpoints(STAGE))
+            shutil.rmtree(world.run.checkpoints(world.stage))
 
 
 def write_interrupted(world: World) -> None:
     """What a machine that went down within a write leaves."""
     world.down()
-    folder = world.run.checkpoints(STAGE)
+    folder = world.run.checkpoints(world.stage)
     partial = folder / f".step_{world.draw.randrange(50):06d}.partial"
     partial.mkdir(parents=True, exist_ok=True)
     (partial / "model.safetensors").write_bytes(os.urandom(1000))

@@ -7,9 +7,10 @@ import pytest
 import tiny_run
 from campaign import Tally, play
 from faults import FAULTS
+from ground import midtraining, pretraining
 
 SEED = 20
-HANDS = (
+HANDS = (  # dealt to a run that pretrains, and to one that midtrains
     ("kill -9 trainer", "checkpoint damaged", "events damaged", "two runners", "process id reused"),
     ("disk full for a while", "tokens damaged", "kill -9 runner, trainer lives", "clock jumps", "machine goes down"),
 )
@@ -18,11 +19,10 @@ HANDS = (
 def test_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOSOLO_HOME", str(tmp_path / "home"))
     base = tiny_run.Base(tmp_path / "base")
-    undisturbed = base.run(tmp_path / "undisturbed")
-    assert tiny_run.train(undisturbed).returncode == 0
+    grounds = (pretraining(base, tmp_path / "pretrain"), midtraining(base, tmp_path / "midtrain"))
     with ThreadPoolExecutor(2) as pool:
         outcomes = pool.map(
-            lambda hand: play(base, undisturbed, tmp_path / f"run-{hand[0]}", hand[1], SEED + hand[0]), enumerate(HANDS)
+            lambda hand: play(grounds[hand[0]], tmp_path / f"run-{hand[0]}", hand[1], SEED + hand[0]), enumerate(HANDS)
         )
         tally = Tally()
         for outcome in outcomes:

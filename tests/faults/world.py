@@ -11,17 +11,16 @@ from pathlib import Path
 
 import msgspec
 import psutil
-from tiny_run import SAVE_EVERY, STEPS, Base, final_weights, losses
+from ground import Ground
+from tiny_run import SAVE_EVERY, STEPS, final_weights, losses
 
 from engine.data.stages import TokensUsed
 from engine.errors import NanosoloError
 from engine.run import control
-from engine.run.directory import RunDirectory
 from engine.run.events import Resumed, Step, read_events
 from engine.run.history import History, read_history
 
 PATIENCE = 180.0  # seconds for one start to come to an end on a machine with other work
-STAGE = "pretrain"
 Losses = dict[int, float]
 
 
@@ -32,11 +31,12 @@ class Lost(Exception):
 class World:
     """A run, its processes and what is expected of it."""
 
-    def __init__(self, base: Base, undisturbed: RunDirectory, folder: Path, draw: random.Random) -> None:
-        self.run = base.run(folder)
+    def __init__(self, ground: Ground, folder: Path, draw: random.Random) -> None:
+        self.run = ground.run(folder)
+        self.stage = ground.stage
         self.draw = draw
-        self.expected = losses(undisturbed)
-        self.expected_weights = final_weights(undisturbed)
+        self.expected = losses(ground.undisturbed, self.stage)
+        self.expected_weights = final_weights(ground.undisturbed, stage=self.stage)
         self.events_hurt_at = 0  # the last step whose line may have been spoilt by a fault
         self._own_tokens(folder)
 
@@ -55,19 +55,18 @@ class World:
 
     def reached(self) -> int:
         """The last step that was done."""
-        columns = self.history().columns(STAGE)
+        columns = self.history().columns(self.stage)
         return columns.step[-1] if len(columns) else 0
 
     def is_done(self) -> bool:
-        ended = self.history().ended
-        return ended is not None and ended.outcome == "done" and not self.run.is_running()
+        return not self.run.is_running() and control.is_finished(self.run)
 
     def runner(self) -> int | None:
         info = self.run.runner()
         return info.pid if info else None
 
     def trainer(self) -> int | None:
-        view = self.history().stages.get(STAGE)
+        view = self.history().stages.get(self.stage)
         if view is None or view.ended is not None:
             return None
         with contextlib.suppress(psutil.Error):
@@ -76,7 +75,7 @@ class World:
 
     def checkpoints(self) -> list[Path]:
         """Oldest first."""
-        return sorted(self.run.checkpoints(STAGE).glob("step_*[0-9]"))
+        return sorted(self.run.checkpoints(self.stage).glob("step_*[0-9]"))
 
     # what is done to it
 
@@ -116,7 +115,7 @@ class World:
 
     def down(self) -> None:
         """Have it not running, and begun: as it is, or from a moment of chance."""
-        if self.run.is_running() or not self.run.events_file.exists():
+        if self.run.is_running() or self.stage not in self.history().stages:
             self.at_some_moment()
             self.kill_all()
 
@@ -151,21 +150,21 @@ class World:
 
     def judge(self) -> int:
         """Compare with the undisturbed run; returns the most steps that were repeated at once. Raises Lost."""
-        found = losses(self.run)
+        found = losses(self.run, self.stage)
         expected = {step: loss for step, loss in self.expected.items() if step > self.events_hurt_at}
         if {step: loss for step, loss in found.items() if step > self.events_hurt_at} != expected:
             wrong = sorted(step for step in expected if found.get(step) != expected[step])
             raise Lost(f"steps {wrong[:5]} are missing or have another loss")
-        if final_weights(self.run) != self.expected_weights:
+        if final_weights(self.run, stage=self.stage) != self.expected_weights:
             raise Lost("the final weights differ")
         return self.most_repeated()
 
     def most_repeated(self) -> int:
         reached = most = 0
         for event in read_events(self.run.events_file):
-            if isinstance(event, Step) and event.stage == STAGE:
+            if isinstance(event, Step) and event.stage == self.stage:
                 reached = event.step
-            elif isinstance(event, Resumed) and event.stage == STAGE:
+            elif isinstance(event, Resumed) and event.stage == self.stage:
                 most, reached = max(most, reached - event.step), event.step
         return most
 

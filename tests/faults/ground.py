@@ -1,0 +1,51 @@
+"""What the runs of a campaign begin with: a stage to hurt, what comes before it, and the run that nothing disturbed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from tiny_run import STEPS, Base
+
+from engine.plan.config import to_toml, with_changes
+from engine.run.directory import RunDirectory
+
+
+class Ground(NamedTuple):
+    """`template` holds a run up to the stage; each run is a copy of it."""
+
+    stage: str
+    template: Path
+    undisturbed: RunDirectory
+
+    def run(self, folder: Path) -> RunDirectory:
+        shutil.copytree(self.template, folder)
+        return RunDirectory(folder)
+
+
+def pretraining(base: Base, folder: Path) -> Ground:
+    """Pretraining, from the first step."""
+    return _ground(base.run(folder / "template"), "pretrain", folder)
+
+
+def midtraining(base: Base, folder: Path) -> Ground:
+    """Midtraining on conversations, after a few steps of pretraining."""
+    settings = {"midtrain__sources": ["builtin:200"], "midtrain__steps": STEPS, "midtrain__evaluate_every_steps": 10}
+    run = base.run(folder / "template", budget__steps=3, **settings)
+    to_its_end(run)
+    run.config_file.write_text(to_toml(with_changes(run.config(), {"pipeline.stages": ["pretrain", "midtrain"]})))
+    return _ground(run, "midtrain", folder)
+
+
+def to_its_end(run: RunDirectory) -> None:
+    """Run what is left of it, undisturbed."""
+    done = subprocess.run((sys.executable, "-m", "engine", str(run.path)), capture_output=True, check=False)
+    assert done.returncode == 0, run.log_file.read_text()
+
+
+def _ground(run: RunDirectory, stage: str, folder: Path) -> Ground:
+    undisturbed = RunDirectory(folder / "undisturbed")
+    shutil.copytree(run.path, undisturbed.path)
+    to_its_end(undisturbed)
+    return Ground(stage, run.path, undisturbed)
