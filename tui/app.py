@@ -1,6 +1,7 @@
 """The console application: screens by key, themes, settings, errors, and a way out that leaves training alone."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from textual.app import App, SystemCommand
@@ -10,7 +11,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from engine.errors import NanosoloError
-from engine.plan.config import Layer
+from engine.plan.config import Layer, RunConfig
 from engine.run.directory import RunDirectory, list_runs
 from tui.ascii import AsciiFilter
 from tui.bindings import KEYS, bindings_for
@@ -19,6 +20,9 @@ from tui.nocolor import NoColorFilter
 from tui.settings import config_file, load_settings
 from tui.signals import leave_on_signals
 from tui.themes import DARK, THEMES, choose_theme
+
+if TYPE_CHECKING:
+    from tui.planning.draft import Draft
 
 SCREENS: dict[str, str] = {  # mode -> "module:class", imported when first shown
     "plan": "tui.screens.plan:PlanScreen",
@@ -72,6 +76,8 @@ class NanosoloApp(App[None], inherit_bindings=False):
         super().__init__()
         self.animation_level = "none"  # every frame of an animation is paid for on a slow link
         self.layers = layers
+        self.draft: Draft | None = None  # what Plan holds, as soon as there is a Plan
+        self.settled: list[RunConfig] = []  # what of it was launched or written to a file
         self.talk_run: RunDirectory | None = None  # the run at hand when the Chat screen was entered
         for theme in THEMES:
             self.register_theme(theme)
@@ -166,9 +172,21 @@ def run_console(layers: tuple[Layer, ...] = (), watch: str | None = None, ascii_
     leave_on_signals(lambda code: _exit_soon(app, code))
     app.run()
     if not app.is_web:  # there, standard output is the wire to the browser
-        for line in farewell():
+        for line in [*plan_left(app.draft, app.settled), *farewell()]:
             print(line)
     return app.return_code or 0
+
+
+def plan_left(draft: "Draft | None", settled: list[RunConfig]) -> list[str]:
+    """What brings the edits on Plan back, where they were neither launched nor written to a file."""
+    if draft is None or not draft.edits or draft.config in settled:
+        return []
+    from tui.planning.draft import command, command_line
+
+    return [
+        "What you changed on Plan was not launched. This starts a run of it; with --export FILE it only writes it:",
+        f"  {command_line(command(draft, ''))}",
+    ]
 
 
 def farewell() -> list[str]:

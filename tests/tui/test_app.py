@@ -1,6 +1,7 @@
 """The frame: screens by keys, help and palette from the table, remapping, themes, ASCII, NO_COLOR, a quick start."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,11 @@ import tui
 from engine.errors import UsageError
 from engine.plan.gpus import by_id
 from engine.run.directory import RunDirectory, RunLock
-from tui.app import SCREENS, farewell
+from tui.app import SCREENS, farewell, plan_left
+from tui.arguments import build_parser
 from tui.ascii import to_ascii
 from tui.bindings import EVERYWHERE, keys_for
+from tui.commands.configuration import configuration
 from tui.nocolor import NoColorFilter
 from tui.planning.figures import LETTERS
 from tui.screens.help import HelpScreen
@@ -265,6 +268,35 @@ def test_the_farewell_names_what_goes_on_and_the_way_back(home: Path) -> None:
         lines = farewell()
     assert lines[0].startswith("demo goes on training without the console")
     assert any("nanosolo attach demo" in line for line in lines)
+
+
+async def test_edits_that_were_not_launched_are_told_as_a_command_on_leaving() -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert plan_left(app.draft, app.settled) == []  # nothing was edited
+        await pilot.press("down", "down", "right", "q")
+        await pilot.pause()
+    line = plan_left(app.draft, app.settled)[-1]
+    words = shlex.split(line)
+    assert words[:3] == ["nanosolo", "--preset", "quickstart"] and "model.depth=6" in words
+    assert app.draft is not None
+    assert configuration(build_parser().parse_args(words[1:])).config == app.draft.config
+
+
+@pytest.mark.parametrize("keys", [["E", "enter"], ["s", *"mine", "enter"], ["u"]], ids=["exported", "saved", "undone"])
+async def test_what_was_kept_or_taken_back_is_not_told_on_leaving(
+    keys: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("down", "down", "right")
+        await pilot.pause()
+        assert plan_left(app.draft, app.settled)
+        await pilot.press(*keys)
+        await pilot.pause()
+        assert plan_left(app.draft, app.settled) == []
 
 
 def test_the_console_imports_nothing_heavy_and_no_screen_before_it_is_shown(home: Path) -> None:

@@ -19,6 +19,7 @@ from engine.run.control import Readiness, readiness, start_run, stop_run
 from engine.run.directory import RunDirectory, list_runs
 from engine.run.preflight import preflight
 from engine.run.survey import survey
+from tui.app import plan_left
 from tui.arguments import build_parser
 from tui.commands.configuration import configuration
 from tui.planning.choices import Here
@@ -189,6 +190,7 @@ async def test_two_keys_launch_a_detached_run_and_open_its_monitor(home: Path, m
         await pilot.press("1")
         await pilot.pause()
         assert isinstance(app.screen, PlanScreen)  # the review is gone
+        assert app.draft == draft and plan_left(app.draft, app.settled) == []  # there is nothing to bring back
     if run.is_running():
         stop_run(run, now=True)
     await until(lambda: not run.is_running(), "the end of the run")

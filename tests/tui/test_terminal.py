@@ -65,6 +65,17 @@ def test_q_leaves_and_the_terminal_is_as_before(terminal: Terminal) -> None:
     assert terminal.end() == 0
 
 
+def test_leaving_says_how_the_edits_on_plan_come_back(terminal: Terminal) -> None:
+    terminal.painted()
+    terminal.child.send(b"jj\x1b[C")
+    terminal.child.expect(b"1 edited")
+    terminal.child.send(b"q")
+    terminal.child.expect(b"\x1b\\[\\?1049l")
+    terminal.child.expect(b"nanosolo --preset quickstart --set ")
+    terminal.child.expect(pexpect.EOF)
+    assert terminal.end() == 0
+
+
 def test_sigterm_leaves_in_order(terminal: Terminal) -> None:
     terminal.painted()
     os.kill(terminal.child.pid, signal.SIGTERM)

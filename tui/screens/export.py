@@ -25,6 +25,7 @@ def export(app: "NanosoloApp", draft: Draft) -> None:
         except NanosoloError as error:
             app.tell_error(error)
             return
+        app.settled.append(draft.config)
         app.tell(f"Wrote {path}. Run it with: nanosolo --config {path}")
 
     name = Path.cwd() / f"{draft.config.about.preset}.toml"

@@ -79,6 +79,7 @@ class PlanScreen(ConsoleScreen):
 
     def _show(self, draft: Draft) -> None:
         """Show what a draft means: the kept one, or the one that is being typed."""
+        self.console.draft = self.draft
         gpu = self.here.device(draft.config)
         self.plan = self.here.plan(draft.config)
         preview = self.query_one(Preview)
@@ -87,8 +88,8 @@ class PlanScreen(ConsoleScreen):
         knobs = self.query_one(KnobList)
         knobs.gpu, knobs.draft = gpu, draft
         knobs.border_subtitle = f"{len(draft.edits)} edited · u takes back" if draft.edits else ""
-        grave = ("does_not_fit", "tight_memory")
-        warnings = sorted(self.plan.warnings, key=lambda warning: warning.code not in grave)
+        # memory first: it ends runs
+        warnings = sorted(self.plan.warnings, key=lambda w: not w.code.endswith(("does_not_fit", "tight_memory")))
         self.query_one(WarningBar).warnings = tuple(warnings)
         self.query_one("#presets", ChoiceList).choose(draft.name)
         self.query_one("#gpus", ChoiceList).choose(draft.config.runtime.gpu)

@@ -233,6 +233,7 @@ class ReviewScreen(ConsoleScreen):
         self.app.call_from_thread(self._started, run)
 
     def _started(self, run: RunDirectory) -> None:
+        self.console.settled.append(self.draft.config)
         if self.is_current:
             self.app.pop_screen()
         self.console.watch_run(run)
