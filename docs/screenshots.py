@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,8 @@ from engine.run.directory import RunDirectory, RunnerInfo  # noqa: E402
 from engine.run.events import Step, encode, read_events  # noqa: E402
 from tui.app import NanosoloApp  # noqa: E402
 from tui.planning.choices import Here  # noqa: E402
+from tui.screens import chat  # noqa: E402
+from tui.talk import candidates, client  # noqa: E402
 
 GIB = 2**30
 SIZES = {"": (120, 40), "-small": (80, 24)}
@@ -38,8 +41,37 @@ SCREENS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "runs": ("balanced-today", ("4",)),
     "compare": ("balanced-today", ("4", "space", "down", "space", "v")),
     "logs": ("balanced-today", ("6",)),
+    "chat": ("lower-rate", ("7", "escape", "v", "G", "enter", "i", "say 0", "enter", "say 1", "enter")),
     "oom-doctor": ("too-large", ()),
     "help": (None, ("question_mark",)),
+}
+
+
+LIST, SUM = "What does it mean that a list is mutable?", "A crate holds 12 * 7 apples. How many is that?"
+ANSWERS = {
+    LIST: {
+        "sft": [
+            [
+                "text",
+                "It can be changed after it was made: items can be added, replaced and removed, and every name for the "
+                "list sees the change. A tuple is the opposite. It keeps the items it was made with.",
+            ]
+        ],
+        "pretrain": [
+            [
+                "text",
+                " And why should it matter? These are questions that every beginner asks, and the answer is simpler "
+                "than it seems. In this chapter we will look at lists, tuples and dictionaries, and at what happens "
+                "when one of them is passed to a function.",
+            ]
+        ],
+    },
+    SUM: {
+        "sft": [["python", "12 * 7"], ["python_output", "84"], ["text", "There are 84 apples in the crate."]],
+        "pretrain": [
+            ["text", " The farmer has 5 crates, and each of them weighs 20 kg. How much do they weigh together?"]
+        ],
+    },
 }
 
 
@@ -71,6 +103,18 @@ def tell_runs(home: Path) -> dict[str, RunDirectory]:
         lines = (f"step {e.step:05d} | loss {e.loss:.4f} | {e.tokens_per_second:,.0f} tok/s" for e in steps)
         runs[name].log_file.write_text("\n".join(["torch 2.13.0, CUDA 13.0, NVIDIA A100-SXM4-40GB", *lines]) + "\n")
     return runs
+
+
+def let_it_talk(run: RunDirectory, parameters: int) -> None:
+    """Give a run checkpoints, and let tests/fake_worker.py say what its models would."""
+    for stage, step in (("pretrain", 4000), ("sft", 509)):
+        folder = run.checkpoints(stage) / f"step_{step:06d}"
+        folder.mkdir(parents=True)
+        os.utime(folder, (time.time() - 90_000,) * 2)
+    os.environ.update(FAKE_ANSWERS=json.dumps(ANSWERS), FAKE_PARAMETERS=str(parameters), FAKE_SPEED="4")
+    client.WORKER = (str(ROOT / "tests" / "fake_worker.py"),)
+    look = candidates.look
+    chat.look = lambda: look()._replace(gpu=True, training=())
 
 
 STAND_IN = """
@@ -132,8 +176,11 @@ async def draw(folder: Path, runs: dict[str, RunDirectory], only: set[str]) -> N
             async with app.run_test(size=size) as pilot:
                 await pilot.pause(0.4)
                 for key in keys:
-                    await pilot.press(key)
-                    await pilot.pause(0.2)
+                    if key.startswith("say "):
+                        app.screen.focused.insert(list(ANSWERS)[int(key[4:])])  # type: ignore[union-attr]
+                    else:
+                        await pilot.press(key)
+                    await pilot.pause(0.6 if name == "chat" else 0.2)
                 await pilot.pause(1.2)
                 path = folder / f"{name}{suffix}.svg"
                 path.write_text(small(app.export_screenshot(title="nanosolo")), encoding="utf-8")
@@ -153,6 +200,7 @@ def main() -> None:
         os.environ.update(NANOSOLO_HOME=str(home), NANOSOLO_CONFIG=str(home / "config.toml"), COLORTERM="truecolor")
         os.environ.pop("NO_COLOR", None)
         runs = tell_runs(home)
+        let_it_talk(runs["lower-rate"], 252_313_600)
         with alive(runs["balanced-today"], home):
             asyncio.run(draw(folder, runs, set(sys.argv[2:])))
     finally:

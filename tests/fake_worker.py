@@ -1,5 +1,6 @@
 """Poses as engine.chat.worker, without a model: python fake_worker.py RUN --stage S --device D. What it is asked
-decides what it does; its figures are always the same. FAKE_WORKER says how loading ends, if not well."""
+decides what it does; its figures are always the same. FAKE_WORKER says how loading ends, if not well, FAKE_ANSWERS
+what is answered: {question: {stage: [[kind, text], ...]}}; FAKE_PARAMETERS and FAKE_SPEED how large and fast it is."""
 
 import argparse
 import json
@@ -36,7 +37,7 @@ def answer_to(question: str, stage: str) -> list[tuple[str, str]]:
     """Pieces; a word each where nothing else is agreed."""
     told = json.loads(os.environ.get("FAKE_ANSWERS", "{}"))
     if question in told:
-        return [("text", word) for word in _words(told[question][stage])]
+        return [(kind, word) for kind, text in told[question][stage] for word in _words(text)]
     if question in ANSWERS:
         return ANSWERS[question]
     return [("text", word) for word in _words(f"You said: {question}")]
@@ -90,6 +91,7 @@ def serve(stage: str) -> None:
 def answer(operation: dict[str, Any], stage: str, lines: "queue.Queue[dict[str, Any] | None]") -> None:
     """Write one answer. `forever` goes on until it is cancelled; `die` kills the process after a few words."""
     key, messages = operation["id"], operation["messages"]
+    speed = float(os.environ.get("FAKE_SPEED", "1"))
     question = str(messages[-1]["content"])
     if question == "refuse":
         say(Refusal(id=key, message="the messages take 900 tokens; the model sees 256 at a time, answer included"))
@@ -125,8 +127,8 @@ def answer(operation: dict[str, Any], stage: str, lines: "queue.Queue[dict[str, 
             end=end,
             prompt_tokens=9,
             new_tokens=written,
-            seconds=written / RATES.get(stage, 50.0),
-            first_token_seconds=0.085 if written else None,
+            seconds=written / (RATES.get(stage, 50.0) * speed),
+            first_token_seconds=0.085 / speed if written else None,
             forgotten=2 if question == "forgetful" else 0,
         )
     )

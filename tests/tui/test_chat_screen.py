@@ -92,7 +92,7 @@ async def test_a_conversation(home: Path, size: tuple[int, int]) -> None:
         await pilot.press(*"Hi 1?".replace(" ", ""), "space", "q", "enter")  # letters and digits are text here
         await shows(pilot, "› Hi1? q", "You said: Hi1? q", "52.0 tok/s · first token 85 ms")
         await say(pilot, "sum")
-        await shows(pilot, "12 * 7 is [12 * 7 = 84]84.")
+        await shows(pilot, "12 * 7 is [12 * 7 = 84] 84.")
         await done(pilot)
         assert_snapshot(app, f"chat-{size_id(size)}")
 

@@ -92,6 +92,8 @@ def test_lines_and_indentation_stay() -> None:
 def test_calculations_stand_in_brackets() -> None:
     parts = [("text", "It is "), ("python", "12 * 7"), ("python_output", "84"), ("text", " so"), ("python", "1+")]
     assert answer_content(parts).plain == "It is [12 * 7 = 84] so[1+]"
+    assert answer_content([*parts[1:3], ("text", "so"), ("text", "it")]).plain == "[12 * 7 = 84] so it"
+    assert answer_content([("text", "\n  Then"), ("text", "\n  so")]).plain == "Then\n  so"
     assert answer_content([("python_output", "84")]).plain == "[= 84]"
 
 

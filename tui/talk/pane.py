@@ -24,7 +24,7 @@ from tui.widgets.rows import clip
 PAINT_SECONDS = 0.08  # between two pictures of an answer that is being written: what SSH bears
 MEASURE = 100  # cells: longer rows are hard to read
 
-BASE_MODEL = "A base model: it has never seen a conversation, so it goes on with your text instead of answering it."
+BASE_MODEL = "A base model: it cannot chat, only go on with your text."
 
 
 class TalkPane(Vertical):
@@ -239,7 +239,7 @@ class TalkPane(Vertical):
         about = f" {' · '.join(said)} "
         letter = f"{self.letter} " if self._lettered else ""
         name = clip(harmless(self.talker.run.name), max(8, width - len(about) - len(letter)))
-        style = "bold $primary" if not self._lettered or self.has_class("-active") else "bold $quiet"
+        style = "bold $primary" if not self._lettered or self.has_class("-active") else "$quiet"
         left = Content.styled(letter + name, style) + Content.styled(about, "$quiet")
         return left + Content.styled("─" * max(0, width - left.cell_length), "$faint")
 

@@ -60,13 +60,18 @@ def turn_rows(turn: Turn, width: int, before: Turn | None = None) -> list[Conten
 
 
 def answer_content(parts: Sequence[tuple[str, str]]) -> Content:
-    """An answer's parts; calculations stand in brackets, in a colour of their own: [12 * 7 = 84]."""
+    """An answer's parts; calculations stand in brackets, in a colour of their own: [12 * 7 = 84]. Blanks before the
+    first word are left out."""
     out: list[Content] = []
     open_call = False
     for number, (kind, text) in enumerate(parts):
         follows = parts[number + 1][0] if number + 1 < len(parts) else ""
         text = harmless(text)
         if kind == "text":
+            if not out:
+                text = text.lstrip(" \n")
+            elif text[:1].isalnum():  # right behind a bracket
+                text = f" {text}"
             out.append(Content(text))
             continue
         sign = _SIGNS[kind] if kind == "python" or open_call else "[= "
