@@ -20,14 +20,22 @@ _BACKOFF_SECONDS = 1.0
 _ROWS_AT_ONCE = 1024
 
 
+class NoSuchFiles(NanosoloError):
+    """A dataset has no files of that name."""
+
+    def __init__(self, repo: str, pattern: str) -> None:
+        super().__init__(f"the dataset {repo} has no files {pattern}. Leave it out, or give a file of your own.")
+
+
 def fetch(
     repo: str, pattern: str, data_home: Path, progress: Progress = silent, endpoint: str | None = None
 ) -> list[Path]:
     """The dataset's files whose names match, in order; downloaded and checked unless they are here.
 
-    Raises NanosoloError. A folder that holds matching files but no listing was filled by hand, and is taken as it is.
+    Raises NoSuchFiles, or NanosoloError. A folder that holds matching files but no listing was filled by hand, and is
+    taken as it is.
     """
-    folder = data_home / "hub" / repo
+    folder = folder_of(repo, data_home)
     here = local_files(folder, pattern)
     if here is not None:
         return here
@@ -39,7 +47,9 @@ def fetch(
         listed = patiently(f"the list of {repo}", partial(_list, repo, endpoint), _BACKOFF_SECONDS)
         names = _matching(listed, pattern)
         if not names:
-            raise NanosoloError(f"the dataset {repo} has no files {pattern}. Leave it out, or give a file of your own.")
+            raise NoSuchFiles(repo, pattern)
+        # before the files: those of a fetch that was interrupted are not taken for all
+        write_atomically(folder / LISTING, msgspec.json.encode(listed))
         facts = patiently(f"the list of {repo}", lambda: hub.facts(names), _BACKOFF_SECONDS)
         store = ShardStore(folder, Tally())
         store.require_room(facts.values())
@@ -49,12 +59,17 @@ def fetch(
             patiently(f"{repo}/{name}", partial(store.fetch, hub, facts[name]), _BACKOFF_SECONDS)
             done += facts[name].size
             progress(done, total, "bytes")
-        write_atomically(folder / LISTING, msgspec.json.encode(listed))
     return [folder / name for name in names]
 
 
+def folder_of(repo: str, data_home: Path) -> Path:
+    """Where the files of a dataset lie, or go."""
+    return data_home / "hub" / repo
+
+
 def local_files(folder: Path, pattern: str) -> list[Path] | None:
-    """What is here of the dataset, when it is all that matches; else None."""
+    """What is here of the dataset, when it is all that matches; else None. Raises NoSuchFiles where the
+    hub's listing, kept here, says that there are none."""
     try:
         listed = msgspec.json.decode((folder / LISTING).read_bytes(), type=list[str])
     except OSError:
@@ -63,7 +78,14 @@ def local_files(folder: Path, pattern: str) -> list[Path] | None:
         found = sorted(path for path in folder.glob(pattern) if path.is_file())
         return found or None
     wanted = [folder / name for name in _matching(listed, pattern)]
-    return wanted if wanted and all(path.is_file() for path in wanted) else None
+    if not wanted:
+        raise NoSuchFiles(folder.relative_to(folder.parents[1]).as_posix(), pattern)
+    return wanted if all(path.is_file() for path in wanted) else None
+
+
+def filled_by_hand(folder: Path) -> bool:
+    """Whether the files here are not from the hub, which then need not be asked."""
+    return not (folder / LISTING).exists() and next(folder.rglob("*.parquet"), None) is not None
 
 
 def count_rows(files: list[Path]) -> int:

@@ -150,6 +150,42 @@ class HubDataset:
         return hub.fetch(self._dataset.repo, pattern, self._data_home, progress, self._endpoint)
 
 
+class HubConversations(HubDataset):
+    """Any dataset of the hub with a column `messages`. Where it has no files for tests, a hash of each conversation
+    decides its split, as with local files."""
+
+    def __init__(self, repo: str, data_home: Path, validation_fraction: float, endpoint: str | None = None) -> None:
+        files: dict[Split, str] = {"train": "*train*.parquet", "validation": "*test*.parquet"}
+        super().__init__(Dataset(repo, files, from_messages), data_home, endpoint)
+        self._fraction = validation_fraction
+
+    def identity(self) -> str:
+        return short_hash(super().identity(), self._fraction)
+
+    def prepare(self, progress: Progress = silent) -> None:
+        self._fetch(self._dataset.files["train"], progress)
+        self._has_tests(progress)
+
+    def conversations(self, split: Split, tally: Tally) -> Iterator[Conversation]:
+        if self._has_tests(silent):
+            yield from super().conversations(split, tally)
+            return
+        for found in super().conversations("train", tally):
+            if split_of(repr(found), self._fraction) == split:
+                yield found
+
+    def _has_tests(self, progress: Progress) -> bool:
+        pattern = self._dataset.files["validation"]
+        folder = hub.folder_of(self._dataset.repo, self._data_home)
+        if hub.filled_by_hand(folder):
+            return hub.local_files(folder, pattern) is not None
+        try:
+            self._fetch(pattern, progress)
+        except hub.NoSuchFiles:
+            return False
+        return True
+
+
 class Limited:
     """At most so many training conversations of a source, drawn evenly; its validation split is whole."""
 
@@ -208,8 +244,7 @@ def _open(name: str, data_home: Path, validation_fraction: float) -> Source:
     if name in DATASETS:
         return HubDataset(DATASETS[name], data_home)
     if repo := re.fullmatch(r"hf:([\w.-]+/[\w.-]+)", name):
-        files: dict[Split, str] = {"train": "*train*.parquet", "validation": "*test*.parquet"}
-        return HubDataset(Dataset(repo[1], files, from_messages), data_home)
+        return HubConversations(repo[1], data_home, validation_fraction)
     return LocalFile(Path(name).expanduser(), validation_fraction)
 
 

@@ -15,7 +15,7 @@ from hub_server import HubServer
 from engine.chat import hub
 from engine.chat.conversation import text_of
 from engine.chat.formats import from_messages
-from engine.chat.sources import Dataset, HubDataset
+from engine.chat.sources import Dataset, HubConversations, HubDataset
 from engine.data.corpus import SPLITS, Tally
 from engine.errors import NanosoloError
 
@@ -84,3 +84,39 @@ def test_a_file_that_is_gone_is_fetched_again(server: DatasetServer, tmp_path: P
 def test_a_dataset_without_such_files_says_so(server: DatasetServer, tmp_path: Path) -> None:
     with pytest.raises(NanosoloError, match=r"someone/talks has no files other-\*\.parquet"):
         hub.fetch(REPO, "other-*.parquet", tmp_path, endpoint=server.endpoint)
+
+
+def test_a_dataset_without_tests_holds_back_some(tmp_path: Path) -> None:
+    texts = [f"answer {number}" for number in range(200)]
+    server = DatasetServer(REPO, {"train-00000.parquet": parquet(texts)})
+    talks = HubConversations(REPO, tmp_path, 0.2, server.endpoint)
+    talks.prepare()
+    asked = len(server.requests)
+    found = {split: [text_of(c[-1]) for c in talks.conversations(split, Tally())] for split in SPLITS}
+    assert sorted(found["train"] + found["validation"]) == sorted(texts)
+    assert 10 < len(found["validation"]) < 90
+    assert found == {split: [text_of(c[-1]) for c in talks.conversations(split, Tally())] for split in SPLITS}
+    assert len(server.requests) == asked  # the hub's listing is kept
+    server.close()
+
+
+def test_a_folder_filled_by_hand_needs_no_hub(tmp_path: Path) -> None:
+    folder = tmp_path / "hub" / REPO
+    folder.mkdir(parents=True)
+    (folder / "train.parquet").write_bytes(parquet([f"answer {number}" for number in range(50)]))
+    nowhere = "http://127.0.0.1:9"
+    talks = HubConversations(REPO, tmp_path, 0.5, nowhere)
+    talks.prepare()
+    assert all(len(list(talks.conversations(split, Tally()))) > 5 for split in SPLITS)
+    (folder / "test.parquet").write_bytes(parquet(["t"]))
+    assert [text_of(c[-1]) for c in talks.conversations("validation", Tally())] == ["t"]
+
+
+def test_an_interrupted_fetch_is_not_taken_for_all(server: DatasetServer, tmp_path: Path) -> None:
+    server.status["train-00001-of-00002.parquet"] = 404
+    with pytest.raises(NanosoloError):
+        source(server, tmp_path).prepare()
+    del server.status["train-00001-of-00002.parquet"]
+    talks = source(server, tmp_path)
+    talks.prepare()
+    assert len(list(talks.conversations("train", Tally()))) == 4
