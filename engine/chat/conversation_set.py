@@ -10,16 +10,17 @@ import torch
 
 from engine.chat.conversation import Conversation, render
 from engine.chat.packing import pack
-from engine.data.corpus import SPLITS, Skipped, Split
+from engine.data.corpus import SPLITS, Split
 from engine.data.lock import exclusive
 from engine.data.progress import Progress, Reporter, silent
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError, UsageError
-from engine.files import NOT_JSON, cannot_write, sync_directory, write_atomically
+from engine.files import NOT_JSON, cannot_write, flush_to_disk, sync_directory, write_atomically
+from engine.fingerprint import fingerprint_of
 from engine.model.loss import IGNORED
 
 INDEX_NAME = "index.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 class SetIndex(msgspec.Struct, frozen=True):
@@ -29,7 +30,7 @@ class SetIndex(msgspec.Struct, frozen=True):
     identity: str  # of sources and tokenizer
     conversations: dict[Split, int]
     tokens: dict[Split, int]
-    skipped: tuple[Skipped, ...] = ()
+    hashes: dict[str, str]  # of the files, by name
 
 
 class ConversationSet:
@@ -41,11 +42,16 @@ class ConversationSet:
 
     def arrays(self, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(tokens uint16 (N,), trained bool (N,), ends int64 (C,)): conversation c is tokens[ends[c - 1] : ends[c]]."""
-        tokens, trained, ends = (np.load(self.directory / f"{split}.{what}.npy", mmap_mode="r") for what in _ARRAYS)
+        tokens, trained, ends = (np.load(self.directory / name, mmap_mode="r") for name in _names(split))
         return tokens, trained, ends
 
 
 _ARRAYS = ("tokens", "trained", "ends")
+
+
+def _names(split: Split) -> list[str]:
+    """The files of a split, in the order of _ARRAYS."""
+    return [f"{split}.{what}.npy" for what in _ARRAYS]
 
 
 def open_set(directory: Path, identity: str) -> ConversationSet | None:
@@ -54,6 +60,9 @@ def open_set(directory: Path, identity: str) -> ConversationSet | None:
         index = msgspec.json.decode((directory / INDEX_NAME).read_bytes(), type=SetIndex)
         found = ConversationSet(directory, index)
         whole = all(len(found.arrays(split)[2]) == index.conversations[split] for split in SPLITS)
+        whole = whole and all(
+            fingerprint_of(directory / name)[1] == index.hashes[name] for split in SPLITS for name in _names(split)
+        )
     except (OSError, ValueError, KeyError, *NOT_JSON):
         return None
     return found if (index.format, index.identity) == (_FORMAT, identity) and whole else None
@@ -103,7 +112,8 @@ def _write(
     for split in SPLITS:
         counts[split], tokens[split] = _write_split(directory, split, conversations[split], tokenizer, reporter)
     reporter.finish()
-    index = SetIndex(_FORMAT, identity, counts, tokens)
+    hashes = {name: fingerprint_of(directory / name)[1] for split in SPLITS for name in _names(split)}
+    index = SetIndex(_FORMAT, identity, counts, tokens, hashes)
     write_atomically(directory / INDEX_NAME, msgspec.json.encode(index))
 
 
@@ -119,8 +129,10 @@ def _write_split(
         trained.append(rendered.trained)
         reporter.advance(1)
     ends = np.cumsum([len(part) for part in ids[1:]], dtype=np.int64)
-    for what, array in zip(_ARRAYS, (np.concatenate(ids), np.concatenate(trained), ends), strict=True):
-        np.save(directory / f"{split}.{what}.npy", array)
+    for name, array in zip(_names(split), (np.concatenate(ids), np.concatenate(trained), ends), strict=True):
+        with (directory / name).open("wb", buffering=0) as file:
+            np.save(file, array)
+            flush_to_disk(file.fileno())
     return len(ends), int(ends[-1]) if len(ends) else 0
 
 

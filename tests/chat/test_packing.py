@@ -104,6 +104,12 @@ def test_a_set_is_written_once_for_the_same_sources(tmp_path: Path) -> None:
     # nothing is rendered again: what is asked for is not even looked at
     again = write_set(tmp_path / "s", "test", {"train": [talk("c", "d")], "validation": []}, TOKENIZER)
     assert again.index == first.index and again.index.conversations["train"] == 1
+    tokens = tmp_path / "s" / "train.tokens.npy"
+    whole = tokens.read_bytes()
+    tokens.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # as long as before
+    assert open_set(tmp_path / "s", "test") is None
+    tokens.write_bytes(whole)
+    assert open_set(tmp_path / "s", "test") is not None
     (tmp_path / "s" / "train.ends.npy").write_bytes(b"torn")
     assert open_set(tmp_path / "s", "test") is None
 
