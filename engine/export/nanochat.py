@@ -21,7 +21,7 @@ from engine.plan.plan import make_plan
 from engine.plan.shape import Shape
 from engine.run.directory import RunDirectory, create_run
 from engine.run.history import read_history
-from engine.train.checkpoint import MODEL_FILE, OPTIMIZER_FILE, first_state, load_model, write_checkpoint
+from engine.train.checkpoint import MODEL_FILE, OPTIMIZER_FILE, first_state, read_state, read_weights, write_checkpoint
 
 FOLDERS = {
     "pretrain": "base_checkpoints",
@@ -70,9 +70,9 @@ def key_in_nanochat(name: str) -> str:
 def export_to_nanochat(run: RunDirectory, chosen: Chosen, folder: Path) -> list[Path]:
     """Write model, meta data and tokenizer below `folder`, a NANOCHAT_BASE_DIR; return the files. Weights keep their
     dtypes. Raises NanosoloError when one cannot be written."""
-    model = load_model(chosen.path, "cpu")
+    weights = read_weights(chosen.path)
     tokenizer = Tokenizer.load(run.tokenizer)
-    shape = model.shape
+    shape = read_state(chosen.path).shape
     bpb = read_history(run.events_file).latest("val_bpb")
     meta = {
         "step": chosen.step,
@@ -88,17 +88,17 @@ def export_to_nanochat(run: RunDirectory, chosen: Chosen, folder: Path) -> list[
         "user_config": {"run": run.name},
     }
     place = folder / FOLDERS[chosen.stage] / f"d{shape.depth}"
-    weights, about = place / f"model_{chosen.step:06d}.pt", place / f"meta_{chosen.step:06d}.json"
+    model, about = place / f"model_{chosen.step:06d}.pt", place / f"meta_{chosen.step:06d}.json"
     try:
         place.mkdir(parents=True, exist_ok=True)
-        torch.save({key_in_nanochat(name): weight for name, weight in model.state_dict().items()}, weights)
+        torch.save({key_in_nanochat(name): weight for name, weight in weights.items()}, model)
     except (OSError, RuntimeError) as error:  # torch raises the latter for a full disk
-        raise NanosoloError(f"cannot write {weights}: {error}. Name a folder on a disk with room for it.") from None
+        raise NanosoloError(f"cannot write {model}: {error}. Name a folder on a disk with room for it.") from None
     write_atomically(about, msgspec.json.format(msgspec.json.encode(meta), indent=2))
     vocabulary = tokenizer.save(folder / "tokenizer")
     note = folder / "tokenizer" / "README.txt"
     write_atomically(note, _TOKENIZER_NOTE.encode())
-    return [weights, about, vocabulary, note]
+    return [model, about, vocabulary, note]
 
 
 def import_from_nanochat(

@@ -162,11 +162,20 @@ def read_state(path: Path) -> TrainingState:
         raise NanosoloError(f"the checkpoint {path} is of another version: {error}.") from None
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of a verified checkpoint, on the CPU, as they lay in memory. Raises NanosoloError."""
+    try:
+        return load_file(path / MODEL_FILE)
+    except Exception as error:  # safetensors raises its own kinds; all mean that the file is unusable
+        raise _unusable(path / MODEL_FILE, error) from None
+
+
 def load_weights(path: Path, model: GPT) -> None:
     """Fill the model from a verified checkpoint. Raises NanosoloError when it is of another shape."""
+    weights = read_weights(path)
     try:
-        model.load_state_dict(load_file(path / MODEL_FILE))
-    except Exception as error:  # safetensors and torch raise their own kinds; all mean that the file is unusable
+        model.load_state_dict(weights)
+    except RuntimeError as error:
         raise _unusable(path / MODEL_FILE, error) from None
 
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from trained_run import STEPS, nanosolo
 
-from engine.chat.choice import choose_checkpoint
+from engine.chat.choice import Chosen, choose_checkpoint
 from engine.data.tokenizer import Tokenizer
 from engine.errors import UsageError
-from engine.export.nanochat import import_from_nanochat
+from engine.export.nanochat import export_to_nanochat, import_from_nanochat
 from engine.export.tokenizer_json import read_tokenizer
+from engine.model.gpt import GPT
 from engine.run.directory import RunDirectory
-from engine.train.checkpoint import load_model, read_state
+from engine.train.checkpoint import MODEL_FILE, load_model, read_state, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,20 @@ def test_an_export_comes_back_as_a_run(run: RunDirectory, base_dir: Path) -> Non
         nanosolo(run, "chat", "back", *asked).stdout
         == nanosolo(run, "chat", "tiny", "--stage", "pretrain", *asked).stdout
     )
+
+
+def test_weights_keep_their_dtypes(run: RunDirectory, tmp_path: Path) -> None:
+    """As on a GPU, where the embedding is bfloat16."""
+    chosen = choose_checkpoint(run, "pretrain")
+    state = read_state(chosen.path)
+    model = GPT(state.shape, compute_dtype=torch.bfloat16)
+    model.init_weights(1)
+    saved = write_checkpoint(tmp_path / "pretrain", {MODEL_FILE: model.state_dict()}, state, lambda: None)
+    written, *_ = export_to_nanochat(run, Chosen("pretrain", state.step, saved.path), tmp_path / "out")
+    stored = torch.load(written, weights_only=True)
+    halves = {key for key, weight in stored.items() if weight.dtype == torch.bfloat16}
+    assert halves == {"transformer.wte.weight"}
+    assert stored["transformer.wte.weight"].equal(model.embedding.weight)
 
 
 @pytest.fixture
