@@ -4,6 +4,7 @@ import ast
 import math
 import operator
 import re
+import warnings
 from collections.abc import Callable, Sequence
 
 from engine.data.tokenizer import Tokenizer
@@ -35,7 +36,8 @@ def calculate(expression: str) -> str | None:
     if len(text) > _MAX_CHARS:
         return None
     try:
-        value = _value(ast.parse(text, mode="eval").body)
+        with warnings.catch_warnings(action="ignore"):  # of odd escapes and the like, which would be shown to the user
+            value = _value(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
         return None
     if isinstance(value, str) or not math.isfinite(value):

@@ -97,7 +97,7 @@ class RowLoader:
             batch = "one row" if self._endless else f"one batch of {batch_size}"
             raise UsageError(
                 f"{source.describe()}: fewer than {batch}. "
-                "Give more text, or lower batch.device_batch_size or model.max_seq_len."
+                "Give more of it, or lower model.max_seq_len or the batch size of the stage."
             )
         if not (0 <= state.row <= self.rows and state.epoch >= 0):
             raise UsageError(

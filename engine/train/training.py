@@ -110,6 +110,7 @@ class Training:
         self.model = GPT(self.shape, resolve_checkpointing(self.shape, config.batch, gpu, compiled), device)
         self.optimizer = Optimizer(self.model, config.optim, self.shape.width)
         self.state = resume.restore(context, self.model, self.optimizer, course.begin)
+        self.step_began_at = self.state.loader  # where the data of the last step begins
         self.history = read_history(context.run.events_file)
         self.saver = Saver(context, self.model, self.optimizer, self.state.step, self.history)
         trunk = torch.compile(self.model.trunk, dynamic=False) if compiled else self.model.trunk
@@ -168,6 +169,7 @@ class Training:
 
     def _step(self, loader: RowLoader) -> None:
         step = self.state.step + 1
+        self.step_began_at = self.state.loader
         scale, momentum = self._rates()
         began = time.perf_counter()
         result = self.stepper.run(loader, step, scale, momentum, self._is_acceptable)
@@ -243,7 +245,7 @@ class Training:
             action = f"going back to step {back} and on with the data after step {step}"
         else:
             action = f"stopped; the checkpoint of step {back} is the way back"
-        place = self.state.loader
+        place = self.step_began_at
         self.context.emit(
             events.Diverged(
                 stage=self.stage, step=step, what=str(problem), action=action, epoch=place.epoch, row=place.row

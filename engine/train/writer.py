@@ -41,6 +41,7 @@ class CheckpointWriter:
         """`before`: called in the thread before a checkpoint gets its name; see `write_checkpoint`."""
         self._folder = folder
         self._before = before
+        self._on_cuda = model.device.type == "cuda"
         self._source: Tensors = {MODEL_FILE: model.state_dict(), OPTIMIZER_FILE: optimizer.state_tensors()}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._copy = self._pool.submit(_host_twins, self._source)  # fetching fresh memory takes longer than the copy
@@ -54,7 +55,7 @@ class CheckpointWriter:
         assert self._future is None
         self._step = state.step
         self._copied.clear()
-        updated = torch.cuda.Event() if torch.cuda.is_available() else None
+        updated = torch.cuda.Event() if self._on_cuda else None
         if updated is not None:
             updated.record()
         self._future = self._pool.submit(self._write, state, updated)

@@ -41,6 +41,11 @@ def test_what_has_no_value(expression: str) -> None:
     assert calculate(expression) is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_odd_escapes_are_not_complained_of() -> None:
+    assert calculate(r"'\d'.count('d')") == "1"
+
+
 @given(st.recursive(
     st.integers(0, 9999).map(str),
     lambda inner: st.builds("({} {} {})".format, inner, st.sampled_from(["+", "-", "*", "/", "//", "%"]), inner),

@@ -98,7 +98,7 @@ def test_the_end_of_the_data_is_an_error_where_asked_for(tokens: TokenSet) -> No
 
 
 def test_too_little_text_for_one_batch(tokens: TokenSet) -> None:
-    with pytest.raises(UsageError, match=r"fewer than one batch of 4096.*batch.device_batch_size"):
+    with pytest.raises(UsageError, match=r"fewer than one batch of 4096.*batch size of the stage"):
         loader(tokens, 4096, on_exhausted="error")
     with pytest.raises(UsageError, match="fewer than one row"):
         loader(tokens, 4, seq_len=100_000)
