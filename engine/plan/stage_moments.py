@@ -71,11 +71,11 @@ def letter_moments(shape: Shape, batch: BatchConfig, problems: int, prompt: int,
 
 
 def evaluate_moments(shape: Shape, batch: BatchConfig, core: bool, cuda: bool) -> Iterator[Moment]:
-    """Bits per byte in batches as in training; CORE in its own, with float32 logits of a chunk, on which operations
-    work: the likeliest, the runner-up."""
+    """Bits per byte in batches as in training, beside the hidden states of the batch before; CORE in its own, with
+    float32 logits of a chunk, on which operations work: the likeliest, the runner-up."""
     s = Sizes(shape, batch, "none", cuda)
     yield _loading(s)
-    yield _bare(s, "evaluation", "evaluation", s.micro_ids + STATES * s.state)
+    yield _bare(s, "evaluation", "evaluation", s.micro_ids + (STATES + 1) * s.state)
     logits = (10 if cuda else 8) * s.chunk * s.vocab
     yield _bare(s, "evaluation", "loss of an evaluation", s.micro_ids + s.state, s.head_copy + logits)
     if core:

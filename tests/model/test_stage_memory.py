@@ -13,6 +13,7 @@ from torch import Tensor
 from engine.chat.conversation import Message, prompt_of
 from engine.chat.reinforce import Answer, PolicyStepper, answers_to
 from engine.data.loader import Batch, LoaderState
+from engine.evaluate.bits_per_byte import bits_per_byte
 from engine.evaluate.chat.judge import choose_letters
 from engine.evaluate.chat.problems import Problem
 from engine.model.generate import Request, Token, generate_all
@@ -22,7 +23,7 @@ from engine.optim.optimizer import Optimizer, clip_gradients
 from engine.plan import moments
 from engine.plan.config import CheckpointingMode, LossKind, RunConfig, from_dict, to_toml
 from engine.plan.shape import shape_of
-from engine.plan.stage_moments import letter_moments, rl_moments, written_moments
+from engine.plan.stage_moments import evaluate_moments, letter_moments, rl_moments, written_moments
 from engine.plan.stages import stage_config
 from engine.run.directory import RunDirectory
 from engine.run.stage import StageContext
@@ -155,3 +156,17 @@ def test_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     # all are as short as the shortest are taken to be
     found = moments.phase_peaks(letter_moments(model.shape, config.batch, len(problems), 2 * prompt, cuda=False))
     assert found["answers"] == pytest.approx(real["answers"], rel=0.03)
+
+
+def test_bits_per_byte() -> None:
+    config = config_of(loss_chunk_tokens=32)
+    model = model_of(config)
+    batches = [(torch.randint(VOCABULARY, (4, 128)), torch.randint(VOCABULARY, (4, 128))) for _ in range(3)]
+
+    def work(begin: Callable[[str], None]) -> None:
+        begin("evaluation")
+        bits_per_byte(model, model.trunk, batches, torch.ones(VOCABULARY, dtype=torch.int32), 32)
+
+    real = peaks_of(work, [*tensors_of(model), *batches[0]])
+    found = moments.phase_peaks(evaluate_moments(model.shape, config.batch, core=False, cuda=False))
+    assert found["evaluation"] == pytest.approx(real["evaluation"], rel=0.03)
