@@ -10,6 +10,7 @@ from engine.run.directory import RunDirectory
 # what the shell is set to must not decide what is tested: servers of the tests are on this machine, and answer
 for _name in ("NANOSOLO_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "TRANSFORMERS_OFFLINE"):
     os.environ.pop(_name, None)
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same everywhere; bench/gpu.sh checks what a GPU does
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 # the same examples every time, however slow the machine: a failure is one of the code
