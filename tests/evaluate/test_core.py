@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,16 +18,18 @@ from hypothesis import strategies as st
 
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError, UsageError
+from engine.evaluate.core import core
 from engine.evaluate.core.bundle import CoreTask, check_setting, find_bundle, read_examples, read_tasks
 from engine.evaluate.core.core import TaskResult, core_metric, evaluate_core
 from engine.evaluate.core.questions import Question, make_questions
 from engine.evaluate.core.scoring import answer, answer_alone, batched_scores
 from engine.evaluate.rows import batches_of_like_length
+from engine.model.branches import Branches
 from engine.model.gpt import GPT
 from engine.plan.config import from_dict, to_toml
 from engine.plan.shape import Shape
 from engine.run.directory import RunDirectory
-from engine.run.events import read_events
+from engine.run.events import Evaluation, read_events
 from engine.run.history import read_history
 from engine.run.stage import StageContext
 
@@ -185,6 +188,58 @@ def test_the_evaluation_tells_every_task_and_repeats_none(tokenizer: Tokenizer, 
     evaluations = read_history(run.events_file).evaluations
     assert [e.metric for e in evaluations].count("core/choices") == 1
     assert evaluations[-1].value == found["core"].value
+
+
+def test_only_tasks_that_were_not_asked_are_asked_after_a_resume(
+    tokenizer: Tokenizer, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    run.config_file.write_text(to_toml(from_dict({"evaluate": {"core": str(folder), "core_max_per_task": 5}})))
+    context = StageContext(run, "evaluate")
+    common = {"stage": "evaluate", "seconds": 1.0, "examples": 5}
+    for label, step, examples in (("choices", 7, 5), ("letters", 6, 5), ("schemas", 7, 4)):  # the last two: of others
+        event = Evaluation(metric=f"core/{label}", step=step, value=0.125, baseline=0.25, **common)  # type: ignore[arg-type]
+        context.emit(msgspec.structs.replace(event, examples=examples))
+    asked: list[str] = []
+    monkeypatch.setattr(
+        core, "make_questions", lambda task, *rest: asked.append(task.label) or make_questions(task, *rest)
+    )
+    evaluate_core(context, random_model(tokenizer.vocab_size), tokenizer, 7)
+    assert asked == ["letters", "schemas", "words"]
+    found = {(e.metric, e.step): e.value for e in read_history(run.events_file).evaluations}
+    values = [found[f"core/{label}", 7] for label in ("choices", "letters", "schemas", "words")]
+    baselines = [0.3, 0.25, 0.5, 0.0]
+    assert values[0] == 0.125
+    assert found["core", 7] == pytest.approx(sum((v - b) / (1 - b) for v, b in zip(values, baselines, strict=True)) / 4)
+
+
+def test_a_task_that_fits_in_no_memory_costs_a_warning(
+    tokenizer: Tokenizer, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full device is what is not there: a trunk that refuses long rows stands in for it."""
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    run.config_file.write_text(to_toml(from_dict({"evaluate": {"core": str(folder), "core_max_per_task": 5}})))
+    model = random_model(tokenizer.vocab_size)
+    longest = {
+        task.label: max(len(row.tokens) for question in questions_of(task, tokenizer) for row in question.rows)
+        for task in read_tasks(folder)
+    }
+    trunk = model.trunk
+
+    def small(tokens: torch.Tensor, *branches: Branches) -> torch.Tensor:
+        if tokens.shape[1] > sorted(longest.values())[-2]:
+            raise torch.OutOfMemoryError("full")
+        return trunk(tokens, *branches)
+
+    monkeypatch.setattr(model, "trunk", small)
+    evaluate_core(StageContext(run, "evaluate"), model, tokenizer, 7)
+    history = read_history(run.events_file)
+    (warning,) = history.warnings
+    left_out = max(longest, key=lambda label: longest[label])
+    assert warning.code == "core_left_out" and left_out in warning.message
+    assert {e.metric for e in history.evaluations} == {f"core/{label}" for label in longest if label != left_out}
 
 
 def test_a_bundle_that_cannot_be_read_costs_a_warning(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from engine.train.device import is_out_of_memory, release_memory
 
 CHUNK_TOKENS = 1024  # positions whose logits exist at one time
 
-# How far a batch may move a score from what the row alone gives: other kernels add in another order. Several times
-# the most that bench/core.py saw.
-DRIFT = {torch.float32: 1e-4, torch.bfloat16: 0.08}
+# How far a batch may move a figure of one target from what the row alone gives: other kernels add in another order.
+# Several times the most that bench/core.py saw. bfloat16 logits of 8 to 15 are 2^-4 apart, and a lead has two of them.
+DRIFT_OF_NATS = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+DRIFT_OF_LEAD = {torch.float32: 1e-4, torch.bfloat16: 0.4}
 
 Outcome = bool | list[int]  # right or not; or the options that may be the likeliest, where rounding decides
 
@@ -36,7 +37,7 @@ def answer(
     settled = 0
     for numbers, scores in batched_scores(model, questions, max_tokens):
         for number, of_question in zip(numbers, scores, strict=True):
-            outcome = decide(questions[number], of_question, DRIFT[model.compute_dtype])
+            outcome = decide(questions[number], of_question, drifts(questions[number], model.compute_dtype))
             if isinstance(outcome, bool):
                 outcomes[number] = outcome
                 settled += 1
@@ -56,28 +57,44 @@ def answer_alone(model: GPT, question: Question, contenders: Sequence[int] | Non
     `contenders`: the options that may be the likeliest, in order, where others are known not to be.
     """
     options = range(len(question.rows)) if contenders is None else contenders
-    scores = [score_alone(model, question, option) for option in options]
+    scores = scores_alone(model, question, options)
     if question.gold is None:
         return scores[0] > 0
     return options[scores.index(min(scores))] == question.gold  # the first of equals
 
 
-def score_alone(model: GPT, question: Question, option: int) -> float:
-    """The score of one row, run by itself.
+def scores_alone(model: GPT, question: Question, options: Sequence[int]) -> list[float]:
+    """The scores of these rows, each run by itself; equal ones (options of one token) are run once.
 
-    Where options are compared: the mean nats of its targets. Else the smallest lead of a target: its logit - the best
-    other one, above 0 exactly where it is the likeliest token.
+    Where options are compared: the mean nats of a row's targets. Else the smallest lead of a target: its logit - the
+    best other one, above 0 exactly where it is the likeliest token.
     """
-    ((_, hidden),) = hidden_states(model, [question.rows[option]], 1)
-    return _score(_figures(model, hidden, question.targets[option], question.gold), question.gold)
+    scores = []
+    known: dict[tuple[int, bytes], Tensor] = {}
+    for option in options:
+        row = question.rows[option]
+        key = row.start, row.tokens.tobytes()
+        if key not in known:
+            ((_, known[key]),) = hidden_states(model, [row], 1)
+        scores.append(_score(_figures(model, known[key], question.targets[option], question.gold), question.gold))
+    return scores
 
 
-def decide(question: Question, scores: Sequence[float], drift: float) -> Outcome:
-    """What follows from scores that lie within `drift` of those alone."""
+def drifts(question: Question, dtype: torch.dtype) -> list[float]:
+    """How far a batch may move the score of each row. A mean moves less the more targets it is of."""
     if question.gold is None:
-        return scores[0] > 0 if abs(scores[0]) > drift else [0]
-    # not >, so that what is no number is a contender
-    contenders = [option for option, score in enumerate(scores) if not score > min(scores) + 2 * drift]
+        return [DRIFT_OF_LEAD[dtype]]
+    return [DRIFT_OF_NATS[dtype] / math.sqrt(len(targets)) for targets in question.targets]
+
+
+def decide(question: Question, scores: Sequence[float], drifts: Sequence[float]) -> Outcome:
+    """What follows from scores that lie within `drifts` of those alone."""
+    if question.gold is None:
+        return scores[0] > 0 if abs(scores[0]) > drifts[0] else [0]
+    most = min(score + drift for score, drift in zip(scores, drifts, strict=True))  # that the least may be
+    # not <=, so that what is no number is a contender
+    pairs = enumerate(zip(scores, drifts, strict=True))
+    contenders = [option for option, (score, drift) in pairs if not score - drift > most]
     if question.gold not in contenders:
         return False
     return True if len(contenders) == 1 else contenders
@@ -107,7 +124,7 @@ def batched_scores(
             queued = None
         if figures is None:
             question = questions[numbers[0]]
-            yield numbers, [[score_alone(model, question, option) for option in range(len(question.rows))]]
+            yield numbers, [scores_alone(model, question, range(len(question.rows)))]
         else:
             queued = numbers, figures
     if queued is not None:
