@@ -137,11 +137,13 @@ def _finetune(given: Given, stage: Literal["midtrain", "sft"]) -> StagePlan:
         checkpoint_bytes=given.checkpoint_bytes,
         correction=given.calibration.speed(used, given.gpu, given.compiled),
     )
-    if settings.steps is None and time.low_hours is not None and time.high_hours is not None:
-        low, high = time.low_hours * UNSURE[0], time.high_hours * UNSURE[1]
-        basis = f"{time.basis}; steps by estimated lengths of conversations"
-        time = msgspec.structs.replace(time, low_hours=low, high_hours=high, basis=basis)
-    return of_duration(plan, time)
+    if time.low_hours is None or time.hours is None or time.high_hours is None:
+        return of_duration(plan, time)
+    span, basis = Span(3600 * time.low_hours, 3600 * time.hours, 3600 * time.high_hours), time.basis
+    if settings.steps is None:
+        low, high = UNSURE
+        span, basis = span.times(low, 1.0, high), f"{basis}; steps by estimated lengths of conversations"
+    return timed(plan, given, START + span, basis)
 
 
 def _finetuning_memory(given: Given, used: RunConfig) -> Memory:
@@ -164,7 +166,9 @@ def _rl(given: Given) -> StagePlan:
         steps=steps,
         tokens=rl_tokens(config, steps),
     )
-    plan = with_memory(plan, memory.breakdown(moments, given.gpu, compiled=False), PROMPTS)
+    counted = memory.breakdown(moments, given.gpu, compiled=False)
+    needed = corrected(counted, given.calibration.peak(config, given.gpu, compiled=False))
+    plan = with_memory(plan, needed, PROMPTS)
     span = rl_span(config, shape, given.gpu, mode, steps, given.checkpoint_bytes)
     return on_device(plan, given, span, LENGTHS)
 

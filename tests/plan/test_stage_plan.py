@@ -173,9 +173,12 @@ def test_what_was_measured_corrects_the_stages_too() -> None:
         loss_chunk_tokens=1024,
         compiled=False,
         tokens_per_second=speed / 2,
-        peak_memory=None,
+        peak_memory=make_plan(config, host).memory.total - 300 * 2**20,
     )
     found = stages_of(make_plan(config, host, Calibration(measured=(measured,))))
+    for name in ("midtrain", "rl"):
+        less = (plain[name].peak_memory or 0) - (found[name].peak_memory or 0)
+        assert less == pytest.approx(300 * 2**20, rel=0.2), name
     for name in ("evaluate", "sft", "rl", "chat_eval"):
         before, after = plain[name].hours, found[name].hours
         assert before is not None and after is not None and before < after <= 2 * before
