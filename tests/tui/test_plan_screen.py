@@ -96,6 +96,37 @@ async def test_nothing_is_drawn_beyond_the_edges(size: tuple[int, int]) -> None:
             assert region.right <= size[0] and region.bottom <= size[1] - 1 and region.height >= 6
 
 
+async def type_at_once(pilot: Pilot[None], text: str, key: str) -> None:
+    """Text and a key as of a paste: the key arrives before anybody has looked at the text."""
+    editor = pilot.app.screen.query_one(Editor)
+    editor.value = text
+    await editor.run_action({"enter": "submit", "tab": "nearest"}[key])
+    await pilot.pause()
+
+
+async def test_what_is_pasted_with_enter_and_is_wrong_stays_in_the_editor() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await at(pilot, "model.depth")
+        await press(pilot, "enter")
+        before = value(app, "model.depth")
+        await type_at_once(pilot, "1x", "enter")
+        editor = app.screen.query_one(Editor)
+        assert app.focused is editor and editor.display and editor.value == "1x"
+        assert "model.depth = 1x" in text_of(app) and value(app, "model.depth") == before
+        await type_at_once(pilot, "12", "enter")
+        assert value(app, "model.depth") == 12 and isinstance(app.focused, KnobList) and not editor.display
+
+
+async def test_tab_takes_the_nearest_of_what_was_pasted() -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await at(pilot, "model.depth")
+        await press(pilot, "enter")
+        await type_at_once(pilot, "12000", "tab")
+        assert value(app, "model.depth") == KNOBS["model.depth"].high and isinstance(app.focused, KnobList)
+
+
 async def test_choosing_a_preset_shows_its_exact_step() -> None:
     app = console()
     async with app.run_test(size=SMALL) as pilot:

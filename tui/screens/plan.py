@@ -12,7 +12,7 @@ from engine.errors import NanosoloError, UsageError
 from engine.plan.config import get
 from engine.run.home import presets_home
 from tui.bindings import bindings_for
-from tui.planning.choices import Choice, Here, first_draft, gpu_choices, preset_choices
+from tui.planning.choices import Here, first_draft, gpu_choices, preset_choices
 from tui.planning.draft import Draft, mend, try_text
 from tui.planning.figures import MODE_KEY, figures
 from tui.planning.knobs import step, to_text
@@ -124,10 +124,8 @@ class PlanScreen(ConsoleScreen):
             detail.show_preset(self.draft.config.about)
 
     @on(OptionList.OptionHighlighted)
-    def _moved(self, _event: OptionList.OptionHighlighted) -> None:
-        self._describe()
-
-    def on_descendant_focus(self, _event: events.DescendantFocus) -> None:
+    @on(events.DescendantFocus)
+    def _moved(self) -> None:
         self._describe()
 
     @on(OptionList.OptionSelected)
@@ -159,25 +157,32 @@ class PlanScreen(ConsoleScreen):
 
     @on(Detail.Typed)
     def _typed(self, event: Detail.Typed) -> None:
-        draft, fault = try_text(self.draft, event.knob, event.text)
         detail = self.query_one(Detail)
+        if not detail.editing:  # typed behind the key that kept the value
+            return
+        draft, fault = try_text(self.draft, event.knob, event.text)
         if draft is None:
-            mended = mend(self.draft, event.knob, event.text)
-            detail.show_fault(fault, mended)
+            detail.show_fault(fault, mend(self.draft, event.knob, event.text))
         else:
             detail.show_fault("", None)
             self._show(draft)
 
-    @on(Detail.Kept)
-    def _kept(self, event: Detail.Kept) -> None:
-        draft, _fault = try_text(self.draft, event.knob, event.text)
-        if draft is not None:
+    @on(Detail.KeepWanted)
+    def _keep_typed(self, event: Detail.KeepWanted) -> None:
+        draft = try_text(self.draft, event.knob, event.text)[0]
+        if draft is not None:  # else what is wrong is shown beside it
+            self._end_edit()
             self._keep(draft)
-            self.query_one(KnobList).focus()
 
-    @on(Detail.Mended)
-    def _mended(self, event: Detail.Mended) -> None:
-        self._change(event.changes)
+    @on(Detail.MendWanted)
+    def _mend_typed(self, event: Detail.MendWanted) -> None:
+        changes = mend(self.draft, event.knob, event.text)
+        if changes is not None:
+            self._end_edit()
+            self._change(changes)
+
+    def _end_edit(self) -> None:
+        self.query_one(Detail).close()
         self.query_one(KnobList).focus()
 
     @on(Detail.Cancelled)
@@ -223,17 +228,16 @@ class PlanScreen(ConsoleScreen):
         if presets.is_on_screen and self.size.width >= 160:
             presets.focus()
             return
-        self._choose("Presets", preset_choices(self.here), self.draft.name, self._take_preset)
+        dialog = ChoiceDialog("Presets", preset_choices(self.here), self.draft.name)
+        self.app.push_screen(dialog, self._take_preset)
 
     def action_choose_gpu(self) -> None:
         gpus = self.query_one("#gpus", ChoiceList)
         if self.size.width >= 160:
             gpus.focus()
             return
-        self._choose("Plan for", gpu_choices(self.here), self.draft.config.runtime.gpu, self._take_gpu)
-
-    def _choose(self, title: str, choices: list[Choice], current: str, take: Any) -> None:
-        self.app.push_screen(ChoiceDialog(title, choices, current), take)
+        gpu = self.draft.config.runtime.gpu
+        self.app.push_screen(ChoiceDialog("Plan for", gpu_choices(self.here), gpu), self._take_gpu)
 
     def _take_preset(self, name: str | None) -> None:
         if name is None:

@@ -114,15 +114,19 @@ class Detail(Vertical):
             super().__init__()
             self.knob, self.text = knob, text
 
-    class Kept(Typed):
-        """The user wants to keep what was typed."""
+    class KeepWanted(Message):
+        """The key that keeps what is typed. Who takes it closes the editor; what is wrong stays in it."""
 
-    class Mended(Message):
-        """The user took the nearest valid values."""
-
-        def __init__(self, changes: Mapping[str, Any]) -> None:
+        def __init__(self, knob: Knob, text: str) -> None:
             super().__init__()
-            self.changes = changes
+            self.knob, self.text = knob, text
+
+    class MendWanted(Message):
+        """The key for the nearest valid values of what is typed."""
+
+        def __init__(self, knob: Knob, text: str) -> None:
+            super().__init__()
+            self.knob, self.text = knob, text
 
     class Cancelled(Message):
         """The editor closed without a change."""
@@ -143,8 +147,6 @@ class Detail(Vertical):
     def __init__(self, id: str, classes: str) -> None:
         super().__init__(id=id, classes=classes)
         self.knob: Knob | None = None
-        self.mended: Mapping[str, Any] | None = None
-        self.faulty = False
 
     def compose(self) -> ComposeResult:
         editor = Editor(id="editor")
@@ -223,16 +225,15 @@ class Detail(Vertical):
 
     def show_fault(self, fault: str, mended: Mapping[str, Any] | None) -> None:
         """What is wrong with what is typed, and the nearest valid value; an empty fault clears it."""
-        self.mended = mended
         line = Content.styled(f"✗ {fault}", "$error") if fault else Content("")
         if mended:
             values = ", ".join(f"{path} = {to_text(value) or 'not set'}" for path, value in mended.items())
             line = Content.styled("Tab", "bold $primary") + Content(f" {values}\n") + line
-        self.faulty = bool(fault)
         self._fault(line)
 
-    def _close(self) -> None:
-        self.knob, self.mended, self.faulty = None, None, False
+    def close(self) -> None:
+        """Put the editor away."""
+        self.knob = None
         self.query_one(Editor).display = False
 
     @on(Input.Changed)
@@ -244,21 +245,17 @@ class Detail(Vertical):
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if self.knob is not None and not self.faulty:
-            knob = self.knob
-            self._close()
-            self.post_message(self.Kept(knob, event.value))
+        if self.knob is not None:
+            self.post_message(self.KeepWanted(self.knob, event.value))
 
     @on(NearestWanted)
     def _take_nearest(self) -> None:
-        if self.mended is not None:
-            changes = self.mended
-            self._close()
-            self.post_message(self.Mended(changes))
+        if self.knob is not None:
+            self.post_message(self.MendWanted(self.knob, self.query_one(Editor).value))
 
     @on(EditEnded)
     def _end(self) -> None:
-        self._close()
+        self.close()
         self.post_message(self.Cancelled())
 
     @on(StepWanted)
