@@ -272,8 +272,6 @@ class PlanScreen(ConsoleScreen):
         self._change(warning.change)
         self.console.tell(f"Applied: {warning.fix}.")
 
-    # a model for a time
-
     def action_budget(self) -> None:
         from tui.screens.budget import BudgetScreen
 
