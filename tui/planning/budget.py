@@ -171,5 +171,6 @@ def stages_line(plan: Plan) -> str:
     whole, own = plan.pipeline, plan.time
     if whole.hours is None or own.hours is None or "pretrain" not in [stage.stage for stage in plan.stages]:
         return "Hours are pretraining's; other stages come on top."
-    rest = words.duration(3600 * (whole.hours - own.hours))
+    more = whole.hours - own.hours
+    rest = f"{more:.1f} h" if more >= 1 else f"{max(1, round(60 * more))} min"
     return f"Hours are pretraining's; other stages take about {rest} on top."
