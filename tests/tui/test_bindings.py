@@ -8,13 +8,19 @@ from tui.app import SCREENS, NanosoloApp
 from tui.bindings import EVERYWHERE, KEYS, Key, bindings_for, keys_for
 from tui.key_names import show_key
 from tui.screens.budget import BudgetField, BudgetScreen
+from tui.screens.chat_dialogs import SettingField
 from tui.screens.dialogs import ChoiceDialog
 from tui.screens.plan_detail import Editor
 from tui.screens.review import NameField, ReviewScreen
+from tui.talk.composer import Composer
+from tui.talk.transcript import Transcript
 from tui.widgets.rows import RowList
 
 # keys that many terminals, tmux or ssh do not pass on, or that arrive as another key
 UNSENDABLE = {"ctrl+m", "ctrl+i", "ctrl+h", "ctrl+enter", "shift+enter", "ctrl+space", "ctrl+tab"}
+
+
+CHAT = ("chat", "composer", "transcript", "chat-setting")
 
 
 def owners(screen: str) -> list[type]:
@@ -24,6 +30,7 @@ def owners(screen: str) -> list[type]:
         return [getattr(import_module(module), name)]
     known = {"dialog": ChoiceDialog, "edit": Editor, "list": RowList, "review": ReviewScreen, "name": NameField}
     known |= {"budget": BudgetScreen, "budget-field": BudgetField}
+    known |= {"composer": Composer, "transcript": Transcript, "chat-setting": SettingField}
     return [known[screen]] if screen in known else []
 
 
@@ -49,7 +56,9 @@ def test_no_key_means_two_things_on_one_screen(screen: str) -> None:
             seen[name] = key.id
 
 
-@pytest.mark.parametrize("screen", ["plan", "budget", "budget-field", "review", "edit", "name", "dialog", "list"])
+@pytest.mark.parametrize(
+    "screen", ["plan", "budget", "budget-field", "review", "edit", "name", "dialog", "list", *CHAT]
+)
 def test_every_action_of_these_screens_exists(screen: str) -> None:
     for key in keys_for(screen):
         name = key.action.partition("(")[0]

@@ -40,6 +40,7 @@ class Composer(TextArea):
         super().__init__(
             id="composer", soft_wrap=True, show_line_numbers=False, compact=True, highlight_cursor_line=False
         )
+        self.cursor_blink = False  # it would cost the link something twice a second
         self.earlier: list[str] = []
         self.busy = False  # whether an answer is being written
         self._at: int | None = None  # of the earlier message that is shown
