@@ -12,6 +12,7 @@ from engine.plan.datasets import (
     CHARS_PER_SHARD,
     CHARS_PER_TOKEN,
     SHARD_BYTES,
+    TRAINING_SHARDS,
     shards_needed,
 )
 from engine.plan.duration import Duration
@@ -88,7 +89,7 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
     steps = training_steps(config, shape)
     tokens = steps * per_step
     checkpoint_bytes = checkpoint_size(shape, gpu)
-    shards = shards_needed(tokens) + 1 if config.data.source == "fineweb-edu" else 0
+    shards = min(shards_needed(tokens), TRAINING_SHARDS) + 1 if config.data.source == "fineweb-edu" else 0
     disk = Disk(
         shards=shards * SHARD_BYTES,
         tokens=BYTES_PER_TOKEN * (tokens + config.evaluate.tokens),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.plan.config import RunConfig, depth_is_valid, from_dict, from_toml, to_toml, with_changes
-from engine.plan.datasets import shards_needed
+from engine.plan.datasets import TRAINING_SHARDS, shards_needed
 from engine.plan.gpus import CATALOGUE, by_id, by_name, cpu
 from engine.plan.plan import Plan, make_plan
 from engine.plan.presets import load_preset, preset_names
@@ -106,7 +106,7 @@ def test_arithmetic(depth: int, rows: int, length: int, batches: float, steps: i
     assert m.weights + m.gradients + m.optimizer + m.activations + m.loss + m.overhead == m.total
     assert m.fits == (m.total <= m.capacity) and min(m.weights, m.activations, m.loss, m.overhead) >= 0
     assert plan.disk_bytes == plan.disk.shards + plan.disk.tokens + plan.disk.checkpoints
-    assert plan.data_shards == shards_needed(plan.tokens) + 1
+    assert plan.data_shards == min(shards_needed(plan.tokens), TRAINING_SHARDS) + 1
     assert plan.time.hours is not None and sum(plan.time.parts.values()) == pytest.approx(3600 * plan.time.hours)
 
 
@@ -202,3 +202,9 @@ def test_disk_counts_every_checkpoint_that_is_kept() -> None:
     assert kept(checkpoint__keep_last=2) == 3  # one is written before one goes
     assert kept(checkpoint__keep_last=1, checkpoint__keep_best=True) == 3
     assert kept(checkpoint__keep_last=1, checkpoint__keep_every_steps=60, budget__steps=200) == 2 + 3
+
+
+def test_a_budget_beyond_the_corpus_takes_it_all_once() -> None:
+    plan = plan_of("full-80gb", budget__tokens=10**12)
+    assert plan.data_shards == 1_823
+    assert "repeated_epochs" in {warning.code for warning in plan.warnings}
