@@ -9,9 +9,9 @@ from engine import __version__
 from engine.chat.choice import Chosen
 from engine.plan.config import RunConfig, to_toml
 from engine.plan.shape import Shape
+from engine.report.measured import facts
 from engine.run.directory import RunDirectory
 from engine.run.history import read_history
-from engine.report.measured import facts
 
 _SOURCES = {
     "fineweb-edu": "FineWeb-Edu",

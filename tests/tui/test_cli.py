@@ -22,7 +22,8 @@ LIGHT = ("torch", "textual", "numpy", "matplotlib", "pyarrow", "huggingface_hub"
 def home(tmp_path: Path) -> Path:
     """A home with a finished run, a failed one and one that never started."""
     now = time.time()
-    story = story_of("good", now, budget__steps=30).steps(30).checkpoint().sample()
+    stages = ["data", "tokenizer", "tokenize", "pretrain"]
+    story = story_of("good", now, budget__steps=30, pipeline__stages=stages).steps(30).checkpoint().sample()
     good = write_run(tmp_path, "good", story.end_stage("pretrain").end().until(now - 60))
     good.log_file.write_text("".join(f"line {number}\n" for number in range(100)))
     write_run(tmp_path, "a-much-longer-name", story_of("bad", now).steps(20).checkpoint().out_of_memory().until(now))
