@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Every check that needs a GPU, in one command: memory and speed against their predictions, eager and compiled, then the
-# smoke preset from start to report. Results: bench/results/gpu-*.json. Exit codes: 0 all held, 1 something did not,
-# 2 there is no GPU here.
+# Every check that needs a GPU, in one command: memory and speed against their predictions, eager and compiled; CORE's
+# answers in batches; then the smoke preset from start to report. Results: bench/results/gpu-*.json. Exit codes: 0 all
+# held, 1 something did not, 2 there is no GPU here.
 #   SECONDS_FOR_MEMORY=1200 bench/gpu.sh
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -18,6 +18,10 @@ failed=0
 
 echo "== memory and speed"
 "$python" bench/gpu_memory.py --seconds "${SECONDS_FOR_MEMORY:-1200}" --output "$results/gpu-memory.json" || failed=1
+
+echo "== CORE in batches against one question at a time: speed, and what rounding does to answers"
+"$python" bench/core.py --device cuda --models 12:65536 20:65536 --tokens 60000 --drift-tokens 100000 --rounds 3 \
+    --output "$results/gpu-core.json" || failed=1
 
 echo "== the smoke preset, from text to report"
 home=$(mktemp -d)
