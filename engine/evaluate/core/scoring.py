@@ -18,7 +18,7 @@ CHUNK_TOKENS = 1024  # positions whose logits exist at one time
 
 # How far a batch may move a figure of one target from what the row alone gives: other kernels add in another order.
 # Several times the most that bench/core.py saw. bfloat16 logits of 8 to 15 are 2^-4 apart, and a lead has two of them.
-DRIFT_OF_NATS = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+DRIFT_OF_NATS = {torch.float32: 1e-4, torch.bfloat16: 0.2}
 DRIFT_OF_LEAD = {torch.float32: 1e-4, torch.bfloat16: 0.4}
 
 Outcome = bool | list[int]  # right or not; or the options that may be the likeliest, where rounding decides
