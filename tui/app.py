@@ -1,7 +1,7 @@
 """The console application: screens by key, themes, settings, errors, and a way out that leaves training alone."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rich.markup import escape
 from textual.app import App, SystemCommand
@@ -23,6 +23,7 @@ from tui.themes import DARK, THEMES, choose_theme
 
 if TYPE_CHECKING:
     from tui.planning.draft import Draft
+    from tui.screens.plan import PlanScreen
 
 SCREENS: dict[str, str] = {  # mode -> "module:class", imported when first shown
     "plan": "tui.screens.plan:PlanScreen",
@@ -93,6 +94,7 @@ class NanosoloApp(App[None], inherit_bindings=False):
         self.set_keymap(self.settings.keys)
         self.set_reactive(NanosoloApp.watched, watch)
         self._visited: list[str] = ["plan"] if watch is not None else []
+        self._passing: Screen[object] | None = None  # a review that was asked for on another screen than Plan
 
     def on_mount(self) -> None:
         for fault in self.faults:
@@ -113,6 +115,11 @@ class NanosoloApp(App[None], inherit_bindings=False):
 
     def action_go(self, mode: str) -> None:
         """Show a screen of the top row."""
+        if mode == "review":
+            self._go_review()
+            return
+        if self._reviewing:
+            self.pop_screen()
         if mode == self.current_mode:
             while len(self.screen_stack) > 1:
                 self.pop_screen()
@@ -124,11 +131,28 @@ class NanosoloApp(App[None], inherit_bindings=False):
         self._visited = [name for name in self._visited if name not in (left, mode)] + [left]
         self.switch_mode(mode)
 
+    @property
+    def _reviewing(self) -> bool:
+        """Whether the launch review is shown, which lies over Plan and has a tab of its own."""
+        return getattr(self.screen, "MODE", "") == "review"
+
+    def _go_review(self) -> None:
+        """Review what Plan holds now. Escape leads back to where the key was pressed."""
+        if self._reviewing:
+            return
+        passing = self.current_mode != "plan"
+        self.action_go("plan")
+        cast("PlanScreen", self.screen_stack[0]).action_review()
+        self._passing = self.screen if passing else None
+
     async def action_back(self) -> None:
         """Close what lies on top; else go back to the screen before."""
         if len(self.screen_stack) > 1:
+            passing = self.screen is self._passing
             self.pop_screen()
-        elif self._visited:
+            if not passing:
+                return
+        if self._visited:
             self.switch_mode(self._visited.pop())
 
     def watch_run(self, run: RunDirectory, mode: str = "monitor") -> None:

@@ -15,18 +15,21 @@ from rich.style import Style
 from snapshot import assert_snapshot, text_of
 from textual.color import Color
 from textual.command import CommandPalette
+from textual.content import Content
+from textual.pilot import Pilot
 
 import tui
 from engine.errors import UsageError
 from engine.plan.gpus import by_id
 from engine.run.directory import RunDirectory, RunLock
-from tui.app import SCREENS, farewell, plan_left
+from tui.app import SCREENS, NanosoloApp, farewell, plan_left
 from tui.arguments import build_parser
 from tui.ascii import to_ascii
-from tui.bindings import EVERYWHERE, keys_for
+from tui.bindings import KEYS, Key
 from tui.commands.configuration import configuration
 from tui.nocolor import NoColorFilter
 from tui.planning.figures import LETTERS
+from tui.screens.base import TopRow
 from tui.screens.help import HelpScreen
 from tui.screens.plan import PlanScreen
 from tui.screens.review import ReviewScreen
@@ -41,17 +44,53 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-@pytest.mark.parametrize("key", [key for key in keys_for(EVERYWHERE) if key.id.startswith("go.")], ids=lambda k: k.id)
-async def test_each_screen_opens_by_its_key_and_escape_goes_back(key: object) -> None:
-    mode = key.id.removeprefix("go.")  # type: ignore[attr-defined]
+@pytest.mark.parametrize("key", [key for key in KEYS if key.id.startswith("go.")], ids=lambda key: key.id)
+async def test_each_screen_opens_by_its_key_and_escape_goes_back(key: Key) -> None:
     app = console()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press(key.keys)  # type: ignore[attr-defined]
+        await pilot.press(key.keys)
         await pilot.pause()
-        assert app.current_mode == mode
+        assert key.id.removeprefix("go.") == app.screen.MODE  # type: ignore[attr-defined]
+        assert lit(app) == f"{key.keys} {key.label}"
         await pilot.press("escape")
         await pilot.pause()
         assert app.current_mode == "plan"
+
+
+def test_the_tabs_are_numbered_without_a_gap() -> None:
+    assert [key.keys for key in KEYS if key.id.startswith("go.")] == list("1234567")
+
+
+async def test_2_reviews_what_plan_holds_from_anywhere_and_escape_leads_back() -> None:
+    app = console(watch=RunDirectory(Path("none")))  # Plan was not shown yet
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "2")
+        assert isinstance(app.screen, ReviewScreen) and lit(app) == "2 Review"
+        await press(pilot, "escape")
+        assert app.current_mode == "monitor" and lit(app) == "3 Monitor"
+        await press(pilot, "1", "down", "down", "right", "4", "2")
+        assert isinstance(app.screen, ReviewScreen) and app.screen.draft.edits == {"model.depth": 6}
+        await press(pilot, "2")
+        assert len(app.screen_stack) == 2  # not one over the other
+        await press(pilot, "6")
+        assert app.current_mode == "logs"
+        await press(pilot, "1")
+        assert isinstance(app.screen, PlanScreen) and lit(app) == "1 Plan"
+        await press(pilot, "L", "escape")
+        assert isinstance(app.screen, PlanScreen)
+
+
+async def press(pilot: Pilot[None], *keys: str) -> None:
+    for key in keys:
+        await pilot.press(key)
+        await pilot.pause()
+
+
+def lit(app: NanosoloApp) -> str:
+    """The tab of the top row that stands out."""
+    row = app.screen.query_one(TopRow).render()
+    assert isinstance(row, Content)
+    return next(row.plain[span.start : span.end].strip() for span in row.spans if "on $background" in str(span.style))
 
 
 async def test_escape_goes_back_through_all_that_was_visited() -> None:

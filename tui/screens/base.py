@@ -41,14 +41,16 @@ class TopRow(Widget):
         """One line, cut at the right where the terminal is narrow."""
         keymap = self.app._keymap
         wide = self.content_size.width >= WIDE  # else all cells are for the screens and for what this one is about
-        parts = [Content.styled("nanosolo", "bold $primary"), Content("  ")] if wide else []
+        pad = " " if wide else ""
+        tabs = []
         for key in TABS:
             mode = key.id.removeprefix("go.")
             number = shown_keys(key, keymap, 1)[0]
             style = "bold $foreground on $background" if mode == self.mode else "$quiet"
-            label = Content.styled(f" {number} {key.label} ", style)
-            parts.append(label if mode == self.mode else label.stylize(f"@click=app.go('{mode}')"))
-        line = Content("").join(parts)
+            label = Content.styled(f"{pad}{number} {key.label}{pad}", style)
+            tabs.append(label if mode == self.mode else label.stylize(f"@click=app.go('{mode}')"))
+        name = Content.styled("nanosolo", "bold $primary") + Content("  ")
+        line = name + Content("").join(tabs) if wide else Content(" ").join(tabs)
         room = self.content_size.width - line.cell_length - 2
         about = clip(self.about, room) if room >= SHORTEST_ABOUT else ""
         return line + Content(" " * (2 + room - cell_len(about))) + Content.styled(about, "$quiet")

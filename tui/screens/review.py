@@ -53,7 +53,7 @@ class NameField(Input):
 class ReviewScreen(ConsoleScreen):
     """Lies over the Plan screen. Enter starts the run and shows its Monitor."""
 
-    MODE = "plan"
+    MODE = "review"
     KEYS_OF = "review"
     BINDINGS = bindings_for("review")
     CSS_PATH = "review.tcss"
@@ -84,7 +84,7 @@ class ReviewScreen(ConsoleScreen):
             yield Static(id="toml", markup=False)
 
     def on_mount(self) -> None:
-        self.say_about("launch review · nothing runs yet")
+        self.say_about("nothing runs yet")
         self._look()
 
     def on_resize(self) -> None:
