@@ -43,51 +43,54 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--export", metavar="FILE", help="write the complete configuration as TOML ('-': print it) and stop"
     )
-    parser.add_argument("--name", help="name of the run (default: preset, date and time)")
+    parser.add_argument("--name", metavar="NAME", help="name of the run (default: preset, date and time)")
     parser.add_argument("--resume", action="store_true", help="go on with the run of that --name if there is one")
     parser.add_argument("--ascii", action="store_true", help="draw the console with plain characters")
     _add_following(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 
-    plan = commands.add_parser("plan", help="what a configuration means: memory, time, steps, disk")
+    def command(name: str, what: str) -> Parser:
+        return commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+
+    plan = command("plan", "what a configuration means: memory, time, steps, disk")
     _add_configuration(plan)
     plan.add_argument(
         "--trace", action="store_true", help="trace the real model on fake tensors (seconds) beside the formula"
     )
-    plan.add_argument("--hours", metavar="H", type=float, help="the best model that trains in this time on this GPU")
+    plan.add_argument("--hours", metavar="H", type=_decimal, help="the best model that trains in this time on this GPU")
     _add_json(plan)
 
-    fit = commands.add_parser("fit", help="which batch fits and which is fastest, predicted, then tried out")
+    fit = command("fit", "which batch fits and which is fastest, predicted, then tried out")
     _add_configuration(fit)
     fit.add_argument("--limit", metavar="SIZE", help="memory that the trials may use, for example 2GiB")
     fit.add_argument("--predict", action="store_true", help="only predict, try nothing")
     fit.add_argument("--ladder", action="store_true", help="begin with depth 8, 2 x 512 tokens, 10 steps, and scale up")
     fit.add_argument(
-        "--iterations", metavar="N", type=int, help="measured steps of each trial (default: 3; ladder: 10)"
+        "--iterations", metavar="N", type=_whole, help="measured steps of each trial (default: 3; ladder: 10)"
     )
     fit.add_argument(
         "--patience",
         metavar="SECONDS",
-        type=float,
+        type=_decimal,
         default=600.0,
         help="give a trial up after this long (default: 600)",
     )
     fit.add_argument("--write", metavar="FILE", help="write the configuration with the best batch as TOML")
     _add_json(fit)
 
-    runs = commands.add_parser("runs", help="all runs and how they are doing")
+    runs = command("runs", "all runs and how they are doing")
     _add_json(runs)
 
-    attach = commands.add_parser("attach", help="follow a run as text")
+    attach = command("attach", "follow a run as text")
     _add_run(attach)
     _add_following(attach)
     _add_json(attach, "print the events as they come, one JSON object a line")
 
-    stop = commands.add_parser("stop", help="stop a run after writing a checkpoint")
+    stop = command("stop", "stop a run after writing a checkpoint")
     _add_run(stop)
     stop.add_argument("--now", action="store_true", help="do not wait for a checkpoint")
 
-    resume = commands.add_parser("resume", help="go on with a run from its last checkpoint, or run some of its stages")
+    resume = command("resume", "go on with a run from its last checkpoint, or run some of its stages")
     _add_run(resume)
     resume.add_argument(
         "--stages",
@@ -101,7 +104,7 @@ def build_parser() -> Parser:
     _add_set(resume, "change one value: sft.epochs=3")
     _add_following(resume)
 
-    logs = commands.add_parser("logs", help="what the stages of a run printed")
+    logs = command("logs", "what the stages of a run printed")
     _add_run(logs)
     logs.add_argument(
         "-n", "--lines", metavar="N", type=_number, default=40, help="how many of the last lines (default: 40; 0: all)"
@@ -109,13 +112,13 @@ def build_parser() -> Parser:
     logs.add_argument("-f", "--follow", action="store_true", help="go on printing as lines come")
     _add_json(logs)
 
-    report = commands.add_parser("report", help="write and print the report of a run")
+    report = command("report", "write and print the report of a run")
     _add_run(report)
     _add_json(report)
 
-    _add_chat(commands.add_parser("chat", help="talk to the model of a run"))
+    _add_chat(command("chat", "talk to the model of a run"))
 
-    export = commands.add_parser("export", help="write the model of a run for other programs")
+    export = command("export", "write the model of a run for other programs")
     _add_run(export)
     _add_stage(export)
     export.add_argument(
@@ -127,19 +130,19 @@ def build_parser() -> Parser:
     )
     _add_json(export)
 
-    bring = commands.add_parser("import", help="make a run of a nanochat checkpoint")
+    bring = command("import", "make a run of a nanochat checkpoint")
     bring.add_argument("folder", help="the folder with model_000123.pt and meta_000123.json")
     bring.add_argument("--name", required=True, help="name of the new run")
     bring.add_argument(
         "--tokenizer", required=True, metavar="FILE", help="its tokenizer.json, nanosolo's or transformers'"
     )
-    bring.add_argument("--step", type=int, help="which step (default: the last)")
+    bring.add_argument("--step", metavar="N", type=_whole, help="which step (default: the last)")
     _add_json(bring)
 
-    doctor = commands.add_parser("doctor", help="check this machine: driver, memory, disk, limits")
+    doctor = command("doctor", "check this machine: driver, memory, disk, limits")
     _add_json(doctor)
 
-    serve = commands.add_parser("serve", help="show the console in a browser")
+    serve = command("serve", "show the console in a browser")
     serve.add_argument(
         "--host", metavar="ADDRESS", default="127.0.0.1", help="address to serve at (default: %(default)s)"
     )
@@ -150,8 +153,8 @@ def build_parser() -> Parser:
     serve.add_argument(
         "--token", metavar="T", help="what the browser must know (default: made up where others reach the address)"
     )
-    for command in commands.choices.values():
-        _add_debug(command, argparse.SUPPRESS)
+    for each in commands.choices.values():
+        _add_debug(each, argparse.SUPPRESS)
     return parser
 
 
@@ -194,6 +197,22 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def _whole(text: str) -> int:
+    """A whole number; whoever takes it says from where to where."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number") from None
+
+
+def _decimal(text: str) -> float:
+    """A number, whole or not."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number") from None
+
+
 def _port(text: str) -> int:
     """A port that a user's program may listen at."""
     if not 1 <= (number := _number(text)) <= 65535:
@@ -214,21 +233,29 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
     _add_stage(parser)
     parser.add_argument("--prompt", metavar="TEXT", help="answer this and stop")
     parser.add_argument("--system", metavar="TEXT", help="what the model is told first")
-    parser.add_argument("--temperature", type=float, default=0.7, help="0: always the likeliest token (default: 0.7)")
     parser.add_argument(
-        "--top-k", type=int, default=50, metavar="N", help="of the N likeliest; 0: of all (default: 50)"
+        "--temperature", metavar="X", type=_decimal, default=0.7, help="0: always the likeliest token (default: 0.7)"
     )
     parser.add_argument(
-        "--top-p", type=float, metavar="X", help="of the likeliest that reach this probability together"
+        "--top-k", type=_whole, default=50, metavar="N", help="of the N likeliest; 0: of all (default: 50)"
     )
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer (default: what the context leaves)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same answers")
-    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    parser.add_argument(
+        "--top-p", type=_decimal, metavar="X", help="of the likeliest that reach this probability together"
+    )
+    parser.add_argument(
+        "--max-tokens", type=_whole, metavar="N", help="longest answer (default: what the context leaves)"
+    )
+    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="the same seed gives the same answers")
+    parser.add_argument(
+        "--device", choices=("auto", "cuda", "cpu"), default="auto", help="where it runs (default: auto)"
+    )
     _add_json(parser, "print each answer as one JSON object")
     serving = parser.add_argument_group("as a server that speaks OpenAI's chat protocol")
     serving.add_argument("--serve", action="store_true", help="serve the model, and a page to chat on, instead")
-    serving.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    serving.add_argument("--port", type=int, default=8000, help="0: any free one (default: 8000)")
+    serving.add_argument(
+        "--host", metavar="ADDRESS", default="127.0.0.1", help="address to listen on (default: this machine only)"
+    )
+    serving.add_argument("--port", metavar="N", type=_whole, default=8000, help="0: any free one (default: 8000)")
     serving.add_argument("--token", metavar="TEXT", help="what clients must show as their API key")
 
 

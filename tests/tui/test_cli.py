@@ -1,6 +1,7 @@
 """The command line as a user meets it: every command, as text and as JSON, with its exit codes."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -130,6 +131,24 @@ def test_later_settings_win(home: Path) -> None:
     text = nanosolo(home, *words, "--export", "-").stdout
     config = from_dict(from_toml(text))
     assert (config.model.depth, config.runtime.price_per_hour, config.runtime.gpu) == (10, 1.5, "h100-80gb")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["--preset", "balanced"],
+        ["--gpu", "a100-40gb"],
+        ["--preset", "conservative", "--set", "model.depth=3", "--set", "budget.tokens=100000", "--skip", "sft"],
+    ],
+)
+def test_the_command_that_adopts_the_best_model_trains_that_model(home: Path, asked: list[str]) -> None:
+    best = json.loads(nanosolo(home, "plan", "--hours", "12", *asked, "--json").stdout)["best"]
+    line = nanosolo(home, "plan", "--hours", "12", *asked).stdout.splitlines()[-1]
+    assert line.startswith("adopt it: nanosolo --")
+    adopted = json.loads(nanosolo(home, "plan", *shlex.split(line)[3:], "--json").stdout)
+    assert (adopted["depth"], adopted["tokens"]) == (best["depth"], best["tokens"])
+    assert adopted["time"]["hours"] == pytest.approx(best["hours"])
+    assert ("sft" in [stage["stage"] for stage in adopted["stages"]]) == ("--skip" not in asked)
 
 
 def test_runs_stand_in_columns(home: Path) -> None:

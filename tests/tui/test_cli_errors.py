@@ -73,6 +73,8 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: bytes, says: str) -> Non
         (["attach", "nope"], "no run nope in"),
         (["resume", "/etc"], "no run /etc in"),
         (["logs", "-n", "-1"], "expected a whole number"),
+        (["plan", "--hours", "twelve"], "argument --hours: twelve: expected a number"),
+        (["chat", "--top-k", "few"], "argument --top-k: few: expected a whole number"),
     ],
 )
 def test_a_wrong_command_is_explained(tmp_path: Path, arguments: list[str], says: str) -> None:

@@ -1,6 +1,7 @@
 """`nanosolo plan --hours`: the best model for a time budget on one GPU."""
 
 import argparse
+import shlex
 from typing import Any
 
 import msgspec
@@ -33,7 +34,7 @@ def show_search(options: argparse.Namespace) -> int:
         answer = msgspec.json.encode(_as_json(config, gpu, options.hours, found))
         print(msgspec.json.format(answer, indent=2).decode())
     else:
-        print("\n".join(_lines(config, gpu, options.hours, found)))
+        print("\n".join([*_lines(config, gpu, options.hours, found), *_adopt_lines(options, config, found)]))
     return EXIT_DONE
 
 
@@ -71,6 +72,24 @@ def _lines(config: RunConfig, gpu: Gpu, hours: float, found: list[Candidate]) ->
     ]
     lines += [f"{table_row(cells_of(c))} {mark_of(c, best)}".rstrip() for c in worth_showing(found, hours)]
     lines += ["", "* no other is as quick and as good.", law_line(best), _stages_line(_plan_of(config, gpu, best))]
-    settings = " ".join(f"--set {path}={value}" for path, value in best.change.items())
-    lines += ["", f"adopt it: nanosolo --gpu {config.runtime.gpu} {settings}"]
     return lines
+
+
+def _adopt_lines(options: argparse.Namespace, config: RunConfig, found: list[Candidate]) -> list[str]:
+    """The command that trains the best: what was asked with, for the rest is as there, and then its own settings."""
+    best = search.best(found)
+    if best is None:
+        return []
+    change = {"budget.tokens": "none"} if config.budget.tokens is not None else {}  # else it would not go by steps
+    own = {**change, **{path: str(value) for path, value in best.change.items()}}
+    command = ["nanosolo"]
+    for name in ("preset", "config", "gpu", "price"):
+        if (given := getattr(options, name)) is not None:
+            command += [f"--{name}", given]
+    kept = [text for text in options.set if text.partition("=")[0] not in own]
+    for setting in [*kept, *(f"{path}={value}" for path, value in own.items())]:
+        command += ["--set", setting]
+    for name in ("stages", "skip"):
+        if (given := getattr(options, name)) is not None:
+            command += [f"--{name}", given]
+    return ["", f"adopt it: {shlex.join(command)}"]
