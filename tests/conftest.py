@@ -11,6 +11,7 @@ from engine.run.directory import RunDirectory
 for _name in ("NANOSOLO_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "TRANSFORMERS_OFFLINE"):
     os.environ.pop(_name, None)
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same everywhere; bench/gpu.sh checks what a GPU does
+os.environ["OMP_NUM_THREADS"] = "1"  # tests share the cores with one another: threads of each would only wait in turn
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 # the same examples every time, however slow the machine: a failure is one of the code
