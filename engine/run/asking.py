@@ -27,7 +27,8 @@ class Asking(NamedTuple):
 
     stages: tuple[Stage, ...]
     again: tuple[str, ...]  # of these, those that begin anew
-    aside: Mapping[str, str]  # of these, stages whose checkpoints move -> the folder beside, for example sft.1
+    half_done: tuple[str, ...]  # other stages, begun on what these make anew: they begin anew when their turn comes
+    aside: Mapping[str, str]  # of all these, stages whose checkpoints move -> the folder beside, for example sft.1
     bytes: int  # that these hold
     stale: tuple[str, ...]  # stages whose result then rests on an earlier one
 
@@ -46,16 +47,16 @@ def weigh(run: RunDirectory, stages: Sequence[Stage], anew: bool = False, standi
         raise UsageError(
             f"{missing.why}, which run {run.name} lacks. Run it first: nanosolo resume {run.name} --stages {first}"
         )
-    again = [stage for stage in stages if anew or _is_whole(run, stage, standing)]
-    aside: dict[str, str] = {stage: free_name(run, stage) for stage in again if holds_result(run, stage)}
+    resting = [stage for stage in standing.line(pipeline) if any(other in stages for other in rests_on(stage))]
+    # what is half done on weights that change is no beginning of anything
+    half_done = standing.begun & set(resting) - standing.done - standing.anew.keys() - {"report"}
+    again = [stage for stage in stages if anew or stage in half_done or _is_whole(run, stage, standing)]
+    others = in_order(half_done.difference(stages))
+    aside: dict[str, str] = {stage: free_name(run, stage) for stage in [*again, *others] if holds_result(run, stage)}
     size = sum(size_of(run.checkpoints(stage)) for stage in aside)
     _require_room(run, aside, size)
-    stale = [
-        stage
-        for stage in in_order([*pipeline, *standing.ever_asked])
-        if stage not in stages and stage in standing.done and any(other in stages for other in rests_on(stage))
-    ]
-    return Asking(tuple(stages), tuple(again), aside, size, tuple(stale))
+    stale = [stage for stage in resting if stage not in stages and stage in standing.done]
+    return Asking(tuple(stages), tuple(again), tuple(others), aside, size, tuple(stale))
 
 
 def run_stages(
@@ -90,6 +91,8 @@ def tell(run: RunDirectory, asking: Asking) -> list[str]:
         moves = f" (what it has moves to checkpoints/{asking.aside[stage]})" if stage in asking.aside else ""
         parts.append(f"{stage}{' again' if stage in asking.again else ''}{moves}")
     lines = [f"run {run.name}: {', '.join(parts)}"]
+    if asking.half_done:
+        lines.append(f"half done on what was there before, so to begin anew later: {', '.join(asking.half_done)}")
     if asking.aside:
         lines.append(f"what is set aside takes {words.size(asking.bytes)} and stays until you remove it")
     if asking.stale:
@@ -125,9 +128,8 @@ def _changed(run: RunDirectory, config: RunConfig, changes: Mapping[str, Any]) -
 def _put_down(run: RunDirectory, asking: Asking) -> None:
     log = EventLog(run.events_file)
     try:
-        log.write(
-            StagesAsked(stages=asking.stages, anew={stage: asking.aside.get(stage, "") for stage in asking.again})
-        )
+        anew = {stage: asking.aside.get(stage, "") for stage in (*asking.again, *asking.half_done)}
+        log.write(StagesAsked(stages=asking.stages, anew=anew))
         log.sync()
     finally:
         log.close()

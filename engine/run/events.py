@@ -46,8 +46,8 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
 
 
 class StagesAsked(Event, frozen=True, kw_only=True, tag="stages_asked"):
-    """From here on these stages are wanted, and nothing else until they are done. Those that were done before are to
-    begin anew; `anew` says which, and where each keeps its earlier result ("": it has none)."""
+    """From here on these stages are wanted, and nothing else until they are done. `anew` says which stages, also others
+    that are half done on the weights of these, are to begin anew, and where each keeps its result ("": it has none)."""
 
     stages: tuple[str, ...]
     anew: dict[str, str]

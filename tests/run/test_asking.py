@@ -19,7 +19,7 @@ from engine.run import asking
 from engine.run.asking import run_stages, tell, weigh
 from engine.run.control import is_finished, resume_run, start_run, stop_run
 from engine.run.directory import RunDirectory, RunLock
-from engine.run.events import EventLog, StageAnew, StagesAsked, StageStarted, decode, read_events
+from engine.run.events import Evaluation, EventLog, StageAnew, StagesAsked, StageStarted, decode, read_events
 from engine.run.history import read_history, state_of
 from engine.run.standing import read_standing
 
@@ -153,6 +153,47 @@ def test_half_done_goes_on_and_begins_anew_only_where_that_is_asked(make_run: Ma
     over(run)
     assert begun(run, before) == ["chat_eval", "report"]
     assert is_finished(run)
+
+
+def test_what_is_half_done_on_weights_that_are_made_anew_begins_anew(make_run: MakeRun) -> None:
+    run = make_run(stages=ALL, chat_eval="raise")
+    assert to_its_end(run) == 5
+    log = EventLog(run.events_file)  # one of its tasks was judged by the model that sft made first
+    log.write(Evaluation(stage="chat_eval", step=1, metric="chat/builtin", value=0.0, seconds=0.0, examples=9))
+    log.close()
+    asked = weigh(run, ("sft", "chat_eval"))
+    assert (asked.again, asked.half_done) == (("sft", "chat_eval"), ())
+    asked = weigh(run, ("sft",))
+    assert (asked.again, asked.half_done, asked.stale) == (("sft",), ("chat_eval",), ())
+    assert tell(run, asked)[1].endswith("to begin anew later: chat_eval")
+    asked = weigh(run, ("midtrain",))  # sft is whole, and only told of
+    assert (asked.again, asked.half_done, asked.stale) == ((), ("chat_eval",), ("sft",))
+    behave(run)
+    run_stages(run, ("sft",))
+    over(run)
+    assert "chat_eval" in read_standing(run, ALL).anew
+    resume_run(run)
+    over(run)
+    assert is_finished(run)
+    assert [e.metric for e in read_history(run.events_file).evaluations if e.stage == "chat_eval"] == ["chat_core"]
+
+
+def test_checkpoints_that_are_half_done_on_other_weights_move_when_their_turn_comes(make_run: MakeRun) -> None:
+    run = make_run(stages=ALL, sft="raise")
+    assert to_its_end(run) == 5
+    folder = run.checkpoints("sft") / "step_000001"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_text("half")
+    behave(run)
+    asked = run_stages(run, ("pretrain",))
+    assert asked is not None and (asked.half_done, asked.aside) == (
+        ("sft",), {"pretrain": "pretrain.1", "sft": "sft.1"}
+    )  # fmt: skip
+    over(run)
+    assert weights(run, "sft") == "half"
+    resume_run(run)
+    over(run)
+    assert (weights(run, "sft.1"), weights(run, "sft")) == ("half", "sft 1") and is_finished(run)
 
 
 def test_a_second_wish_replaces_the_first(finished: RunDirectory) -> None:

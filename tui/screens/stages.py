@@ -66,6 +66,8 @@ def judge(run: RunDirectory, ticked: tuple[str, ...], standing: Standing) -> Jud
 
 def _words(asking: Asking) -> list[str]:
     lines = [f"from the beginning: {', '.join(asking.again)}"] if asking.again else []
+    if asking.half_done:
+        lines.append(f"later from the beginning, as half done on what was there: {', '.join(asking.half_done)}")
     if asking.aside:
         kept = ", ".join(f"checkpoints/{name}" for name in asking.aside.values())
         lines.append(f"what they have is kept in {kept}, {words.size(asking.bytes)}")
