@@ -7,7 +7,7 @@ from typing import NamedTuple
 from engine.plan.gpus import GIB
 from engine.report.document import Block, Column, Picture, Pictures, Section, Table
 from engine.report.draw import ACCENT, FAINT, MUTED, SECOND, THIRD, Level, Line, Panel, draw, short
-from engine.report.measured import mean
+from engine.report.measured import held_out, mean
 from engine.report.results import figure
 from engine.report.source import PRETRAIN, TUNING, Source
 from engine.report.thin import envelope, every, smooth
@@ -80,7 +80,7 @@ def _raw_and_smooth(xs: Sequence[float], ys: Sequence[float], raw: str, smoothed
 
 def _bits_per_byte(source: Source, columns: StepColumns) -> Iterator[Drawn]:
     at = dict(zip(columns.step, columns.tokens, strict=True)) | {0: 0}
-    own = [e for e in source.history.evaluations if e.metric == "val_bpb" and e.step in at]
+    own = [e for e in held_out(source.history) if e.step in at]
     if own:
         xs, ys = [float(at[e.step]) for e in own], [e.value for e in own]
         line = Line(xs, ys, SECOND, "", 1.4, points=len(own) <= 60)
@@ -161,7 +161,7 @@ def _table(source: Source) -> Table | None:
     columns = source.history.columns(PRETRAIN)
     if not len(columns):
         return None
-    bpb = {e.step: e.value for e in source.history.evaluations if e.metric == "val_bpb"}
+    bpb = {e.step: e.value for e in held_out(source.history)}
     marks = sorted({round(i * (len(columns) - 1) / (ROWS - 1)) for i in range(ROWS)})
     rows = []
     for begin, end in zip([0, *(mark + 1 for mark in marks)], marks, strict=False):

@@ -11,6 +11,7 @@ from engine.report.plain import one_line
 from engine.report.source import PRETRAIN, Source, read_source
 from engine.run import words
 from engine.run.directory import RunDirectory
+from engine.run.events import Evaluation
 from engine.run.history import History, StepColumns
 
 UNKNOWN = "not measured"
@@ -41,7 +42,7 @@ def facts_of(source: Source) -> dict[str, Any]:
     """The figures of a run, None or empty where there is nothing to tell."""
     history, plan = source.history, source.plan
     columns = history.columns(PRETRAIN)
-    bpb = [e for e in history.evaluations if e.metric == "val_bpb"]
+    bpb = held_out(history)
     train = history.latest("train_bpb")
     return {
         "name": source.name,
@@ -107,6 +108,13 @@ def throughput(columns: StepColumns) -> dict[str, float]:
         "p90": rates[len(rates) * 9 // 10],
         "data_wait_share": waiting,
     }
+
+
+def held_out(history: History) -> list[Evaluation]:
+    """Bits per byte on held-out text, in order: of the newest pretraining, and of whatever judged it since."""
+    found = [e for e in history.evaluations if e.metric == "val_bpb"]
+    first = next((place for place, e in enumerate(found) if e.stage == PRETRAIN), 0)
+    return found[first:]
 
 
 def mean_tail(columns: StepColumns) -> float | None:

@@ -1,5 +1,6 @@
 """The stages of a run in their order: how long each was at work, and what it came to."""
 
+from engine.plan.pipeline import rests_on
 from engine.report.document import Block, Column, Paragraph, Section, Span, Table, Timeline, Tone
 from engine.report.measured import mean_tail
 from engine.report.plain import one_line
@@ -67,10 +68,17 @@ def _outcome(source: Source, stage: str) -> str:
     if view is None:
         return "not reached" if source.history.started is not None else "to come"
     if view.ended is not None:
-        return one_line(view.ended.outcome.replace("_", " "), 40)
+        return one_line(view.ended.outcome.replace("_", " "), 40) + _of_earlier(source, stage)
     if stage == "report" and source.state in ("running", "finished"):
         return WRITING
     return "at work" if source.history.current == stage and source.state != "failed" else "ended without a word"
+
+
+def _of_earlier(source: Source, stage: str) -> str:
+    """What is to be said of a stage whose weights were made again since it ran."""
+    seen = source.history.stages
+    newer = [other for other in rests_on(stage) if other in seen and seen[other].started > seen[stage].started]
+    return f", of an earlier {newer[-1]}" if newer and stage != "report" else ""
 
 
 def _result(source: Source, stage: str) -> str:

@@ -16,7 +16,7 @@ from engine.report.measured import facts
 from engine.report.settings import preset_command
 from engine.report.write import render
 from engine.run.directory import RunDirectory
-from engine.run.events import Advice, Diverged, Evaluation, Sample, Step, Warning
+from engine.run.events import Advice, Diverged, Evaluation, Sample, StageAnew, Step, Warning
 from tui.arguments import build_parser
 from tui.commands.configuration import configuration
 
@@ -69,6 +69,20 @@ def test_a_resumed_run_counts_all_of_its_time(tmp_path: Path) -> None:
     assert "2 m 00 s, in 2 attempts" in text
     assert "Resumed once; never out of memory; never rewound; no spike of the loss." in text
     assert "went on after step 5" in text
+
+
+def test_what_was_judged_before_pretraining_was_repeated_is_told_apart(tmp_path: Path) -> None:
+    story = story_of("anew", time.time(), budget__steps=60, evaluate__every_steps=20).steps(60).end_stage("pretrain")
+    story.stage("evaluate").add(Evaluation, stage="evaluate", step=60, metric="val_bpb", value=9.0, seconds=1.0)
+    story.end_stage("evaluate").add(StageAnew, stage="pretrain", path="checkpoints/pretrain.1").stage("pretrain")
+    story.add(Evaluation, stage="pretrain", step=0, metric="val_bpb", value=3.0, seconds=1.0)
+    story.step, story.tokens = 0, 0
+    run = write_run(tmp_path, "anew", story.steps(60).end_stage("pretrain").end())
+    assert facts(run)["val_bpb_start"] == 3.0
+    text = render(run)
+    assert re.search(r"Bits per byte on held-out text: 3\.0000 at first", run.page_file.read_text())
+    assert re.search(r"\| evaluate \| done, of an earlier pretrain \|", text)
+    assert re.search(r"\| pretrain \| done \|", text)
 
 
 def test_what_is_not_done_is_not_compared(tmp_path: Path) -> None:
