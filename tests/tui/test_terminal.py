@@ -11,6 +11,7 @@ from pathlib import Path
 import pexpect
 import psutil
 import pytest
+from made_run import story_of, write_run
 
 PATIENCE = 60.0  # seconds until a wait is called a failure; nothing here depends on how long anything takes
 
@@ -18,14 +19,15 @@ PATIENCE = 60.0  # seconds until a wait is called a failure; nothing here depend
 class Terminal:
     """The console in a pseudo-terminal."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, before: str = "", arguments: str = "") -> None:
+        """`before`: statements that run before the console is opened."""
         environment = {
             **os.environ,
             "NANOSOLO_HOME": str(home),
             "NANOSOLO_CONFIG": str(home / "config.toml"),
             "TERM": "xterm-256color",
         }
-        code = "from tui.app import run_console; raise SystemExit(run_console())"
+        code = f"{before}\nfrom tui.app import run_console; raise SystemExit(run_console({arguments}))"
         self.child = pexpect.spawn(
             sys.executable, ["-c", code], env=environment, dimensions=(24, 80), timeout=PATIENCE, encoding=None
         )
@@ -34,6 +36,12 @@ class Terminal:
 
     def painted(self) -> None:
         self.child.expect(b"quickstart")
+
+    def close(self) -> None:
+        """Kill what has not ended."""
+        if not self.child.ptyproc.terminated and self.process.is_running():
+            self.process.kill()
+            self.child.wait()
 
     def end(self) -> int:
         """Wait for the end of the process; its exit status, negative for a signal."""
@@ -51,9 +59,7 @@ class Terminal:
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     made = Terminal(tmp_path)
     yield made
-    if not made.child.ptyproc.terminated and made.process.is_running():
-        made.process.kill()
-        made.child.wait()
+    made.close()
 
 
 def test_q_leaves_and_the_terminal_is_as_before(terminal: Terminal) -> None:
@@ -74,6 +80,46 @@ def test_leaving_says_how_the_edits_on_plan_come_back(terminal: Terminal) -> Non
     terminal.child.expect(b"nanosolo --preset quickstart --set ")
     terminal.child.expect(pexpect.EOF)
     assert terminal.end() == 0
+
+
+# what a disk that does not answer holds up, and the keys that ask for it, with what is seen between them
+STUCK: dict[str, tuple[str, *tuple[bytes, ...]]] = {
+    "runs": ("import engine.run.glance as m; m.Glances.look = stuck", b"4"),
+    "log": ("import tui.log_file as m; m.LogFile.update = stuck", b"6"),
+    "search": (
+        "import tui.log_file as m; m.LogFile.find = stuck",
+        b"6",
+        b"engine.log",
+        b"/",
+        b"Enter finds",
+        b"loss\r",
+    ),
+    "review": ("import engine.run.control as m; m.readiness = stuck", b"2"),
+}
+
+
+@pytest.mark.parametrize("what", STUCK)
+def test_leaving_does_not_wait_for_what_is_only_read(what: str, tmp_path: Path) -> None:
+    statement, *typed = STUCK[what]
+    run = write_run(tmp_path, "demo", story_of("demo", 1_700_000_000.0).start("demo"))
+    run.log_file.write_text("some lines\n")
+    asked = tmp_path / "asked"
+    stuck = f"import threading, pathlib\ndef stuck(*_): pathlib.Path({str(asked)!r}).touch(); threading.Event().wait()"
+    terminal = Terminal(tmp_path, f"{stuck}\n{statement}", 'watch="demo"')
+    try:
+        terminal.child.expect(b"Monitor")
+        for keys, seen in zip(typed[::2], [*typed[1::2], b""], strict=True):
+            terminal.child.send(keys)
+            terminal.child.expect_exact(seen)
+        deadline = time.monotonic() + PATIENCE
+        while not asked.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert asked.exists()
+        terminal.child.send(b"q")
+        terminal.child.expect(pexpect.EOF)
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
 
 
 def test_sigterm_leaves_in_order(terminal: Terminal) -> None:

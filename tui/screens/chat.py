@@ -14,6 +14,7 @@ from engine.errors import NanosoloError
 from engine.run.directory import RunDirectory
 from engine.run.home import runs_home
 from tui import actions
+from tui.aside import read_aside
 from tui.bindings import bindings_for
 from tui.screens.base import ConsoleScreen
 from tui.screens.chat_commands import carry_out
@@ -116,7 +117,7 @@ class ChatScreen(ConsoleScreen):
                 found = error
             self.post_message(self.Looked(found, panes))
 
-        self.run_worker(work, thread=True, exit_on_error=False, group="look", exclusive=True)
+        read_aside(self, work)
 
     def on_chat_screen_looked(self, message: Looked) -> None:
         """Load what is to talk."""

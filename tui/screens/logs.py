@@ -13,6 +13,7 @@ from textual.widgets import Input
 from engine.run import words
 from engine.run.directory import RunDirectory
 from tui import actions
+from tui.aside import read_aside
 from tui.bindings import bindings_for
 from tui.log_file import ERRORS, LogFile
 from tui.screens.base import ConsoleScreen
@@ -118,7 +119,7 @@ class LogsScreen(ConsoleScreen):
                 self._busy = False
                 self.post_message(self.Counted(log, changed))
 
-        self.run_worker(look, thread=True, exit_on_error=False)
+        read_aside(self, look)
 
     def on_logs_screen_counted(self, message: Counted) -> None:
         """Show what is new, where the view is at the end."""
@@ -136,7 +137,7 @@ class LogsScreen(ConsoleScreen):
                 found = log.find(needle, -1 if forward else log.line_count, forward)
             self.post_message(self.Found(log, found, needle))
 
-        self.run_worker(look, thread=True, exit_on_error=False, group="search", exclusive=True)
+        read_aside(self, look)
 
     def on_logs_screen_found(self, message: Found) -> None:
         """Go to the hit."""

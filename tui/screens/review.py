@@ -16,6 +16,7 @@ from engine.run.checks import Check, Level, problem_of
 from engine.run.control import Readiness, readiness, start_run, with_absolute_paths
 from engine.run.directory import RunDirectory, free_name, require_free
 from engine.run.home import runs_home
+from tui.aside import read_aside
 from tui.bindings import bindings_for
 from tui.planning.choices import Here
 from tui.planning.draft import Draft, command, command_line
@@ -92,14 +93,17 @@ class ReviewScreen(ConsoleScreen):
 
     # what is looked at
 
-    @work(thread=True, exclusive=True, exit_on_error=False)
     def _look(self) -> None:
         """Everything that a start looks at; a disk or a driver may be slow to answer."""
-        try:
-            ready = readiness(with_absolute_paths(self.draft.config))
-        except NanosoloError as error:
-            ready = Readiness(self.plan, [problem_of("plan", error)])
-        self.app.call_from_thread(self._looked, ready)
+
+        def look() -> None:
+            try:
+                ready = readiness(with_absolute_paths(self.draft.config))
+            except NanosoloError as error:
+                ready = Readiness(self.plan, [problem_of("plan", error)])
+            self.app.call_from_thread(self._looked, ready)
+
+        read_aside(self, look)
 
     def _looked(self, ready: Readiness) -> None:
         self.plan, self.checks = ready

@@ -18,6 +18,7 @@ from engine.run.directory import RunDirectory
 from engine.run.glance import Glances, Summary
 from engine.run.home import runs_home
 from tui import actions, panels
+from tui.aside import read_aside
 from tui.bindings import bindings_for
 from tui.screens.base import ConsoleScreen
 from tui.widgets.lines import Lines, printable
@@ -167,7 +168,7 @@ class RunsScreen(ConsoleScreen):
         if self._looking or not seen:
             return
         self._looking = True
-        self.run_worker(self._look_in_thread, thread=True, exit_on_error=False)
+        read_aside(self, self._look_in_thread)
 
     def _look_in_thread(self) -> None:
         try:
