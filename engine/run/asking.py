@@ -13,7 +13,7 @@ from engine.plan.pipeline import LINE, first_missing, in_order, rests_on
 from engine.run import words
 from engine.run.aside import free_name, holds_result, size_of
 from engine.run.checkpoints import list_checkpoints
-from engine.run.control import require_finishable, require_startable, start_again
+from engine.run.control import require_finishable, require_startable, start_again, with_absolute_paths
 from engine.run.directory import RunDirectory
 from engine.run.events import EventLog, StagesAsked
 from engine.run.relaunch import goes_on, rewrite
@@ -122,7 +122,7 @@ def _changed(run: RunDirectory, config: RunConfig, changes: Mapping[str, Any]) -
             )
         if path == "pipeline.stages":
             raise UsageError(f"--set {path}: name the stages to run with --stages.")
-    return with_changes(config, changes)
+    return with_absolute_paths(with_changes(config, changes))
 
 
 def _put_down(run: RunDirectory, asking: Asking) -> None:

@@ -245,6 +245,16 @@ def test_settings_of_a_stage_change_with_it(finished: RunDirectory) -> None:
     assert (finished.config_file.read_bytes(), count(finished)) == was
 
 
+def test_a_file_that_is_named_on_the_way_is_found_from_everywhere(
+    finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.jsonl").write_text('[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]\n')
+    run_stages(finished, ("sft",), {"sft.sources": ["mine.jsonl"]})
+    over(finished)
+    assert finished.config().sft.sources == (str(tmp_path / "mine.jsonl"),)
+
+
 def test_a_disk_without_room_for_both_is_told_of(finished: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil.disk_usage(finished.path)._replace(free=asking.DISK_RESERVE)
     monkeypatch.setattr(asking.shutil, "disk_usage", lambda path: full)
