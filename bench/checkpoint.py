@@ -17,7 +17,8 @@ import torch
 
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.plan.config import RunConfig, from_dict
+from engine.plan.config import RunConfig
+from engine.plan.layers import from_dict
 from engine.plan.shape import shape_of
 from engine.train.checkpoint import first_state, write_checkpoint
 from engine.train.manifest import verify

@@ -24,7 +24,7 @@ class Target(NamedTuple):
 
 def config_target() -> Target:
     """A configuration file, and each of its lines as --set."""
-    from engine.plan.config import from_dict, from_toml, parse_override, to_toml
+    from engine.plan.layers import from_dict, from_toml, parse_override, to_toml
     from engine.plan.presets import load_preset, preset_names
 
     seeds = [(files("presets") / f"{name}.toml").read_bytes() for name in preset_names()]
@@ -41,8 +41,9 @@ def config_target() -> Target:
 
 def plan_target() -> Target:
     """A plan of whatever the checks of a configuration let through."""
-    from engine.plan.config import fields, from_dict, to_dict
+    from engine.plan.config import fields, to_dict
     from engine.plan.gpus import CATALOGUE
+    from engine.plan.layers import from_dict
     from engine.plan.plan import make_plan
     from engine.plan.presets import load_preset
 
@@ -110,7 +111,7 @@ def history_target(folder: Path) -> Target:
     """Whole damaged runs, as runs, attach, the report's figures and the advice see them."""
     from made_run import config_of, plan_of
 
-    from engine.plan.config import to_toml
+    from engine.plan.layers import to_toml
     from engine.report.measured import facts
     from engine.run.diagnosis import diagnose
     from engine.run.directory import RunDirectory

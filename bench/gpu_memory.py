@@ -22,8 +22,9 @@ from engine.model.loss import summed_loss
 from engine.model.trace import step_through
 from engine.optim.optimizer import Optimizer, clip_gradients
 from engine.plan import duration, memory
-from engine.plan.config import Checkpointing, LossKind, RunConfig, from_dict
+from engine.plan.config import Checkpointing, LossKind, RunConfig
 from engine.plan.gpus import GIB, Gpu
+from engine.plan.layers import from_dict
 from engine.plan.moments import all_moments, phase_peaks
 from engine.plan.shape import shape_of
 from engine.run.hardware import detect_gpu

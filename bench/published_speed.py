@@ -15,8 +15,8 @@ from typing import NamedTuple
 import msgspec
 
 from engine.plan import roofline, work
-from engine.plan.config import from_dict
 from engine.plan.gpus import by_id
+from engine.plan.layers import from_dict
 from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
 from engine.plan.roofline import Rates

@@ -23,7 +23,8 @@ from made_run import Story, story_of, write_run  # noqa: E402
 
 from engine.plan.gpus import by_id, cpu  # noqa: E402
 from engine.run.directory import RunDirectory, RunnerInfo  # noqa: E402
-from engine.run.events import Step, encode, read_events  # noqa: E402
+from engine.run.event_log import read_events  # noqa: E402
+from engine.run.events import Step, encode  # noqa: E402
 from tui.app import NanosoloApp  # noqa: E402
 from tui.planning.choices import Here  # noqa: E402
 from tui.screens import chat  # noqa: E402

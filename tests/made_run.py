@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from engine.plan.config import RunConfig, from_dict, to_toml
+from engine.plan.config import RunConfig
 from engine.plan.gpus import GIB, Gpu, by_id
+from engine.plan.layers import from_dict, to_toml
 from engine.plan.plan import Plan, make_plan
 from engine.plan.presets import load_preset
 from engine.run.directory import RunDirectory

@@ -14,11 +14,13 @@ import msgspec
 import pytest
 
 from engine.data import stages
-from engine.plan.config import RunConfig, from_dict, to_toml, with_changes
+from engine.plan.config import RunConfig
 from engine.plan.gpus import cpu
+from engine.plan.layers import from_dict, to_toml, with_changes
 from engine.plan.plan import make_plan
 from engine.run.directory import RunDirectory
-from engine.run.events import AnyEvent, Step, read_events
+from engine.run.event_log import read_events
+from engine.run.events import AnyEvent, Step
 from engine.run.history import read_history
 from engine.run.stage import StageContext
 

@@ -11,7 +11,8 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from engine.errors import NanosoloError
-from engine.plan.config import Layer, RunConfig
+from engine.plan.config import RunConfig
+from engine.plan.layers import Layer
 from engine.run.directory import RunDirectory, list_runs
 from tui.ascii import AsciiFilter
 from tui.bindings import KEYS, bindings_for

@@ -4,9 +4,10 @@ from array import array
 from itertools import accumulate
 from typing import NamedTuple
 
-from engine.run.history import History, StepColumns
+from engine.run.history import History
 from engine.run.machine import READINGS
 from engine.run.scores import REWARD
+from engine.run.step_columns import StepColumns
 from engine.run.verdict import last_columns
 from tui.chart.model import XAxis
 from tui.chart.series import Series

@@ -13,7 +13,8 @@ from rich.text import Text
 from engine.errors import EXIT_CRASHED, one_line
 from engine.run import events, words
 from engine.run.directory import RunDirectory
-from engine.run.events import AnyEvent, EventReader
+from engine.run.event_log import EventReader
+from engine.run.events import AnyEvent
 from engine.run.history import History
 from engine.run.scores import REWARD
 from engine.run.verdict import progress_words, remaining_seconds

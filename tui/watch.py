@@ -11,7 +11,7 @@ from engine.plan.config import RunConfig
 from engine.plan.plan import Plan
 from engine.run.control import plan_here
 from engine.run.directory import RunDirectory
-from engine.run.events import EventReader
+from engine.run.event_log import EventReader
 from engine.run.history import History, state_of
 
 CHUNK_BYTES = 2**20  # of events.jsonl at a time, so that what is shown grows while a long run is read

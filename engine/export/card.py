@@ -7,7 +7,8 @@ from typing import Any
 
 from engine import __version__
 from engine.chat.choice import Chosen
-from engine.plan.config import RunConfig, to_toml
+from engine.plan.config import RunConfig
+from engine.plan.layers import to_toml
 from engine.plan.shape import Shape
 from engine.report.measured import facts
 from engine.run.directory import RunDirectory

@@ -15,8 +15,9 @@ from engine.errors import NanosoloError, UsageError
 from engine.files import write_atomically
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.plan.config import from_dict, heads_of, width_of
+from engine.plan.config import heads_of, width_of
 from engine.plan.gpus import cpu
+from engine.plan.layers import from_dict
 from engine.plan.plan import make_plan
 from engine.plan.shape import Shape
 from engine.run.directory import RunDirectory, create_run

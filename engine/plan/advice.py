@@ -6,9 +6,10 @@ import msgspec
 
 from engine.plan import memory
 from engine.plan.batch import tokens_per_step
-from engine.plan.config import RunConfig, depth_is_valid, with_changes
+from engine.plan.config import RunConfig, depth_is_valid
 from engine.plan.duration import tokens_per_second
 from engine.plan.gpus import GIB, Gpu
+from engine.plan.layers import with_changes
 from engine.plan.memory import CHECKPOINTING_MODES, SAFE_HEADROOM
 from engine.plan.shape import shape_of
 

@@ -1,16 +1,10 @@
-"""RunConfig, what the user asks for: frozen, typed, validated, TOML in and out, with dotted overrides."""
+"""RunConfig, what the user asks for: all settings with their types, legal ranges and defaults."""
 
-import difflib
-import math
-import tomllib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta
-
-from engine.errors import UsageError
 
 MAX_VOCAB_SIZE = 65_536  # token files hold uint16
 
@@ -233,64 +227,6 @@ class RunConfig(Section, frozen=True, kw_only=True):
     pipeline: PipelineConfig = PipelineConfig()
 
 
-class Layer(NamedTuple):
-    """Values from one origin (`preset`, `file`, `flag`, `edited`): a nested table like the TOML's."""
-
-    origin: str
-    values: Mapping[str, Any]
-
-
-class Resolved(NamedTuple):
-    """A configuration and where each of its values came from (`default` where no layer set it)."""
-
-    config: RunConfig
-    origins: dict[str, str]  # dotted path -> origin
-
-
-def resolve(*layers: Layer) -> Resolved:
-    """Lay the layers over the defaults, later over earlier, and validate. Raises UsageError naming the first fault."""
-    merged: dict[str, Any] = {}
-    origins = {path: "default" for path, _ in fields()}
-    for layer in layers:
-        _merge(merged, layer.values)
-        for path, _value in _leaves(layer.values):
-            if path in origins:
-                origins[path] = layer.origin
-    return Resolved(from_dict(merged), origins)
-
-
-def from_dict(values: Mapping[str, Any]) -> RunConfig:
-    """Validate a nested table. Raises UsageError: dotted path, value, what was expected, the nearest valid key."""
-    _refuse_unknown(values)
-    try:
-        config = msgspec.convert(values, RunConfig, strict=True)
-    except msgspec.ValidationError as error:
-        raise _explain(str(error), values) from None
-    _check_together(config)
-    return config
-
-
-def from_toml(text: str, name: str = "the configuration") -> dict[str, Any]:
-    """Parse TOML into a nested table (not yet validated). Raises UsageError naming the line."""
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{name} is not valid TOML: {error}. Mend that line and try again.") from None
-    except RecursionError:
-        raise UsageError(f"{name} is not a configuration: its values are nested without end.") from None
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file into a nested table. Raises UsageError when it cannot be read or parsed."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}. Give the path of a TOML file.") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text. Give the path of a TOML file.") from None
-    return from_toml(text, str(path))
-
-
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """The nested table of a configuration, complete; values that are not set are left out, as TOML has no null."""
     table = cast(dict[str, dict[str, Any]], msgspec.to_builtins(config))
@@ -302,45 +238,6 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
         }
         for section, values in table.items()
     }
-
-
-def to_toml(config: RunConfig) -> str:
-    """The complete configuration as TOML; `from_dict(from_toml(to_toml(c))) == c`."""
-    import tomli_w
-
-    return tomli_w.dumps(to_dict(config))
-
-
-def parse_override(text: str) -> dict[str, Any]:
-    """`section.key=value` as a nested table. The value is read as TOML, and as a plain string where it is not TOML.
-
-    `none` takes back a setting that may be left out, such as a preset's budget.steps; TOML has no word for that.
-    """
-    path, equals, raw = text.partition("=")
-    parts = path.strip().split(".")
-    if not equals or len(parts) != 2 or not all(parts):
-        raise UsageError(f"--set {text}: expected section.key=value, for example --set model.depth=12")
-    if raw.strip() == "none" and path.strip() in _optional():
-        return {parts[0]: {parts[1]: None}}
-    try:
-        value = tomllib.loads(f"value = {raw.strip()}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
-        value = raw.strip()
-    return {parts[0]: {parts[1]: value}}
-
-
-def _optional() -> frozenset[str]:
-    """The paths of all settings that may be left out."""
-    return frozenset(path for path, field in fields() if field.default is None)
-
-
-def with_changes(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
-    """The configuration with the values at these dotted paths replaced, validated anew."""
-    table = to_dict(config)
-    for path, value in changes.items():
-        section, _, key = path.partition(".")
-        table.setdefault(section, {})[key] = value
-    return from_dict(table)
 
 
 def fields() -> Iterator[tuple[str, msgspec.structs.FieldInfo]]:
@@ -372,124 +269,9 @@ def depth_is_valid(depth: int) -> bool:
     return depth >= 1 and width % heads == 0 and (width // heads) % 2 == 0
 
 
-def _check_together(config: RunConfig) -> None:
-    """The rules that a type cannot say."""
-    for path, _ in fields():
-        value = get(config, path)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"{path} = {value}: expected a finite number.")
-    depth = config.model.depth
-    if not depth_is_valid(depth):
-        below, above = depth - 1, depth + 1
-        raise UsageError(
-            f"model.depth = {depth}: width {width_of(depth)} does not divide into {heads_of(depth)} heads. "
-            f"Use {below} or {above}."
-        )
-    micro = config.batch.device_batch_size * config.model.max_seq_len
-    if config.batch.total_batch_size < micro:
-        raise UsageError(
-            f"batch.total_batch_size = {config.batch.total_batch_size}: less than one micro-batch of "
-            f"{config.batch.device_batch_size} x {config.model.max_seq_len} = {micro} tokens. "
-            f"Use at least {micro}, or a smaller batch.device_batch_size or model.max_seq_len."
-        )
-    if config.budget.steps is not None and config.budget.tokens is not None:
-        raise UsageError(
-            f"budget.steps = {config.budget.steps} and budget.tokens = {config.budget.tokens}: give one of the two."
-        )
-    notice = config.runtime.preempt_file
-    if notice is not None and not notice.startswith("/"):
-        raise UsageError(f'runtime.preempt_file = "{notice}": expected an absolute path.')
-    if config.data.source == "local" and not config.data.paths:
-        raise UsageError('data.paths = []: data.source = "local" needs at least one folder, file or glob of text.')
-    for path, sources in (("midtrain.sources", config.midtrain.sources), ("sft.sources", config.sft.sources)):
-        if not sources:
-            raise UsageError(f"{path} = []: name at least one source of conversations, for example builtin.")
-    if not config.pipeline.stages:
-        raise UsageError("pipeline.stages = []: name at least one stage, for example data.")
-    if len(set(config.pipeline.stages)) != len(config.pipeline.stages):
-        raise UsageError(
-            f"pipeline.stages = {list(config.pipeline.stages)}: a stage stands there twice. Name each once."
-        )
-
-
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            into[key] = {**into[key], **value}
-        else:
-            into[key] = dict(value) if isinstance(value, Mapping) else value
-
-
-def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for section, table in values.items():
-        if isinstance(table, Mapping):
-            for key, value in table.items():
-                yield f"{section}.{key}", value
-
-
-def _refuse_unknown(values: Mapping[str, Any]) -> None:
-    known = [path for path, _ in fields()]
-    sections = {path.split(".")[0] for path in known}
-    for section, table in values.items():
-        if section not in sections:
-            # the key may stand at the top level by mistake: `depth = 12` outside [model]
-            homes = [path for path in known if path.endswith(f".{section}")]
-            what = (
-                f"[{section}]: unknown section"
-                if isinstance(table, Mapping)
-                else f"{section} = {_show(table)}: unknown key"
-            )
-            raise UsageError(f"{what}. {_suggest(section, homes, sorted(sections))}")
-        if not isinstance(table, Mapping):
-            raise UsageError(f"{section} = {_show(table)}: expected a table, [{section}].")
-        for key in table:
-            path = f"{section}.{key}"
-            if path not in known:
-                here = [name.split(".")[1] for name in known if name.startswith(f"{section}.")]
-                homes = [name for name in known if name.endswith(f".{key}")]
-                raise UsageError(f"{path} = {_show(table[key])}: unknown key. {_suggest(key, homes, here, section)}")
-
-
-def _suggest(name: str, homes: list[str], near: list[str], section: str = "") -> str:
-    if homes:
-        return f"Did you mean {homes[0]}?"
-    match = difflib.get_close_matches(name, near, n=1, cutoff=0.5)
-    prefix = f"{section}." if section else ""
-    return f"Did you mean {prefix}{match[0]}?" if match else f"Known here: {', '.join(near)}."
-
-
-def _explain(message: str, values: Mapping[str, Any]) -> UsageError:
-    """Turn msgspec's `Expected ... - at `$.a.b`` into our sentence with the value."""
-    what, _, where = message.partition(" - at `$")
-    path = where.rstrip("`").lstrip(".").partition("[")[0]
-    value: Any = values
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else value
-    allowed = _allowed(path)
-    expected = (
-        f"expected one of {', '.join(map(str, allowed))}" if allowed else what[:1].lower() + what[1:].replace("`", "")
-    )
-    nearest = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5) if allowed else []
-    hint = f" Did you mean {nearest[0]}?" if nearest else ""
-    return UsageError(f"{path} = {_show(value)}: {expected}.{hint}")
-
-
-def _allowed(path: str) -> tuple[str, ...]:
-    """The values of a choice; empty where the field is not one."""
-    for name, field in fields():
-        if name == path:
-            return choices(field)
-    return ()
-
-
 def choices(field: msgspec.structs.FieldInfo) -> tuple[str, ...]:
     """The values a choice setting (or each item of a list of choices) may take; empty for other settings."""
     kind = msgspec.inspect.type_info(field.type)
     if isinstance(kind, msgspec.inspect.VarTupleType):
         kind = kind.item_type
     return tuple(str(v) for v in kind.values) if isinstance(kind, msgspec.inspect.LiteralType) else ()
-
-
-def _show(value: Any) -> str:
-    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -9,8 +9,9 @@ from engine.plan import duration, memory
 from engine.plan.advice import Changes
 from engine.plan.batch import tokens_per_step
 from engine.plan.calibration import corrected
-from engine.plan.config import RunConfig, with_changes
+from engine.plan.config import RunConfig
 from engine.plan.datasets import CORE_BYTES, RL_PROBLEMS, conversations_in, is_remote
+from engine.plan.layers import with_changes
 from engine.plan.memory import Memory
 from engine.plan.moments import Moment
 from engine.plan.stage_moments import evaluate_moments, letter_moments, rl_moments, written_moments

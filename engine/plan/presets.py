@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.errors import UsageError
-from engine.plan.config import from_toml, read_toml
 from engine.plan.gpus import GIB, Gpu
+from engine.plan.layers import from_toml, read_toml
 
 ORDER = (
     "quickstart",

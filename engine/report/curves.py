@@ -13,8 +13,8 @@ from engine.report.source import PRETRAIN, TUNING, Source
 from engine.report.thin import envelope, every, smooth
 from engine.run import words
 from engine.run.attempts import WorkClock
-from engine.run.history import StepColumns
 from engine.run.scores import REWARD
+from engine.run.step_columns import StepColumns
 
 ROWS = 12  # of the table beside the curves
 # longest time in seconds -> unit of an axis

@@ -12,7 +12,8 @@ from engine.report.source import PRETRAIN, Source, read_source
 from engine.run import words
 from engine.run.directory import RunDirectory
 from engine.run.events import Evaluation
-from engine.run.history import History, StepColumns
+from engine.run.history import History
+from engine.run.step_columns import StepColumns
 
 UNKNOWN = "not measured"
 TAIL = 20  # steps at the end whose mean is the final loss

@@ -5,7 +5,8 @@ import shlex
 from typing import Any
 
 from engine import __version__
-from engine.plan.config import Layer, RunConfig, fields, get, resolve, to_toml
+from engine.plan.config import RunConfig, fields, get
+from engine.plan.layers import Layer, resolve, to_toml
 from engine.plan.presets import load_preset, preset_names
 from engine.report.document import Block, Code, Column, Paragraph, Section, Table
 from engine.report.plain import one_line

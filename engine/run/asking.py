@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from engine.errors import UsageError
-from engine.plan.config import RunConfig, Stage, with_changes
+from engine.plan.config import RunConfig, Stage
+from engine.plan.layers import with_changes
 from engine.plan.pipeline import LINE, first_missing, in_order, rests_on
 from engine.run import words
 from engine.run.aside import free_name, holds_result, size_of
 from engine.run.checkpoints import list_checkpoints
 from engine.run.control import require_finishable, require_startable, start_again, with_absolute_paths
 from engine.run.directory import RunDirectory
-from engine.run.events import EventLog, StagesAsked
+from engine.run.event_log import EventLog
+from engine.run.events import StagesAsked
 from engine.run.relaunch import goes_on, rewrite
 from engine.run.standing import Standing, read_standing
 

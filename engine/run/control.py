@@ -11,8 +11,9 @@ from typing import NamedTuple
 import psutil
 
 from engine.errors import NanosoloError, UsageError
-from engine.plan.config import RunConfig, with_changes
+from engine.plan.config import RunConfig
 from engine.plan.gpus import Gpu
+from engine.plan.layers import with_changes
 from engine.plan.pipeline import first_missing
 from engine.plan.plan import Plan, make_plan
 from engine.run.calibration import read_calibration

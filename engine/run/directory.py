@@ -12,7 +12,8 @@ import psutil
 
 from engine.errors import NanosoloError, UsageError
 from engine.files import NOT_JSON, write_atomically
-from engine.plan.config import RunConfig, from_dict, read_toml, to_toml
+from engine.plan.config import RunConfig
+from engine.plan.layers import from_dict, read_toml, to_toml
 from engine.plan.plan import Plan
 from engine.run.home import require_writable, runs_home
 

@@ -12,7 +12,8 @@ from engine.plan.advice import Changes
 from engine.plan.config import RunConfig
 from engine.plan.gpus import Gpu
 from engine.plan.plan import Plan
-from engine.run.history import History, StepColumns
+from engine.run.history import History
+from engine.run.step_columns import StepColumns
 from engine.run.verdict import last_columns
 
 Level = Literal["bad", "warn", "hint"]

@@ -14,8 +14,9 @@ from engine.errors import EXIT_OUT_OF_MEMORY, NanosoloError
 from engine.files import NOT_JSON
 from engine.plan import memory, search
 from engine.plan.calibration import Measured, key_of
-from engine.plan.config import CheckpointingMode, RunConfig, depth_is_valid, with_changes
+from engine.plan.config import CheckpointingMode, RunConfig, depth_is_valid
 from engine.plan.gpus import Gpu
+from engine.plan.layers import with_changes
 from engine.plan.plan import uses_compile
 from engine.plan.search import Fit
 from engine.plan.shape import shape_of

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from engine.errors import NanosoloError
 from engine.plan.config import RunConfig
 from engine.run.directory import RunDirectory, list_runs
-from engine.run.events import AnyEvent, Evaluation, EventReader, decode
+from engine.run.event_log import EventReader
+from engine.run.events import AnyEvent, Evaluation, decode
 from engine.run.history import History, state_of
 from engine.run.home import runs_home
 from engine.run.verdict import Verdict, damaged, last_columns, verdict

@@ -1,26 +1,21 @@
 """The story that a run's events tell, folded into columns and facts: what console, attach, report and runs read."""
 
-import math
 import socket
 import time
-from array import array
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from operator import lt
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from engine.run import attempts
 from engine.run.directory import RunDirectory
+from engine.run.event_log import READ_BYTES, EventReader
 from engine.run.events import (
-    READ_BYTES,
     Advice,
     AnyEvent,
     Checkpoint,
     Device,
     Diverged,
     Evaluation,
-    EventReader,
     OutOfMemory,
     Progress,
     Resumed,
@@ -36,95 +31,13 @@ from engine.run.events import (
     Warning,
 )
 from engine.run.machine import MachineColumns
+from engine.run.step_columns import StepColumns
 
 STALL_FACTOR = 20  # silent for this many usual steps, and
 STALL_SECONDS = 300.0  # for at least this long: stalled (a first compile takes up to 80 s)
 CLOCK_TOLERANCE = 5.0  # seconds; runner and stage write to one file, so lines may be a little out of order
 # lists of events that tell of one stage each
 OF_STAGES = ("evaluations", "samples", "checkpoints", "resumes", "out_of_memory", "diverged", "warnings")
-
-
-class StepColumns:
-    """The steps of one stage as columns, one entry a step, in step order. Values that were not finite are NaN."""
-
-    def __init__(self) -> None:
-        self.step = array("q")
-        self.tokens = array("q")
-        self.time = array("d")
-        self.loss = array("d")
-        self.grad_norm = array("d")
-        self.learning_rate_scale = array("d")
-        self.step_seconds = array("d")
-        self.data_seconds = array("d")
-        self.tokens_per_second = array("d")
-        self.mfu = array("d")
-        self.peak_memory = array("d")
-        self.epoch = array("q")
-        self.steps = 0  # planned
-        self.rewinds = 0  # grows when earlier steps were declared void: columns that were copied are stale then
-
-    def __len__(self) -> int:
-        return len(self.step)
-
-    def append(self, event: Step) -> None:
-        """Add a step. One that is not beyond the last replaces the tail: the stage went back and did it again."""
-        if self.step and event.step <= self.step[-1]:
-            self.forget_after(event.step - 1)
-        self.steps = event.steps
-        self.step.append(event.step)
-        self.tokens.append(event.tokens)
-        self.time.append(event.t)
-        self.loss.append(_number(event.loss))
-        self.grad_norm.append(_number(event.grad_norm))
-        self.learning_rate_scale.append(event.learning_rate_scale)
-        self.step_seconds.append(event.step_seconds)
-        self.data_seconds.append(event.data_seconds)
-        self.tokens_per_second.append(event.tokens_per_second)
-        self.mfu.append(_number(event.mfu))
-        self.peak_memory.append(_number(event.peak_memory))
-        self.epoch.append(event.epoch)
-
-    def extend(self, events: Sequence[Step]) -> None:
-        """Like `append` for each, at a fraction of the cost where they follow one another."""
-        last = self.step[-1] if self.step else -1
-        steps = [event.step for event in events]
-        if not all(map(lt, [last, *steps], steps)):
-            for event in events:
-                self.append(event)
-            return
-        self.steps = events[-1].steps
-        self.step.extend(steps)
-        self.tokens.extend([event.tokens for event in events])
-        self.time.extend([event.t for event in events])
-        self.loss.extend([math.nan if event.loss is None else event.loss for event in events])
-        self.grad_norm.extend([math.nan if event.grad_norm is None else event.grad_norm for event in events])
-        self.learning_rate_scale.extend([event.learning_rate_scale for event in events])
-        self.step_seconds.extend([event.step_seconds for event in events])
-        self.data_seconds.extend([event.data_seconds for event in events])
-        self.tokens_per_second.extend([event.tokens_per_second for event in events])
-        self.mfu.extend([math.nan if event.mfu is None else event.mfu for event in events])
-        self.peak_memory.extend([math.nan if event.peak_memory is None else event.peak_memory for event in events])
-        self.epoch.extend([event.epoch for event in events])
-
-    def forget_after(self, step: int) -> None:
-        """Drop the steps beyond `step`."""
-        keep = bisect_left(self.step, step + 1)
-        if keep == len(self.step):
-            return
-        self.rewinds += 1
-        for column in vars(self).values():
-            if isinstance(column, array):
-                del column[keep:]
-
-    def recent_seconds(self, count: int = 20) -> float | None:
-        """Median seconds of the last `count` steps; None before the second step (the first one compiles)."""
-        recent = sorted(self.step_seconds[max(1, len(self) - count) :])
-        return recent[len(recent) // 2] if recent else None
-
-    def remaining_seconds(self) -> float | None:
-        """Seconds to the last planned step at the recent pace, from the run itself; None while it is not known."""
-        pace = self.recent_seconds()
-        return (self.steps - self.step[-1]) * pace if pace is not None and self.step else None
 
 
 class StageView(NamedTuple):
@@ -316,7 +229,3 @@ def _is_silent(history: History, now: float) -> bool:
         return False
     last = max(columns.time[-1], history.stages[history.current].started)
     return now - last > max(STALL_SECONDS, STALL_FACTOR * pace)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -9,7 +9,7 @@ from engine.plan.config import RunConfig
 from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM
 from engine.run import words
 from engine.run.finding import Finding, Situation
-from engine.run.history import StepColumns
+from engine.run.step_columns import StepColumns
 
 SPIKE_WINDOW = 128  # losses before a step that say what is usual
 SPIKE_SIGMAS = 6.0

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from engine.plan import memory
 from engine.plan.advice import Changes
 from engine.plan.batch import tokens_per_step
-from engine.plan.config import RunConfig, with_changes
+from engine.plan.config import RunConfig
 from engine.plan.duration import tokens_per_second
 from engine.plan.gpus import GIB, Gpu
+from engine.plan.layers import with_changes
 from engine.plan.memory import SAFE_HEADROOM
 from engine.plan.shape import shape_of
 from engine.run import words

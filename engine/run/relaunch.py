@@ -9,10 +9,12 @@ import msgspec
 
 from engine.errors import UsageError
 from engine.files import write_atomically
-from engine.plan.config import RunConfig, get, to_toml, with_changes
+from engine.plan.config import RunConfig, get
+from engine.plan.layers import to_toml, with_changes
 from engine.run.control import plan_here, resume_run, start_run
 from engine.run.directory import RunDirectory
-from engine.run.events import Advice, EventLog
+from engine.run.event_log import EventLog
+from engine.run.events import Advice
 from engine.run.hardware import require_device
 
 # What a checkpoint cannot be carried over to: it holds another model, or a place in differently cut text.

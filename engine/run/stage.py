@@ -13,7 +13,8 @@ from types import FrameType
 from engine.errors import EXIT_CRASHED, EXIT_OUT_OF_MEMORY, EXIT_USAGE, NanosoloError, Stopped
 from engine.plan.config import RunConfig
 from engine.run.directory import RunDirectory
-from engine.run.events import Event, EventLog, Progress
+from engine.run.event_log import EventLog
+from engine.run.events import Event, Progress
 
 PROGRESS_SECONDS = 0.5
 LAST_WORD_SECONDS = 10.0  # how long the end of a stage waits for a full disk

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from engine.plan.pipeline import STAGES, in_order
 from engine.run.directory import RunDirectory
-from engine.run.events import RunStarted, StageAnew, StageEnded, StagesAsked, StageStarted, read_events
+from engine.run.event_log import read_events
+from engine.run.events import RunStarted, StageAnew, StageEnded, StagesAsked, StageStarted
 
 
 class Standing(NamedTuple):

@@ -8,7 +8,8 @@ from engine.plan.config import RunConfig
 from engine.plan.stages import stage_config
 from engine.run import words
 from engine.run.events import Progress
-from engine.run.history import History, StepColumns
+from engine.run.history import History
+from engine.run.step_columns import StepColumns
 
 Tone = Literal["good", "busy", "warn", "bad", "quiet"]
 

@@ -18,7 +18,8 @@ from engine.errors import EXIT_OUT_OF_MEMORY
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
 from engine.plan.batch import grad_accum_steps, tokens_per_micro_batch
-from engine.plan.config import RunConfig, with_changes
+from engine.plan.config import RunConfig
+from engine.plan.layers import with_changes
 from engine.plan.memory import resolve_checkpointing
 from engine.plan.plan import uses_compile
 from engine.plan.shape import shape_of

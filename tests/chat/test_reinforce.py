@@ -15,7 +15,8 @@ from engine.model.generate import Token
 from engine.model.gpt import GPT
 from engine.model.sampling import Sampling
 from engine.optim.optimizer import Optimizer
-from engine.plan.config import RunConfig, from_dict, to_toml
+from engine.plan.config import RunConfig
+from engine.plan.layers import from_dict, to_toml
 from engine.plan.shape import shape_of
 from engine.plan.stages import stage_config
 from engine.run.directory import RunDirectory

@@ -17,7 +17,8 @@ from tiny_run import PATIENCE, Base, events_of
 from engine.data.loader import Batch, LoaderState
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.plan.config import RunConfig, from_dict
+from engine.plan.config import RunConfig
+from engine.plan.layers import from_dict
 from engine.plan.shape import shape_of
 from engine.plan.stages import stage_config
 from engine.run.checkpoints import list_checkpoints

@@ -18,8 +18,9 @@ from engine.evaluate.chat.stage import chosen
 from engine.evaluate.chat.talks import QUESTIONS, talk
 from engine.model.gpt import GPT
 from engine.plan.shape import Shape
-from engine.run.events import CONVERSATION, Evaluation, Sample, read_events
 from engine.report.write import render as render_report
+from engine.run.event_log import read_events
+from engine.run.events import CONVERSATION, Evaluation, Sample
 
 TOKENIZER = byte_tokenizer()
 ASKED = {"up": "A", "down": "B", "in": "C", "out": "D"}

@@ -26,10 +26,11 @@ from engine.evaluate.core.scoring import answer, answer_alone, batched_scores
 from engine.evaluate.rows import batches_of_like_length
 from engine.model.branches import Branches
 from engine.model.gpt import GPT
-from engine.plan.config import from_dict, to_toml
+from engine.plan.layers import from_dict, to_toml
 from engine.plan.shape import Shape
 from engine.run.directory import RunDirectory
-from engine.run.events import Evaluation, read_events
+from engine.run.event_log import read_events
+from engine.run.events import Evaluation
 from engine.run.history import read_history
 from engine.run.stage import StageContext
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tiny_run import STEPS, Base
 
-from engine.plan.config import to_toml, with_changes
+from engine.plan.layers import to_toml, with_changes
 from engine.run.directory import RunDirectory
 
 

@@ -17,7 +17,8 @@ from tiny_run import SAVE_EVERY, STEPS, final_weights, losses
 from engine.data.stages import TokensUsed
 from engine.errors import NanosoloError
 from engine.run import control
-from engine.run.events import Resumed, Step, read_events
+from engine.run.event_log import read_events
+from engine.run.events import Resumed, Step
 from engine.run.history import History, read_history
 
 PATIENCE = 180.0  # seconds for one start to come to an end on a machine with other work

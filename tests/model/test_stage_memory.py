@@ -21,7 +21,8 @@ from engine.model.gpt import GPT
 from engine.model.sampling import Sampling
 from engine.optim.optimizer import Optimizer, clip_gradients
 from engine.plan import moments
-from engine.plan.config import CheckpointingMode, LossKind, RunConfig, from_dict, to_toml
+from engine.plan.config import CheckpointingMode, LossKind, RunConfig
+from engine.plan.layers import from_dict, to_toml
 from engine.plan.shape import shape_of
 from engine.plan.stage_moments import evaluate_moments, letter_moments, rl_moments, written_moments
 from engine.plan.stages import stage_config

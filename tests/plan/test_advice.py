@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from engine.plan import memory
 from engine.plan.advice import ways_to_fit
-from engine.plan.config import RunConfig, from_dict, with_changes
+from engine.plan.config import RunConfig
 from engine.plan.gpus import Gpu, by_id
+from engine.plan.layers import from_dict, with_changes
 from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
 from engine.plan.shape import shape_of

@@ -11,8 +11,9 @@ from made_run import Story, write_run
 
 from engine.plan import duration, memory, search
 from engine.plan.calibration import Calibration, Measured, distance, key_of
-from engine.plan.config import RunConfig, from_dict, with_changes
+from engine.plan.config import RunConfig
 from engine.plan.gpus import Gpu, by_id
+from engine.plan.layers import from_dict, with_changes
 from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
 from engine.plan.shape import shape_of

@@ -8,21 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UsageError
-from engine.plan.config import (
-    Layer,
-    RunConfig,
-    choices,
-    fields,
-    from_dict,
-    from_toml,
-    get,
-    parse_override,
-    read_toml,
-    resolve,
-    to_dict,
-    to_toml,
-    with_changes,
-)
+from engine.plan.config import RunConfig, choices, fields, get, to_dict
+from engine.plan.layers import Layer, from_dict, from_toml, parse_override, read_toml, resolve, to_toml, with_changes
 from engine.plan.presets import load_preset, preset_names
 
 DEPTHS = (1, 2, 4, 12, 20, 44)

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.plan import duration, roofline, work
-from engine.plan.config import BatchConfig, RunConfig, from_dict
+from engine.plan.config import BatchConfig, RunConfig
 from engine.plan.gpus import by_id, by_name, cpu
+from engine.plan.layers import from_dict
 from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
 from engine.plan.shape import Shape

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.plan import gpus
-from engine.plan.config import BatchConfig, depth_is_valid, from_dict, heads_of, width_of
+from engine.plan.config import BatchConfig, depth_is_valid, heads_of, width_of
 from engine.plan.gpus import GIB, Gpu
+from engine.plan.layers import from_dict
 from engine.plan.memory import (
     CHECKPOINTING_MODES,
     SAFE_HEADROOM,

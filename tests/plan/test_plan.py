@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.plan.config import RunConfig, depth_is_valid, from_dict, from_toml, to_toml, with_changes
+from engine.plan.config import RunConfig, depth_is_valid
 from engine.plan.datasets import TRAINING_SHARDS, shards_needed
 from engine.plan.gpus import CATALOGUE, by_id, by_name, cpu
+from engine.plan.layers import from_dict, from_toml, to_toml, with_changes
 from engine.plan.plan import Plan, make_plan
 from engine.plan.presets import load_preset, preset_names
 

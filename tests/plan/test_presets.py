@@ -6,8 +6,8 @@ import pytest
 
 from engine.errors import UsageError
 from engine.plan import search
-from engine.plan.config import from_dict, to_toml, with_changes
 from engine.plan.gpus import by_id
+from engine.plan.layers import from_dict, to_toml, with_changes
 from engine.plan.memory import SAFE_HEADROOM
 from engine.plan.plan import Plan, make_plan
 from engine.plan.presets import load_preset, preset_for, preset_names

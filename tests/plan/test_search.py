@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.plan import scaling, search
-from engine.plan.config import RunConfig, from_dict, with_changes
+from engine.plan.config import RunConfig
 from engine.plan.gpus import by_id
+from engine.plan.layers import from_dict, with_changes
 from engine.plan.memory import SAFE_HEADROOM
 from engine.plan.plan import make_plan
 from engine.plan.search import Candidate

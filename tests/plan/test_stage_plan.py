@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from engine.plan import calibration, stage_moments, stage_time
 from engine.plan.calibration import Calibration, Measured
-from engine.plan.config import RunConfig, from_dict, with_changes
+from engine.plan.config import RunConfig
 from engine.plan.datasets import CORE_QUESTIONS, conversations_in, core_questions, is_remote
 from engine.plan.gpus import CATALOGUE, GIB, Gpu, by_id, by_name, cpu
+from engine.plan.layers import from_dict, with_changes
 from engine.plan.plan import Plan, make_plan
 from engine.plan.presets import load_preset, preset_names
 from engine.plan.stage_plan import StagePlan

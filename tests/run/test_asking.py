@@ -19,7 +19,8 @@ from engine.run import asking
 from engine.run.asking import run_stages, tell, weigh
 from engine.run.control import is_finished, resume_run, start_run, stop_run
 from engine.run.directory import RunDirectory, RunLock
-from engine.run.events import Evaluation, EventLog, StageAnew, StagesAsked, StageStarted, decode, read_events
+from engine.run.event_log import EventLog, read_events
+from engine.run.events import Evaluation, StageAnew, StagesAsked, StageStarted, decode
 from engine.run.history import read_history, state_of
 from engine.run.standing import read_standing
 
@@ -272,7 +273,7 @@ def test_it_is_told_in_words(finished: RunDirectory) -> None:
 
 
 def test_a_pipeline_without_what_a_stage_needs_is_refused(finished: RunDirectory) -> None:
-    from engine.plan.config import with_changes
+    from engine.plan.layers import with_changes
 
     config = with_changes(finished.config(), {"pipeline.stages": ["data", "sft"]})
     with pytest.raises(UsageError, match="sft begins with the weights of pretrain"):

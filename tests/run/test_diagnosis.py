@@ -9,15 +9,16 @@ from made_run import Story, config_of, plan_of, story_of
 
 from engine.plan import memory
 from engine.plan.batch import tokens_per_step
-from engine.plan.config import with_changes
 from engine.plan.gpus import by_id
+from engine.plan.layers import with_changes
 from engine.plan.shape import shape_of
 from engine.run.diagnosis import diagnose
 from engine.run.events import Diverged, OutOfMemory, Step, Warning
 from engine.run.finding import Finding, gpu_of
-from engine.run.history import History, StepColumns
+from engine.run.history import History
 from engine.run.learning_checks import last_spike
 from engine.run.machine_checks import larger_batch
+from engine.run.step_columns import StepColumns
 
 NOW = 1_800_000_000.0
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from made_run import config_of, plan_of
 
 from engine.errors import NanosoloError, UsageError
-from engine.plan.config import to_toml
+from engine.plan.layers import to_toml
 from engine.run import directory
 from engine.run import home as homes
 from engine.run.directory import RunDirectory, RunLock, create_run, find_run, free_name, list_runs, named_run

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import NanosoloError
-from engine.run import events
-from engine.run.events import AnyEvent, EventLog, EventReader, Progress, Sample, decode, encode, read_events
+from engine.run import event_log
+from engine.run.event_log import EventLog, EventReader, read_events
+from engine.run.events import AnyEvent, Progress, Sample, decode, encode
 from engine.run.history import read_history
 
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=60)
@@ -129,7 +130,8 @@ WRITER = """
 import sys
 import types
 from pathlib import Path
-from engine.run.events import EventLog, Progress
+from engine.run.event_log import EventLog
+from engine.run.events import Progress
 log = EventLog(Path(sys.argv[1]))
 for number in range(400):
     log.write(Progress(stage=sys.argv[2], done=number, total=400, unit="x" * 300))
@@ -160,7 +162,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, takes: int) -> None:
         room[0] -= len(part)
         return REAL_WRITE(fd, part)
 
-    monkeypatch.setattr(events.os, "write", write)
+    monkeypatch.setattr(event_log.os, "write", write)
 
 
 @pytest.mark.parametrize("room", [0, 1, 30, len(GOOD) - 1, len(GOOD), len(GOOD) + 10])
@@ -183,7 +185,7 @@ def test_a_full_disk_holds_events_back_and_loses_none(
 def test_a_disk_that_stays_full_ends_it_at_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     full_disk(monkeypatch, 0)
-    monkeypatch.setattr(events, "MOST_HELD_BYTES", 1000)
+    monkeypatch.setattr(event_log, "MOST_HELD_BYTES", 1000)
     with pytest.raises(NanosoloError, match=r"the disk has been full for long"):
         for _ in range(100):
             log.write(decode(GOOD))  # type: ignore[arg-type]
@@ -191,7 +193,8 @@ def test_a_disk_that_stays_full_ends_it_at_last(tmp_path: Path, monkeypatch: pyt
 
 def test_a_real_limit_on_file_sizes_holds_events_back(tmp_path: Path) -> None:
     script = (
-        "import resource, sys\nfrom pathlib import Path\nfrom engine.run.events import EventLog, Progress\n"
+        "import resource, sys\nfrom pathlib import Path\n"
+        "from engine.run.event_log import EventLog\nfrom engine.run.events import Progress\n"
         "log = EventLog(Path(sys.argv[1]))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
         "for done in range(40): log.write(Progress(stage='data', done=done, total=40, unit='bytes'))\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from made_run import story_of, write_run
 
-from engine.run.events import EventReader
+from engine.run.event_log import EventReader
 from engine.run.glance import HEAD_BYTES, TAIL_BYTES, Glance, Glances
 from engine.run.history import read_history
 

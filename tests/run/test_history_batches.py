@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_run import story_of
 
-from engine.run.events import AnyEvent, Event, EventReader, decode, encode
+from engine.run.event_log import EventReader
+from engine.run.events import AnyEvent, Event, decode, encode
 from engine.run.history import History
 from engine.run.machine import MachineColumns
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_run import Story, config_of, plan_of, story_of
 
-from engine.plan.config import with_changes
 from engine.plan.gpus import GIB, by_id
+from engine.plan.layers import with_changes
 from engine.run.events import OutOfMemory
 from engine.run.history import History
 from engine.run.post_mortem import PostMortem, post_mortem, ran_out

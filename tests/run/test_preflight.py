@@ -11,8 +11,9 @@ from fake_nvml import FakeNvml
 from made_run import config_of, plan_of
 
 from engine.errors import UsageError
-from engine.plan.config import RunConfig, with_changes
+from engine.plan.config import RunConfig
 from engine.plan.gpus import GIB, cpu
+from engine.plan.layers import with_changes
 from engine.plan.plan import Plan
 from engine.run import survey as surveys
 from engine.run.checks import Check

@@ -6,7 +6,7 @@ import pytest
 from made_run import config_of, plan_of, story_of, write_run
 
 from engine.errors import UsageError
-from engine.plan.config import from_toml
+from engine.plan.layers import from_toml
 from engine.run.directory import RunDirectory, RunLock
 from engine.run.events import Advice
 from engine.run.history import read_history

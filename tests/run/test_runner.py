@@ -14,7 +14,8 @@ from stand_in_runs import processes_of, wait_for
 from engine.errors import UsageError
 from engine.run.control import ask_for_checkpoint, resume_run, stop_run, wait_until_running
 from engine.run.directory import RunDirectory, RunLock
-from engine.run.events import Advice, Checkpoint, RunEnded, RunStarted, StageEnded, StageStarted, read_events
+from engine.run.event_log import read_events
+from engine.run.events import Advice, Checkpoint, RunEnded, RunStarted, StageEnded, StageStarted
 from engine.run.history import read_history, state_of
 from engine.run.runner import launch
 from engine.run.standing import read_standing

@@ -14,10 +14,11 @@ import tiny_run
 from tiny_run import wait_until
 from trained_run import nanosolo
 
-from engine.plan.config import to_toml
+from engine.plan.layers import to_toml
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
-from engine.run.events import Evaluation, StageStarted, Step, read_events
+from engine.run.event_log import read_events
+from engine.run.events import Evaluation, StageStarted, Step
 from engine.run.history import read_history
 
 STAGES = ["data", "tokenizer", "tokenize", "pretrain", "sft", "chat_eval"]

@@ -12,8 +12,9 @@ import pytest
 
 from engine.errors import NanosoloError, UsageError
 from engine.plan import search
-from engine.plan.config import RunConfig, from_dict, with_changes
+from engine.plan.config import RunConfig
 from engine.plan.gpus import by_id, cpu
+from engine.plan.layers import from_dict, with_changes
 from engine.run import fitting
 from engine.run.calibration import read_calibration
 from engine.run.fitting import Finding, Trial

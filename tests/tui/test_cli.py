@@ -11,7 +11,7 @@ import pytest
 from command_line import PROGRAM, environment, nanosolo
 from made_run import story_of, write_run
 
-from engine.plan.config import from_dict, from_toml
+from engine.plan.layers import from_dict, from_toml
 from engine.run.directory import RunLock
 from tui.arguments import build_parser
 from tui.cli import COMMANDS

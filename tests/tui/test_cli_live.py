@@ -16,7 +16,8 @@ from command_line import PROGRAM, environment, nanosolo
 from made_run import story_of, write_run
 
 from engine.run.directory import RunDirectory, RunLock
-from engine.run.events import EventLog, RunEnded
+from engine.run.event_log import EventLog
+from engine.run.events import RunEnded
 from tui.follow import GRACE_SECONDS
 from tui.progress_line import progress_line
 

@@ -10,8 +10,9 @@ from snapshot import assert_snapshot, text_of
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.plan.config import from_dict, get
+from engine.plan.config import get
 from engine.plan.gpus import by_id
+from engine.plan.layers import from_dict
 from tui.app import NanosoloApp
 from tui.screens.dialogs import ChoiceDialog, TextDialog
 from tui.screens.plan import PlanScreen

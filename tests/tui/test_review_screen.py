@@ -12,8 +12,9 @@ from snapshot import assert_snapshot, text_of
 from textual.widgets import Static
 
 from engine.errors import UsageError
-from engine.plan.config import RunConfig, from_dict, from_toml, to_toml
+from engine.plan.config import RunConfig
 from engine.plan.gpus import GIB
+from engine.plan.layers import from_dict, from_toml, to_toml
 from engine.plan.plan import make_plan
 from engine.run.control import Readiness, readiness, start_run, stop_run
 from engine.run.directory import RunDirectory, list_runs

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UsageError
-from engine.plan.config import Layer, Resolved, parse_override, read_toml, resolve
+from engine.plan.layers import Layer, Resolved, parse_override, read_toml, resolve
 from engine.plan.pipeline import named_stages
 from engine.plan.presets import load_preset, preset_for
 from engine.run.home import presets_home

@@ -2,7 +2,7 @@
 
 import argparse
 
-from engine.plan.config import Layer
+from engine.plan.layers import Layer
 from tui.commands.configuration import flags
 
 

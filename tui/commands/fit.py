@@ -11,8 +11,9 @@ import msgspec
 from engine.errors import EXIT_DONE, EXIT_OUT_OF_MEMORY, NanosoloError, UsageError
 from engine.files import write_atomically
 from engine.plan import search
-from engine.plan.config import RunConfig, get, to_toml, with_changes
+from engine.plan.config import RunConfig, get
 from engine.plan.gpus import Gpu
+from engine.plan.layers import to_toml, with_changes
 from engine.plan.plan import uses_compile
 from engine.run import fitting, words
 from engine.run.calibration import read_calibration, record

@@ -8,7 +8,8 @@ import msgspec
 
 from engine.files import write_atomically
 from engine.plan import moments
-from engine.plan.config import RunConfig, to_toml
+from engine.plan.config import RunConfig
+from engine.plan.layers import to_toml
 from engine.plan.plan import Plan
 from engine.plan.shape import shape_of
 from engine.run import words

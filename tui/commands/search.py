@@ -8,8 +8,9 @@ import msgspec
 
 from engine.errors import EXIT_DONE, UsageError
 from engine.plan import scaling, search
-from engine.plan.config import Layer, RunConfig, resolve, with_changes
+from engine.plan.config import RunConfig
 from engine.plan.gpus import Gpu
+from engine.plan.layers import Layer, resolve, with_changes
 from engine.plan.plan import Plan, make_plan
 from engine.plan.search import Candidate
 from engine.run import words

@@ -6,7 +6,8 @@ import sys
 from types import FrameType
 
 from engine.errors import EXIT_DONE, EXIT_STOPPED, UsageError
-from engine.plan.config import RunConfig, fields, get, parse_override
+from engine.plan.config import RunConfig, fields, get
+from engine.plan.layers import parse_override
 from engine.plan.pipeline import named_stages
 from engine.run import words
 from engine.run.asking import run_stages, tell
@@ -20,7 +21,7 @@ from engine.run.control import (
     with_absolute_paths,
 )
 from engine.run.directory import RunDirectory, find_run, named_run
-from engine.run.events import read_events
+from engine.run.event_log import read_events
 from engine.run.hardware import require_device
 from engine.run.history import read_history
 from engine.run.preflight import require_ready

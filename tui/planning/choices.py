@@ -5,8 +5,9 @@ from typing import NamedTuple
 from engine.errors import UsageError
 from engine.plan import gpus
 from engine.plan.calibration import Calibration
-from engine.plan.config import RunConfig, from_dict
+from engine.plan.config import RunConfig
 from engine.plan.gpus import Gpu
+from engine.plan.layers import from_dict
 from engine.plan.plan import Plan, make_plan
 from engine.plan.presets import load_preset, preset_for, preset_names
 from engine.run import words

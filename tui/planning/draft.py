@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from engine.errors import UsageError
-from engine.plan.config import Layer, Resolved, RunConfig, fields, from_dict, get, parse_override, resolve
+from engine.plan.config import RunConfig, fields, get
+from engine.plan.layers import Layer, Resolved, from_dict, parse_override, resolve
 from engine.plan.presets import load_preset
 from tui.planning.knobs import Knob, in_range, nearest, parse, quoted
 

@@ -6,7 +6,8 @@ import msgspec
 
 from engine.errors import NanosoloError
 from engine.files import write_atomically
-from engine.plan.config import RunConfig, to_toml
+from engine.plan.config import RunConfig
+from engine.plan.layers import to_toml
 from engine.plan.presets import preset_names
 from engine.run.directory import NAME
 from engine.run.home import presets_home, require_writable

@@ -10,7 +10,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from engine.errors import NanosoloError, UsageError
-from engine.plan.config import to_toml
+from engine.plan.layers import to_toml
 from engine.run import words
 from engine.run.checks import Check, Level, problem_of
 from engine.run.control import Readiness, readiness, start_run, with_absolute_paths
