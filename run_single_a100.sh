@@ -72,12 +72,12 @@ name="${NAME:-$preset}"
 code=0
 "$nanosolo" "${from[@]}" --name "$name" --resume "$@" || code=$?
 if [ "$code" = 0 ]; then
-    cat <<END
-
-Look further:
-  $nanosolo report $name     the report as text
-  $nanosolo runs             all runs
-  $nanosolo                  the console
-END
+    echo
+    echo "Look further:"
+    printf '  %-42s %s\n' \
+        "$nanosolo chat $name" "talk to it" \
+        "$nanosolo report $name" "the report as text" \
+        "$nanosolo runs" "all runs" \
+        "$nanosolo" "the console"
 fi
 exit "$code"
