@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tui.screens.chat_dialogs import SettingsDialog, TalkerDialog
 from tui.screens.reading import ReadingScreen
 from tui.screens.runs import RunsScreen
 from tui.talk import client
-from tui.talk.candidates import Scene
+from tui.talk.candidates import Scene, look
 from tui.talk.composer import Composer
 
 FAKE = str(Path(__file__).resolve().parent.parent / "fake_worker.py")
@@ -228,6 +229,31 @@ async def test_seven_begins_with_the_run_under_the_cursor(home: Path) -> None:
         await shows(pilot, "blue, sft step 72 answers from here", "You said: one", "You said: two")
         await pilot.press("escape", "4", "g", "7")
         await shows(pilot, "blue sft", "bare has no checkpoint yet, so blue talks.")
+
+
+async def test_who_is_wanted_is_remembered_when_the_screen_was_left_before_anybody_was_found(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talkers(home, "red", "blue")
+    go_on, looked = threading.Event(), []
+
+    def late() -> Scene:
+        go_on.wait(10)
+        looked.append(look())
+        return looked[-1]
+
+    monkeypatch.setattr("tui.screens.chat.look", late)
+    app = console_on(None)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await shows(pilot, "2 runs,")
+        await pilot.press("G", "7", "escape", "escape")
+        await until(pilot, lambda: isinstance(app.screen, RunsScreen))
+        go_on.set()
+        await until(pilot, lambda: len(looked) == 1)
+        await pilot.pause(0.1)
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M")
 
 
 async def test_another_checkpoint_of_the_same_run(home: Path) -> None:

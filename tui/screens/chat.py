@@ -121,6 +121,8 @@ class ChatScreen(ConsoleScreen):
 
     def on_chat_screen_looked(self, message: Looked) -> None:
         """Load what is to talk."""
+        if self._away:
+            return  # coming back looks anew, and knows then whom the user wants
         if isinstance(message.scene, NanosoloError):
             self.console.tell_error(message.scene)
             return
@@ -136,7 +138,7 @@ class ChatScreen(ConsoleScreen):
         wanted = self.console.talk_run
         others = wanted is not None and (self._wanted is None or wanted.path != self._wanted.path)
         for pane in message.panes:
-            if self._away or pane not in self.panes:
+            if pane not in self.panes:
                 continue
             asked = wanted if others and pane is self.pane_a else None  # what the user chose elsewhere meanwhile
             self._load(pane, *self.scene.begin_with(asked, pane.talker))
