@@ -1,6 +1,10 @@
-"""Keys as people read and remap them: their symbols, and which rows of the table lose a key to another."""
+"""Keys as people read and remap them: their names and symbols, and which rows of the table lose a key to another."""
 
+import difflib
+import string
 from collections.abc import Mapping
+
+from textual.keys import KEY_NAME_REPLACEMENTS, Keys, _character_to_key
 
 from tui.bindings import EVERYWHERE, KEYS, Key
 
@@ -28,6 +32,37 @@ SYMBOLS = {
     "pageup": "PgUp",
     "pagedown": "PgDn",
 }
+
+
+MODIFIERS = frozenset({"alt", "ctrl", "shift"})
+# of keys without modifiers; "return" is on Textual's list, but terminals send enter
+NAMES = {key.value for key in Keys if key.value.isalnum()} - {"return"} | {
+    _character_to_key(character) for character in string.digits + string.ascii_letters + string.punctuation + " "
+}
+
+
+def textual_name(key: str) -> str | None:
+    """The name by which Textual calls a key that people may write `?`, `Enter` or `shift+l`; None: there is no such."""
+    key = key.strip()
+    before, base = (key[:-1], key[-1]) if key.endswith("+") else (key[: key.rfind("+") + 1], key[key.rfind("+") + 1 :])
+    modifiers = {part.lower() for part in before.split("+")[:-1]}
+    if len(base) > 1:
+        base = base.removeprefix("upper_").upper() if base.startswith("upper_") else base.lower()
+    elif modifiers == {"shift"} and base.isalpha():  # terminals send the letter
+        modifiers, base = set(), base.upper()
+    elif modifiers:
+        base = base.lower()
+    name = _character_to_key(base) if len(base) == 1 else KEY_NAME_REPLACEMENTS.get(base, base)
+    if not modifiers <= MODIFIERS or (name not in NAMES and not (len(base) == 1 and base.isprintable())):
+        return None
+    return "+".join([*sorted(modifiers), name])
+
+
+def nearest_name(key: str) -> str:
+    """The name of a key that looks most like this one."""
+    before, plus, base = key.strip().rpartition("+")
+    near = difflib.get_close_matches(base.lower(), sorted(NAMES), n=1, cutoff=0.0)[0]
+    return f"{before}{plus}{near}" if set(before.split("+")) <= MODIFIERS else near
 
 
 def show_key(key: str) -> str:

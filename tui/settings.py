@@ -10,6 +10,8 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
+from tui.key_names import nearest_name, textual_name
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The console's settings; every one has a default."""
@@ -17,7 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     theme: str = "auto"  # auto: ours, dark; plain colours where the terminal has no more
     refresh_seconds: Annotated[float, Meta(ge=0.1, le=60)] = 0.5  # how often a run's events are read
     ascii: bool = False  # draw with ASCII characters only
-    keys: dict[str, str] = {}  # id of a binding -> key or comma-separated keys
+    keys: dict[str, str] = {}  # id of a binding -> key or comma-separated keys, by Textual's names
 
 
 def config_file() -> Path:
@@ -62,8 +64,12 @@ def _check_keys(keys: dict[str, str], known: frozenset[str]) -> tuple[dict[str, 
             faults.append(f'keys."{name}" names no binding. {_nearest(name, known)}')
         elif not all(part.strip() for part in key.split(",")):
             faults.append(f'keys."{name}" = "{key}": give one key, or several with commas between.')
+        elif unknown := [part.strip() for part in key.split(",") if textual_name(part) is None]:
+            faults.append(
+                f'keys."{name}" = "{key}": there is no key {unknown[0]}. Did you mean {nearest_name(unknown[0])}?'
+            )
         else:
-            good[name] = key
+            good[name] = ",".join(str(textual_name(part)) for part in key.split(","))
     return good, faults
 
 

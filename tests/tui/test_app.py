@@ -156,6 +156,15 @@ async def test_a_remapped_key_that_had_a_meaning_is_told(monkeypatch: pytest.Mon
         assert len(app.faults) == 1 and app.faults[0].endswith('"plan.launch" = "f" takes the key of plan.fix.')
 
 
+async def test_a_key_is_the_same_by_its_sign_and_by_its_name(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    use_home(monkeypatch, home, '[keys]\n"plan.launch" = "?"\n')
+    app = console()
+    async with app.run_test(size=(120, 40)) as pilot:
+        assert [fault for fault in app.faults if fault.endswith("takes the key of app.help.")]
+        await press(pilot, "question_mark")
+        assert isinstance(app.screen, ReviewScreen)
+
+
 async def test_faults_of_the_settings_are_shown_and_not_fatal(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     use_home(monkeypatch, home, 'theme = "[nanosolo-drak]"\n')
     app = console()

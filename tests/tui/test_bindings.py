@@ -6,7 +6,7 @@ import pytest
 
 from tui.app import SCREENS, NanosoloApp
 from tui.bindings import EVERYWHERE, KEYS, Key, bindings_for, keys_for
-from tui.key_names import show_key
+from tui.key_names import show_key, textual_name
 from tui.screens.budget import BudgetField, BudgetScreen
 from tui.screens.chat_dialogs import SettingField
 from tui.screens.dialogs import ChoiceDialog
@@ -43,7 +43,7 @@ def test_ids_are_unique() -> None:
 def test_each_row_is_whole_and_its_keys_arrive(key: Key) -> None:
     assert key.label and key.help.endswith(".") and key.screens
     for name in key.keys.split(","):
-        assert name == name.strip() and name
+        assert name == textual_name(name)
         assert name not in UNSENDABLE and not name.startswith("alt+")
 
 

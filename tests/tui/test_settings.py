@@ -40,6 +40,9 @@ def test_good_values_are_taken(tmp_path: Path) -> None:
         ("keys = 3", "keys = 3"),
         ('[keys]\n"plan.lunch" = "x"', "Did you mean plan.launch?"),
         ('[keys]\n"plan.launch" = ""', "give one key"),
+        ('[keys]\n"plan.launch" = "entr"', "there is no key entr. Did you mean enter?"),
+        ('[keys]\n"plan.launch" = "f5, ctrl+pgup"', "there is no key ctrl+pgup. Did you mean ctrl+pageup?"),
+        ('[keys]\n"plan.launch" = "hyper+x"', "there is no key hyper+x. Did you mean x?"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line_and_the_default_holds(tmp_path: Path, text: str | bytes, word: str) -> None:
@@ -47,6 +50,23 @@ def test_what_is_wrong_is_told_in_one_line_and_the_default_holds(tmp_path: Path,
     assert settings == Settings()
     assert len(faults) == 1
     assert word in faults[0] and "config.toml" in faults[0] and "\n" not in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("?", "question_mark"),
+        ("Enter, ctrl+P", "enter,ctrl+p"),
+        ("/ , solidus", "slash,slash"),
+        ("+,ctrl++", "plus,ctrl+plus"),
+        ("shift+l,upper_l,L,l", "L,L,L,l"),
+        ("shift+ctrl+left,F5", "ctrl+shift+left,f5"),
+        ("é, x", "é,x"),
+    ],
+)
+def test_keys_are_taken_as_people_write_them(tmp_path: Path, written: str, name: str) -> None:
+    settings, faults = load(tmp_path, f'[keys]\n"plan.launch" = "{written}"\n')
+    assert faults == [] and settings.keys == {"plan.launch": name}
 
 
 def test_one_wrong_value_leaves_the_others(tmp_path: Path) -> None:
