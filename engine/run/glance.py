@@ -12,7 +12,7 @@ from engine.run.event_log import EventReader
 from engine.run.events import AnyEvent, Evaluation, decode
 from engine.run.history import History, state_of
 from engine.run.home import runs_home
-from engine.run.verdict import Verdict, damaged, last_columns, verdict
+from engine.run.verdict import Verdict, damaged, last_columns, remaining_seconds, verdict
 
 HEAD_BYTES = 2**16  # who started it, and when
 TAIL_BYTES = 2**18  # about a thousand steps
@@ -31,6 +31,8 @@ class Summary(NamedTuple):
     loss: float
     val_bpb: float
     tokens_per_second: float
+    remaining: float  # seconds until the training stage at work is done
+    exit_code: int | None  # of the last start, where it has ended
     age: float  # seconds since it was created
     silent: float  # seconds since its last event
 
@@ -74,6 +76,8 @@ class Glance:
             loss=columns.loss[-1] if columns else math.nan,
             val_bpb=bpb.value if bpb else math.nan,
             tokens_per_second=columns.tokens_per_second[-1] if columns else math.nan,
+            remaining=math.nan if (left := remaining_seconds(history)) is None else left,
+            exit_code=history.ended.exit_code if history.ended is not None else None,
             age=max(0.0, now - self._created(history, now)),
             silent=max(0.0, now - last) if last is not None else math.nan,
         )
@@ -148,12 +152,14 @@ class Glances:
         self._of: dict[str, Glance] = {}
 
     def look(self, now: float | None = None) -> list[Summary]:
-        """All runs, newest first; directories that lost their run.toml are among them, last."""
+        """All runs, newest first; directories that lost their run.toml are among them, last. One that is removed
+        meanwhile is left out."""
         runs = list(reversed(list_runs()))
         names = {run.name for run in runs}
         runs += [run for run in _without_config() if run.name not in names]
         self._of = {run.name: self._of.get(run.name) or Glance(run) for run in runs}
-        return [glance.look(now) for glance in self._of.values()]
+        seen = [glance.look(now) for glance in self._of.values()]
+        return [summary for summary in seen if summary.run.path.is_dir()]
 
 
 def _without_config() -> list[RunDirectory]:

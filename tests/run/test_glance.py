@@ -1,6 +1,7 @@
 """A glance at a run reads little, and says the same as reading all of it."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from made_run import story_of, write_run
 
 from engine.run.event_log import EventReader
-from engine.run.glance import HEAD_BYTES, TAIL_BYTES, Glance, Glances
+from engine.run.glance import HEAD_BYTES, TAIL_BYTES, Glance, Glances, Summary
 from engine.run.history import read_history
+from engine.run.verdict import remaining_seconds
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +114,24 @@ def test_all_runs_newest_first_and_those_without_configuration(home: Path) -> No
     (lost / "events.jsonl").write_text("")
     (home / "runs" / "not-a-run").mkdir()
     assert [summary.run.name for summary in Glances().look()] == ["b", "a", "lost"]
+
+
+def test_a_run_that_is_removed_meanwhile_is_left_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c"):
+        write_run(home, name, story_of(name, time.time()).steps(2))
+    look = Glance.look
+
+    def looked(self: Glance, now: float | None = None) -> Summary:
+        if (home / "runs" / "b").exists():
+            shutil.rmtree(home / "runs" / "b")
+        return look(self, now)
+
+    monkeypatch.setattr(Glance, "look", looked)
+    assert {summary.run.name for summary in Glances().look()} == {"a", "c"}
+
+
+def test_a_glance_tells_what_is_left_and_how_it_ended(home: Path) -> None:
+    story = story_of("long", time.time(), budget__steps=9000, evaluate__every_steps=0).steps(7000)
+    run = write_run(home, "long", story.until(time.time() - 1))
+    seen, left = Glance(run).look(), remaining_seconds(read_history(run.events_file))
+    assert left is not None and seen.remaining == pytest.approx(left, rel=0.2) and seen.exit_code is None

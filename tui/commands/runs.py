@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import shutil
 import sys
@@ -11,17 +12,16 @@ from typing import Any
 
 from engine.errors import UsageError
 from engine.run import words
-from engine.run.directory import RunDirectory, find_run, list_runs
-from engine.run.history import read_history, state_of
+from engine.run.directory import RunDirectory, find_run
+from engine.run.glance import Glances, Summary
 from engine.run.home import runs_home
-from engine.run.verdict import last_columns, remaining_seconds, verdict
 
 POLL_SECONDS = 0.5
 
 
 def runs(options: argparse.Namespace) -> int:
     """List all runs, newest last."""
-    rows = [describe(run) for run in list_runs()]
+    rows = [describe(summary) for summary in reversed(Glances().look())]
     if options.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -38,28 +38,22 @@ def runs(options: argparse.Namespace) -> int:
     return 0
 
 
-def describe(run: RunDirectory) -> dict[str, Any]:
+def describe(summary: Summary) -> dict[str, Any]:
     """What `runs --json` says of one run."""
-    now = time.time()
-    history = read_history(run.events_file)
-    state = state_of(run, history)
-    known = last_columns(history)
-    columns = known[1] if known is not None else None
-    bpb = history.latest("val_bpb")
     return {
-        "name": run.name,
-        "path": str(run.path),
-        "state": state,
-        "stage": history.current,
-        "step": columns.step[-1] if columns else 0,
-        "steps": columns.steps if columns else None,
-        "loss": _finite(columns.loss[-1]) if columns else None,
-        "tokens_per_second": columns.tokens_per_second[-1] if columns else None,
-        "val_bpb": bpb.value if bpb else None,
-        "remaining_seconds": remaining_seconds(history),
-        "age_seconds": now - run.config_file.stat().st_mtime,
-        "exit_code": history.ended.exit_code if history.ended else None,
-        "verdict": verdict(run.name, state, history, now).text,
+        "name": summary.run.name,
+        "path": str(summary.run.path),
+        "state": summary.verdict.state,
+        "stage": summary.stage or None,
+        "step": summary.step,
+        "steps": summary.steps or None,
+        "loss": _known(summary.loss),
+        "tokens_per_second": _known(summary.tokens_per_second),
+        "val_bpb": _known(summary.val_bpb),
+        "remaining_seconds": _known(summary.remaining),
+        "age_seconds": summary.age,
+        "exit_code": summary.exit_code,
+        "verdict": summary.verdict.text,
     }
 
 
@@ -108,5 +102,5 @@ def _follow_file(run: RunDirectory) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def _finite(value: float) -> float | None:
-    return value if value == value else None
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
