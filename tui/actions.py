@@ -72,10 +72,7 @@ def relaunch_with(
 
 def copy_text(console: "NanosoloApp", text: str, file_name: str) -> None:
     """Copy, and tell where the text is now."""
-    try:
-        console.tell(copy(console, text, file_name))
-    except NanosoloError as error:
-        console.tell_error(error)
+    console.tell(copy(console, text, file_name))
 
 
 def in_background(console: "NanosoloApp", work: Callable[[], None], said: str) -> None:
