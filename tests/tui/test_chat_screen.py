@@ -314,14 +314,18 @@ async def test_commands(home: Path, tmp_path: Path) -> None:
         await say(pilot, f"/save {tmp_path / 'said.jsonl'}")
         await until(pilot, (tmp_path / "said.jsonl").exists)
         assert '"content":"You said: one"' in (tmp_path / "said.jsonl").read_text()
+        await shows(pilot, "Wrote")
+        app.clear_notifications()  # they would lie over what is waited for, for seconds
         await say(pilot, "/temperature 1.5")
         await shows(pilot, "temperature 1.5 · top-k 50")
         await say(pilot, "/top_k")
         await shows(pilot, "top_k is 50.")
+        app.clear_notifications()
         await say(pilot, "/top_k many")
         await shows(pilot, "expected a number or off")
         assert app.screen.query_one(Composer).text == "/top_k many"
         app.screen.query_one(Composer).text = ""
+        app.clear_notifications()
         await say(pilot, "/help")
         await until(pilot, lambda: isinstance(app.screen, ReadingScreen))
         await shows(pilot, "/max_tokens N", "begin a new conversation")
