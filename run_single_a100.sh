@@ -7,7 +7,7 @@
 #   bash run_single_a100.sh balanced --skip chat_eval --set sft.epochs=2
 #                                           whatever follows the preset goes to nanosolo: stages, settings
 #   NAME=second bash run_single_a100.sh     another run of the same configuration
-#   bash run_single_a100.sh --setup [dev]   only set up
+#   bash run_single_a100.sh --setup [dev]   only set up; with what the tests need (dev) or serving (serve)
 #
 # Run it again after anything went wrong: it goes on from the last checkpoint.
 set -euo pipefail

@@ -233,19 +233,11 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
     _add_stage(parser)
     parser.add_argument("--prompt", metavar="TEXT", help="answer this and stop")
     parser.add_argument("--system", metavar="TEXT", help="what the model is told first")
-    parser.add_argument(
-        "--temperature", metavar="X", type=_decimal, default=0.7, help="0: always the likeliest token (default: 0.7)"
-    )
-    parser.add_argument(
-        "--top-k", type=_whole, default=50, metavar="N", help="of the N likeliest; 0: of all (default: 50)"
-    )
-    parser.add_argument(
-        "--top-p", type=_decimal, metavar="X", help="of the likeliest that reach this probability together"
-    )
-    parser.add_argument(
-        "--max-tokens", type=_whole, metavar="N", help="longest answer (default: what the context leaves)"
-    )
-    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="the same seed gives the same answers")
+    parser.add_argument("--temperature", metavar="X", help="0: always the likeliest token (default: 0.7)")
+    parser.add_argument("--top-k", metavar="N", help="of the N likeliest; 0: of all (default: 50)")
+    parser.add_argument("--top-p", metavar="X", help="of the likeliest that reach this probability together")
+    parser.add_argument("--max-tokens", metavar="N", help="longest answer (default: what the context leaves)")
+    parser.add_argument("--seed", metavar="N", help="the same seed gives the same answers")
     parser.add_argument(
         "--device", choices=("auto", "cuda", "cpu"), default="auto", help="where it runs (default: auto)"
     )

@@ -41,7 +41,7 @@ def serve(host: str = "127.0.0.1", port: int = 8000, allow_remote: bool = False,
         from textual_serve.server import Server
     except ImportError:
         raise UsageError(
-            "the browser console needs textual-serve. Install it with: pip install 'nanosolo[serve]'"
+            f"the browser console needs textual-serve. Install it: {sys.executable} -m pip install textual-serve."
         ) from None
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)

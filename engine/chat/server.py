@@ -5,6 +5,7 @@ import base64
 import hashlib
 import re
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -52,7 +53,7 @@ def serve(engine: ChatEngine, host: str, port: int, token: str | None, settings:
     try:
         from aiohttp import web
     except ImportError:
-        raise UsageError("serving needs aiohttp. Install it with: pip install 'nanosolo[serve]'") from None
+        raise UsageError(f"serving needs aiohttp. Install it: {sys.executable} -m pip install aiohttp.") from None
     check_exposure(host, token)
     bare = host.strip("[]")
     family = socket.AF_INET6 if ":" in bare else socket.AF_INET

@@ -74,7 +74,8 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: bytes, says: str) -> Non
         (["resume", "/etc"], "no run /etc in"),
         (["logs", "-n", "-1"], "expected a whole number"),
         (["plan", "--hours", "twelve"], "argument --hours: twelve: expected a number"),
-        (["chat", "--top-k", "few"], "argument --top-k: few: expected a whole number"),
+        (["chat", "--top-k", "few"], "top_k few: expected a number or off, for example 50"),
+        (["chat", "--seed", "-5"], "seed -5: expected 0 or more"),
     ],
 )
 def test_a_wrong_command_is_explained(tmp_path: Path, arguments: list[str], says: str) -> None:

@@ -21,7 +21,6 @@ from engine.chat.settings import (
     value_of,
 )
 from engine.errors import EXIT_DONE, NanosoloError
-from engine.model.sampling import Sampling
 from engine.run.directory import find_run
 
 if TYPE_CHECKING:  # torch comes with these, and takes seconds
@@ -34,6 +33,7 @@ DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 def chat(options: argparse.Namespace) -> int:
     """Talk until the input ends."""
+    settings = _settings(options)
     run = find_run(options.run)
     if options.serve:
         from engine.chat.server import check_exposure
@@ -44,8 +44,6 @@ def chat(options: argparse.Namespace) -> int:
     from engine.chat.engine import load_engine
     from engine.chat.session import Session
 
-    sampling = Sampling(temperature=options.temperature, top_k=options.top_k or None, top_p=options.top_p).check()
-    settings = Settings(sampling=sampling, max_new_tokens=options.max_tokens, seed=options.seed)
     engine = load_engine(run, options.stage, options.device)
     if options.serve:
         from engine.chat.server import serve
@@ -58,6 +56,15 @@ def chat(options: argparse.Namespace) -> int:
         terminal.say(options.prompt)
         return EXIT_DONE
     return terminal.converse()
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """How to answer, by the options. Raises UsageError for a value that none can have."""
+    settings = Settings()
+    for name in NUMBERS:
+        if (text := getattr(options, name)) is not None:
+            settings = change(settings, name, "off" if name == "top_k" and text == "0" else text)
+    return settings
 
 
 @dataclass
