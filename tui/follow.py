@@ -6,6 +6,7 @@ import time
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -25,6 +26,8 @@ GRACE_SECONDS = 2.0  # a runner that is gone may have written its last events a 
 ELSEWHERE_SECONDS = 60.0  # a runner writes every 5 s
 PROGRESS_SHARES = 10  # lines of progress that a stage gets where output is no terminal
 
+_object = msgspec.json.Decoder(dict)
+
 
 class Printer(Protocol):
     """Shows events as they come."""
@@ -38,18 +41,22 @@ def follow(run: RunDirectory, *, every: int = 10, as_json: bool = False, skip: i
     """Print what happens in the run until it ends. Returns its exit code, or None when the user left.
 
     `every`: print each Nth step where output is no terminal. `skip`: how many events were seen before.
+    `as_json`: print the lines of the file instead.
     """
     history = History()
-    printer = _printer(history, every, as_json)
+    printer = None if as_json else _printer(history, every)
     reader = EventReader(run.events_file)
     seen, gone_since = 0, None
     try:
         while True:
             running = run.is_running()  # asked before reading, so that nothing written before the end is missed
-            for event in reader.read():
+            lines = reader.read_lines()
+            if as_json:
+                _print_objects(lines)
+            for event in reader.events_of(lines):
                 history.apply(event)
                 seen += 1
-                if seen > skip:
+                if printer is not None and seen > skip:
                     printer.show(event)
             if not running and not _works_elsewhere(history):
                 if history.ended is not None and seen > skip:
@@ -61,7 +68,8 @@ def follow(run: RunDirectory, *, every: int = 10, as_json: bool = False, skip: i
     except KeyboardInterrupt:
         return None
     finally:
-        printer.close()
+        if printer is not None:
+            printer.close()
     gone = "has not started yet" if history.started is None else "is gone without a word"
     print(
         f"the runner of {run.name} {gone}. Go on with: nanosolo resume {run.name}. Why: nanosolo logs {run.name}",
@@ -77,21 +85,19 @@ def _works_elsewhere(history: History) -> bool:
     return history.started.host != socket.gethostname() and time.time() - history.last_time < ELSEWHERE_SECONDS
 
 
-def _printer(history: History, every: int, as_json: bool) -> Printer:
-    if as_json:
-        return JsonPrinter()
+def _printer(history: History, every: int) -> Printer:
     return LivePrinter(history) if sys.stdout.isatty() else LinePrinter(history, every)
 
 
-class JsonPrinter:
-    """Each event as it stands in the file."""
-
-    def show(self, event: AnyEvent) -> None:
-        sys.stdout.write(events.encode(event).decode())
-        sys.stdout.flush()
-
-    def close(self) -> None:
-        pass
+def _print_objects(lines: bytes) -> None:
+    """Each line as it stands in the file, also of kinds that this version does not know; damaged ones are left out."""
+    for line in lines.split(b"\n"):
+        try:
+            _object.decode(line)
+        except events.NOT_JSON:
+            continue
+        sys.stdout.write(line.decode() + "\n")
+    sys.stdout.flush()
 
 
 class LinePrinter:

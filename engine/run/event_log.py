@@ -92,6 +92,10 @@ class EventReader:
 
     def read(self, limit: int = 64 * 2**20) -> list[AnyEvent]:
         """New events, oldest first; empty while the file is missing. At most about `limit` bytes a call."""
+        return self.events_of(self.read_lines(limit))
+
+    def read_lines(self, limit: int = 64 * 2**20) -> bytes:
+        """New whole lines as they stand in the file, without the last newline."""
         self.restarted = False
         try:
             with self.path.open("rb") as file:
@@ -102,15 +106,19 @@ class EventReader:
                 file.seek(self._offset)
                 data = file.read(limit)
         except OSError:
-            return []
+            return b""
         self._offset += len(data)
         whole, newline, rest = data.rpartition(b"\n")
         if not newline:
             self._rest += data
-            return []
+            return b""
         whole, self._rest = self._rest + whole, rest
-        events = decode_all(whole)
-        return self._decode_each(whole) if events is None else events
+        return whole
+
+    def events_of(self, lines: bytes) -> list[AnyEvent]:
+        """The events in lines of the file; those that are none, or are not known, are counted as damaged."""
+        events = decode_all(lines)
+        return self._decode_each(lines) if events is None else events
 
     def batches(self, limit: int) -> Iterator[list[AnyEvent]]:
         """All that came since the last read, about `limit` bytes at a time; a batch is empty where none of them is an

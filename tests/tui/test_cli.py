@@ -192,6 +192,18 @@ def test_attach_as_json_gives_the_events_as_they_stand(home: Path) -> None:
     assert done.stdout == (home / "runs" / "good" / "events.jsonl").read_text()
 
 
+def test_attach_as_json_keeps_what_this_version_does_not_know_and_leaves_damage_out(home: Path) -> None:
+    file = home / "runs" / "good" / "events.jsonl"
+    first, *rest = file.read_text().splitlines(keepends=True)
+    strange = [
+        '{"v": 9, "t": 1.50, "kind": "moon", "phase": "full"}\n',
+        first.replace("{", '{"new_field": [1, {"a": null}], ', 1),
+    ]
+    file.write_text("".join([*strange, '{"kind": "st\n', "17\n", "\n", *rest]) + '{"half')
+    done = nanosolo(home, "attach", "good", "--json")
+    assert (done.returncode, done.stdout) == (0, "".join([*strange, *rest]))
+
+
 def test_attach_ends_with_the_code_of_the_run(home: Path) -> None:
     assert nanosolo(home, "attach", "a-much-longer-name").returncode == 3
 
