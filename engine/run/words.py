@@ -9,10 +9,13 @@ def duration(seconds: float | None) -> str:
     """Two units at most: `7 h 12 m`, `3 m 05 s`, `4.2 s`, `85 ms`; `?` where it is not known."""
     if seconds is None or not math.isfinite(seconds):
         return "?"
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    # rounded first, so that no unit is ever full: 59.7 s are 1 m 00 s
+    if round(1000 * seconds) < 1000:
+        return f"{round(1000 * seconds)} ms"
+    if round(10 * seconds) < 100:
+        return f"{round(10 * seconds) / 10:.1f} s"
+    if round(seconds) < 60:
+        return f"{round(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} m {rest:02d} s"
@@ -28,10 +31,11 @@ def size(count: float | None) -> str:
     if count is None or not math.isfinite(count):
         return "?"
     for unit, scale in (("TiB", 2**40), ("GiB", GIB), ("MiB", 2**20), ("KiB", 2**10)):
-        if abs(count) >= scale:
+        if round(abs(count) / scale * 1024) >= 1024:  # where the unit below would round to a full one
             value = count / scale
-            return f"{value:.1f} {unit}" if value < 100 and scale >= GIB else f"{value:.0f} {unit}"
-    return f"{count:.0f} B"
+            tenths = scale >= GIB and round(10 * abs(value)) < 1000
+            return f"{value:.1f} {unit}" if tenths else f"{round(value)} {unit}"
+    return f"{round(count)} B"
 
 
 def count(number: float | None) -> str:

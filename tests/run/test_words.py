@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -28,7 +29,9 @@ def test_a_duration_says_what_it_is(seconds: float) -> None:
     assert 1 <= len(parts) <= 2
     said = sum(float(number) * SECONDS[unit] for number, unit in parts)
     assert said == pytest.approx(seconds, rel=0.06, abs=1e-3)
-    assert "60 s" not in text.replace("160 s", "")
+    for number, unit in parts:  # no unit is ever full
+        assert float(number) < {"ms": 1000, "s": 60, "m": 60, "h": 48, "d": math.inf}[unit]
+    assert parts[0][1] != "d" or int(parts[1][0]) < 24
 
 
 @given(st.integers(0, 2**50))
@@ -36,7 +39,7 @@ def test_a_size_says_what_it_is(size: int) -> None:
     text = words.size(size)
     number, unit = text.split()
     assert float(number) * UNITS[unit] == pytest.approx(size, rel=0.01, abs=0.51 * UNITS[unit])
-    assert len(text) <= 9
+    assert len(text) <= 9 and (float(number) < 1024 or unit == "TiB")
 
 
 @given(st.integers(-(10**15), 10**15))
@@ -45,26 +48,50 @@ def test_a_count_has_three_figures(number: int) -> None:
     assert match is not None
     assert float(match[1]) * SCALES[match[2]] == pytest.approx(number, rel=0.0051, abs=0.5)
     assert len(match[1].strip("-").replace(".", "")) <= 4
+    assert abs(float(match[1])) < 1000 or match[2] == "T"
 
 
-@given(st.lists(st.floats(0, 1e7), min_size=2, max_size=2))
-def test_more_never_reads_as_less(pair: list[float]) -> None:
+EDGES = [1e-3, 0.9995, 1, 9.95, 10, 59.5, 60, 999.5, 1000, 1023.5, 3600, 86_400, 172_800, 1e6, 2**20, 1e9, 2**30, 2**40]
+NEAR_EDGES = st.builds(lambda edge, share: edge * (1 + share), st.sampled_from(EDGES), st.floats(-1e-3, 1e-3))
+
+
+@pytest.mark.parametrize("word", [words.duration, words.size, words.count])
+@given(st.lists(st.floats(0, 1e13) | st.floats(0, 1e7) | st.floats(0, 100) | NEAR_EDGES, min_size=2, max_size=2))
+def test_more_never_reads_as_less(word: Callable[[float], str], pair: list[float]) -> None:
     small, large = sorted(pair)
-    assert _number(words.count(small)) <= _number(words.count(large))
+    assert _number(word(small), word) <= _number(word(large), word)
 
 
-def _number(text: str) -> float:
-    match = re.fullmatch(r"([\d.e-]+)([kMBT]?)", text)
-    assert match is not None
-    return float(match[1]) * SCALES[match[2]]
+def _number(text: str, word: Callable[[float], str]) -> float:
+    scales = {words.duration: SECONDS, words.size: UNITS, words.count: SCALES}[word]
+    parts = re.findall(r"([\d.]+(?:e-?\d+)?) ?([A-Za-z]*)", text)
+    return sum(float(number) * scales[unit] for number, unit in parts)
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0854, "85 ms"), (4.2, "4.2 s"), (59.7, "60 s"), (185, "3 m 05 s"), (25_920, "7 h 12 m"), (216_000, "2 d 12 h")],
+    [
+        *((0.0854, "85 ms"), (4.2, "4.2 s"), (185, "3 m 05 s"), (25_920, "7 h 12 m"), (216_000, "2 d 12 h")),
+        # what is as good as the next unit is said in that
+        *((0.9996, "1.0 s"), (9.96, "10 s"), (59.7, "1 m 00 s"), (3599.7, "1 h 00 m"), (172_799.7, "2 d 00 h")),
+    ],
 )
 def test_durations_as_examples(seconds: float, text: str) -> None:
     assert words.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (1023, "1023 B"),
+        (2**20 - 1, "1 MiB"),
+        (2**30 - 1, "1.0 GiB"),
+        (2**40 - 1, "1.0 TiB"),
+        (99.96 * 2**30, "100 GiB"),
+    ],
+)
+def test_sizes_as_examples(size: float, text: str) -> None:
+    assert words.size(size) == text
 
 
 @pytest.mark.parametrize(("amount", "text"), [(15.477, "15.48"), (1234.5, "1,234.50"), (0, "0.00"), (None, "?")])
