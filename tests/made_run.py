@@ -80,6 +80,7 @@ class Story:
         self.step_seconds = plan.time.step_seconds or 1.0
         self.tokens = 0
         self.step = 0
+        self.stage_began = begin
         self.events: list[Event] = []
 
     def add(self, kind: type[Event], after: float = 0.0, /, **fields: Any) -> "Story":
@@ -91,10 +92,14 @@ class Story:
         return self.add(RunStarted, name=name, version="0.1.0", host=self.host, pid=pid, resumed=resumed)
 
     def stage(self, stage: str, pid: int = 2) -> "Story":
-        return self.add(StageStarted, 1.0, stage=stage, pid=pid, argv=("python", "-m", "engine.run.stage", "x", stage))
+        self.add(StageStarted, 1.0, stage=stage, pid=pid, argv=("python", "-m", "engine.run.stage", "x", stage))
+        self.stage_began = self.now
+        return self
 
-    def end_stage(self, stage: str, outcome: str = "done", seconds: float = 60.0, message: str = "") -> "Story":
+    def end_stage(self, stage: str, outcome: str = "done", seconds: float | None = None, message: str = "") -> "Story":
+        """`seconds`: as told, instead of those since it began."""
         code = {"done": 0, "stopped": 130, "out_of_memory": 3, "diverged": 4}.get(outcome, 5)
+        seconds = self.now + 0.1 - self.stage_began if seconds is None else seconds
         return self.add(StageEnded, 0.1, stage=stage, outcome=outcome, seconds=seconds, exit_code=code, message=message)
 
     def end(self, outcome: str = "done", message: str = "") -> "Story":

@@ -56,7 +56,6 @@ class History:
         self.started: RunStarted | None = None
         self.first_started: float | None = None
         self.ended: RunEnded | None = None
-        self.worked = 0.0  # seconds from start to end, of all times that the run was at work and is no longer
         self.stages: dict[str, StageView] = {}
         self.attempts: list[attempts.Attempt] = []  # every time that a stage was at work, in order
         self.asked: tuple[str, ...] = ()  # the stages that were asked for last, apart from the pipeline
@@ -108,13 +107,10 @@ class History:
             case Resumed():
                 self._go_back(event)
             case RunStarted():
-                if self.ended is None:  # it went without a word the last time
-                    self._add_work(before)
                 self.started, self.ended = event, None
                 attempts.cut_off(self.attempts, before)
                 self.first_started = self.first_started or event.t
             case RunEnded():
-                self._add_work(event.t)
                 self.ended, self.current = event, None
                 attempts.cut_off(self.attempts, before)
             case StagesAsked():
@@ -169,10 +165,6 @@ class History:
     def latest(self, metric: str) -> Evaluation | None:
         """The newest value of a metric."""
         return next((e for e in reversed(self.evaluations) if e.metric == metric), None)
-
-    def _add_work(self, until: float | None) -> None:
-        if self.started is not None and until is not None:
-            self.worked += max(0.0, until - self.started.t)
 
     def _forget(self, stage: str) -> None:
         """What a stage told belongs to a result that is no longer its own."""

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from engine.plan.config import RunConfig
 from engine.plan.stages import stage_config
 from engine.run import words
+from engine.run.attempts import seconds_at_work
 from engine.run.events import Progress
 from engine.run.history import History
 from engine.run.step_columns import StepColumns
@@ -208,7 +209,7 @@ def _finished(history: History) -> str:
     if known is not None:
         parts.append(f"{known[1].step[-1]:,} steps")
     if history.ended is not None and history.first_started is not None:
-        parts.append(f"in {words.duration(history.worked)}")
+        parts.append(f"in {words.duration(seconds_at_work(history.attempts, history.last_time))}")
     bpb = history.latest("val_bpb")
     if bpb is not None:
         parts.append(f"{bpb.value:.4f} bits per byte")

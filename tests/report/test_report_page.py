@@ -79,7 +79,7 @@ def test_a_finished_run_is_told_whole(whole: RunDirectory) -> None:
     assert title.text == "good finished"
     verdict = found.all("p", "verdict")[0].text
     assert "A chat model of 252M parameters" in verdict and "on one NVIDIA A100-SXM4-40GB" in verdict
-    assert "It finished after 13 m 42 s at work, which cost 0.34." in verdict  # three minutes before pretraining
+    assert "It finished after 23 m 17 s at work, which cost 0.58." in verdict  # 12 m 35 s before pretraining
     assert "On CORE it scores 0.0600" in verdict
     assert "pretrain done 12 m 39 s 10 m 00 s 60 15.9M" in found.section("stages")
     assert "validation loss 0.5000" in found.section("stages")
