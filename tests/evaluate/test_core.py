@@ -307,6 +307,11 @@ def test_a_damaged_bundle_is_named(tmp_path: Path) -> None:
     task.file.write_text('{"query": "q", "choices": ["a"], "gold": 3}\n')
     with pytest.raises(NanosoloError, match=r"choices.jsonl is damaged: line 1 has gold = 3 for 1 options"):
         read_examples(task, 0)
+    baselines = (folder / "eval_meta_data.csv").read_text()
+    for baseline in ("100", "nan"):  # nothing could be centred on it
+        (folder / "eval_meta_data.csv").write_text(baselines.replace("50.0", baseline))
+        with pytest.raises(NanosoloError, match=f"task schemas has a random baseline of {baseline} %"):
+            read_tasks(folder)
     (folder / "eval_meta_data.csv").write_text("Eval Task,Random baseline\n")
     with pytest.raises(NanosoloError, match="not a CORE bundle"):
         read_tasks(folder)

@@ -118,6 +118,12 @@ def read_tasks(folder: Path) -> list[CoreTask]:
     strange = next((task for task in tasks if task.kind not in get_args(TaskKind)), None)
     if strange is not None:
         raise NanosoloError(f"{folder}: task {strange.label} is of the unknown kind {strange.kind}.")
+    odd = next((task for task in tasks if not 0 <= task.baseline < 1 or task.shots < 0), None)
+    if odd is not None:
+        raise NanosoloError(
+            f"{folder}: task {odd.label} has a random baseline of {100 * odd.baseline:g} % and {odd.shots} examples; "
+            "expected 0 to below 100, and 0 or more."
+        )
     if not tasks:
         raise NanosoloError(f"{folder / 'core.yaml'} lists no tasks.")
     return tasks
