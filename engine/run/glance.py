@@ -9,7 +9,7 @@ from engine.errors import NanosoloError
 from engine.plan.config import RunConfig
 from engine.run.directory import RunDirectory, list_runs
 from engine.run.event_log import EventReader
-from engine.run.events import AnyEvent, Evaluation, decode
+from engine.run.events import AnyEvent, Evaluation, StageStarted, decode
 from engine.run.history import History, state_of
 from engine.run.home import runs_home
 from engine.run.verdict import Verdict, damaged, last_columns, remaining_seconds, verdict
@@ -143,6 +143,13 @@ class Glance:
                 self._config, self._fault = self.run.config(), ""
             except NanosoloError as error:
                 self._config, self._fault = None, str(error).replace(f"{self.run.path}/", "")
+
+
+def log_is_gone(run: RunDirectory) -> bool:
+    """Whether there is no engine.log though a stage was started, which makes one."""
+    if run.log_file.exists():
+        return False
+    return any(isinstance(event, StageStarted) for event in EventReader(run.events_file).read(HEAD_BYTES))
 
 
 class Glances:

@@ -223,6 +223,8 @@ def test_logs_show_the_end(home: Path) -> None:
     assert nanosolo(home, "logs", "good", "-n", "1", "-f").stdout == "line 99\n"  # it has ended: nothing to wait for
     missing = nanosolo(home, "logs", "new")
     assert (missing.returncode, "has written no log yet" in missing.stderr) == (2, True)
+    gone = nanosolo(home, "logs", "a-much-longer-name")
+    assert (gone.returncode, "The log of run a-much-longer-name is gone" in gone.stderr) == (2, True)
 
 
 def test_report_is_written_and_printed(home: Path) -> None:

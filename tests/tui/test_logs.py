@@ -148,14 +148,17 @@ async def test_no_run_and_no_log(home: Path, size: tuple[int, int]) -> None:
         assert_snapshot(app, f"logs-nothing-{size[0]}x{size[1]}")
         await pilot.press("g", "G", "j", "k", "n", "N", "e", "f", "y", "right")
     (run,) = put(home, ("red", stopped("red", 3)))
+    begun = run.events_file.read_bytes()
+    run.events_file.write_bytes(begun.partition(b"\n")[0] + b"\n")  # no stage was started
     app = console_on(run)
     async with app.run_test(size=size) as pilot:
         await pilot.press("6")
         await shows(pilot, "This run has written nothing yet.")
+        run.events_file.write_bytes(begun)
         run.log_file.write_text("hello\n")
         await shows(pilot, "hello")
         run.log_file.unlink()
-        await shows(pilot, "This run has written nothing yet.")
+        await shows(pilot, "The log of this run is gone")
 
 
 # the file

@@ -13,7 +13,7 @@ from typing import Any
 from engine.errors import UsageError
 from engine.run import words
 from engine.run.directory import RunDirectory, find_run
-from engine.run.glance import Glances, Summary
+from engine.run.glance import Glances, Summary, log_is_gone
 from engine.run.home import runs_home
 
 POLL_SECONDS = 0.5
@@ -61,7 +61,8 @@ def logs(options: argparse.Namespace) -> int:
     """Print the last lines that the stages wrote."""
     run = find_run(options.run)
     if not run.log_file.exists():
-        raise UsageError(f"run {run.name} has written no log yet: {run.log_file} is not there.")
+        what = "The log of run {0} is gone" if log_is_gone(run) else "Run {0} has written no log yet"
+        raise UsageError(f"{what.format(run.name)}: {run.log_file} is not there.")
     lines = run.log_file.read_text(errors="replace").splitlines()
     last = lines[-options.lines :] if options.lines else lines
     if options.json:

@@ -12,6 +12,7 @@ from textual.widgets import Input
 
 from engine.run import words
 from engine.run.directory import RunDirectory
+from engine.run.glance import log_is_gone
 from tui import actions
 from tui.aside import read_aside
 from tui.bindings import bindings_for
@@ -34,6 +35,13 @@ What its stages print, and why they end, is kept in {path}.
 """
 
 
+LOG_GONE = """
+The log of this run is gone: its stages have written one, and {path} is not there any more.
+
+What happened stands in its events still; 3 shows them.
+"""
+
+
 class LogsScreen(ConsoleScreen):
     """A window onto the lines of engine.log. `top` is the first row shown; rows are lines, or only those of errors."""
 
@@ -53,9 +61,9 @@ class LogsScreen(ConsoleScreen):
     class Counted(Message):
         """The file was looked at. Posted from a thread."""
 
-        def __init__(self, log: LogFile, changed: bool) -> None:
+        def __init__(self, log: LogFile, gone: bool) -> None:
             super().__init__()
-            self.file, self.changed = log, changed
+            self.file, self.gone = log, gone
 
     class Found(Message):
         """A search has ended. Posted from a thread."""
@@ -74,6 +82,7 @@ class LogsScreen(ConsoleScreen):
         self.only_errors = False
         self.needle = ""
         self.hit: int | None = None
+        self.gone = False  # whether there was a log, and is no more
         self._busy = False
 
     def compose_body(self) -> Iterable[Widget]:
@@ -88,7 +97,7 @@ class LogsScreen(ConsoleScreen):
     def _watch(self, run: RunDirectory | None) -> None:
         self.run = run
         self.text_file = LogFile(run.log_file) if run is not None else None
-        self.top, self.left, self.following, self.hit = 0, 0, True, None
+        self.top, self.left, self.following, self.hit, self.gone = 0, 0, True, None, False
         self.say_about(run.name if run is not None else "")
         self._poll()
         self._show()
@@ -107,23 +116,25 @@ class LogsScreen(ConsoleScreen):
         if self._busy or self.text_file is None or not seen:
             return
         self._busy = True
-        log, errors = self.text_file, self.only_errors
+        run, log, errors = self.run, self.text_file, self.only_errors
 
         def look() -> None:
-            changed = False
+            gone = False
             try:
-                changed = log.update()
+                log.update()
                 if errors:
                     log.find_errors()
+                gone = run is not None and not log.size and log_is_gone(run)
             finally:
                 self._busy = False
-                self.post_message(self.Counted(log, changed))
+                self.post_message(self.Counted(log, gone))
 
         read_aside(self, look)
 
     def on_logs_screen_counted(self, message: Counted) -> None:
         """Show what is new, where the view is at the end."""
         if message.file is self.text_file:
+            self.gone = message.gone
             self._show()
 
     def _find(self, line: int, forward: bool) -> None:
@@ -168,14 +179,12 @@ class LogsScreen(ConsoleScreen):
 
     def _show(self) -> None:
         lines = self.query_one("#lines", Lines)
-        if self.run is None or self.text_file is None:
+        nothing = NO_RUN
+        if self.run is not None:
+            nothing = (LOG_GONE if self.gone else NO_LOG).format(path=self.run.log_file)
+        if self.run is None or not (self.count or self.only_errors):
             self.query_one("#about", Lines).show(lambda width, height: [])
-            lines.show(lambda width, height: [Content(line) for line in NO_RUN.splitlines()])
-            return
-        if not self.count and not self.only_errors:
-            text = NO_LOG.format(path=self.run.log_file)
-            self.query_one("#about", Lines).show(lambda width, height: [])
-            lines.show(lambda width, height: [Content(line) for line in text.splitlines()])
+            lines.show(lambda width, height: [Content(line) for line in nothing.splitlines()])
             return
         last = max(0, self.count - self.height)
         self.top = last if self.following else min(max(0, self.top), last)
