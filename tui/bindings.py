@@ -46,6 +46,13 @@ KEYS: tuple[Key, ...] = (
     Key("app.leave", "q,ctrl+c", "app.leave", "Leave", "Leave the console; training goes on.", ("app",)),
     Key("app.leave_now", "ctrl+q", "app.leave", "Leave now", "Leave, also out of a dialog.", ("app",), False, True),
     Key("dialog.close", "escape,q,ctrl+c", "app.back", "Close", "Close this and go back.", ("dialog",), False),
+    # text in a dialog
+    Key("text.down", "j,down", "scroll_down", "Down", "Scroll down.", ("text",), False),
+    Key("text.up", "k,up", "scroll_up", "Up", "Scroll up.", ("text",), False),
+    Key("text.page_down", "pagedown,ctrl+f", "page_down", "Page down", "One page down.", ("text",), False),
+    Key("text.page_up", "pageup,ctrl+b", "page_up", "Page up", "One page up.", ("text",), False),
+    Key("text.first", "g,home", "scroll_home", "First", "Go to the beginning.", ("text",), False),
+    Key("text.last", "G,end", "scroll_end", "Last", "Go to the end.", ("text",), False),
     # ticking several of a list
     Key("ticks.tick", "space", "tick", "Tick", "Tick or untick the line under the cursor.", ("ticks",)),
     Key("ticks.take", "enter", "take", "Take", "Take what is ticked.", ("ticks",)),

@@ -32,8 +32,10 @@ from tui.planning.figures import LETTERS
 from tui.screens.base import TopRow
 from tui.screens.help import HelpScreen
 from tui.screens.plan import PlanScreen
+from tui.screens.reading import ReadingScreen
 from tui.screens.review import ReviewScreen
 from tui.themes import THEMES, choose_theme
+from tui.widgets.text_box import TextBox
 
 FORBIDDEN = ("torch", "numpy", "pyarrow", "matplotlib", "transformers", "tokenizers", "rustbpe", "tiktoken")
 
@@ -118,6 +120,21 @@ async def test_help_is_made_from_the_table(size: tuple[int, int], monkeypatch: p
         assert_snapshot(app, f"help_{size[0]}x{size[1]}")
         await pilot.press("escape")
         assert isinstance(app.screen, PlanScreen)
+
+
+@pytest.mark.parametrize("dialog", [HelpScreen("plan"), ReadingScreen("Text", lambda w, h: [Content("row")] * 99)])
+async def test_what_is_read_scrolls_by_the_keys_of_lists(dialog: HelpScreen | ReadingScreen) -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.push_screen(dialog)
+        await pilot.pause()
+        box = dialog.query_one(TextBox)
+        seen = []
+        for key in ("j", "j", "k", "G", "g", "pagedown", "home"):
+            await press(pilot, key)
+            seen.append(box.scroll_offset.y)
+        last = int(box.max_scroll_y)
+        assert seen[:5] == [1, 2, 1, last, 0] and 1 < seen[5] <= last and seen[6] == 0
 
 
 @pytest.mark.parametrize("key", ["colon", "ctrl+p"])

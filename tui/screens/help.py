@@ -1,7 +1,6 @@
 """The help screen: what the keys of the screen beneath do, made from the binding table."""
 
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
@@ -9,6 +8,7 @@ from textual.widgets import Static
 from tui.bindings import EVERYWHERE, PARTS, bindings_for, keys_for
 from tui.key_names import shown_keys
 from tui.settings import config_file
+from tui.widgets.text_box import TextBox
 
 
 class HelpScreen(ModalScreen[None]):
@@ -26,9 +26,9 @@ class HelpScreen(ModalScreen[None]):
         self.screen_keys = screen_keys
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(classes="dialog") as dialog:
+        with TextBox(classes="dialog") as dialog:
             dialog.border_title = f"Keys · {self.screen_keys}"
-            dialog.border_subtitle = "Esc closes"
+            dialog.border_subtitle = "j k g G scroll · Esc closes"
             yield Static(self._table())
 
     def _table(self) -> Content:

@@ -1,13 +1,13 @@
 """A dialog to read rows of text that may be longer than the screen."""
 
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui.bindings import bindings_for
 from tui.widgets.lines import Build, printable
+from tui.widgets.text_box import TextBox
 
 
 class ReadingScreen(ModalScreen[None]):
@@ -25,13 +25,13 @@ class ReadingScreen(ModalScreen[None]):
         self.title_text, self.build = title, build
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(classes="dialog") as dialog:
+        with TextBox(classes="dialog") as dialog:
             dialog.border_title = self.title_text
-            dialog.border_subtitle = "Esc closes"
+            dialog.border_subtitle = "j k g G scroll · Esc closes"
             yield Static()
 
     def on_resize(self) -> None:
-        dialog = self.query_one(VerticalScroll)
+        dialog = self.query_one(TextBox)
         width = max(20, min(100, self.size.width * 96 // 100) - 8)
         rows = self.build(width, self.size.height)
         self.query_one(Static).update(Content("\n").join([printable(row) for row in rows]))
