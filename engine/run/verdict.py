@@ -5,6 +5,7 @@ from bisect import bisect_left
 from typing import Literal, NamedTuple
 
 from engine.plan.config import RunConfig
+from engine.plan.pipeline import LINE
 from engine.plan.stages import stage_config
 from engine.run import words
 from engine.run.attempts import seconds_at_work
@@ -109,7 +110,7 @@ def _running(history: History, now: float, config: RunConfig | None) -> Verdict:
         return Verdict("running", f"running, {progress_words(history, progress)}", "busy")
     silent = max(0.0, now - begun)
     doing = STAGE_WORDS.get(stage, stage)
-    if stage not in history.devices and stage != "pretrain":
+    if stage not in LINE:
         return Verdict("running", f"running, {doing} for {words.duration(silent)}", "busy")
     text = f"running, {doing}: no step yet, started {words.duration(silent)} ago"
     device = history.devices.get(stage)

@@ -1,13 +1,17 @@
 """What is said of a run in one line, for every state that a run can be in."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_run import Story, story_of
 
-from engine.run.events import Event, Progress, Step
+from engine.plan.config import Stage
+from engine.plan.pipeline import LINE
+from engine.run.events import Device, Event, Progress, StageStarted, Step
 from engine.run.history import History
-from engine.run.verdict import damaged, remaining_seconds, verdict
+from engine.run.verdict import STAGE_WORDS, damaged, remaining_seconds, verdict
 
 NOW = 1_800_000_000.0
 
@@ -60,6 +64,25 @@ def test_silence_is_explained() -> None:
     assert "no step for 2 m 00 s: usually 2.8 s" in say(slow, later=120)
     doing = story_of("red", NOW).steps(41).add(Progress, 30, stage="pretrain", done=12, total=80, unit="batches")
     assert "12 of 80 batches" in say(doing, later=40)
+
+
+@pytest.mark.parametrize("stage", get_args(Stage))
+def test_each_stage_has_words_of_its_own_from_its_start_to_its_first_step(stage: str) -> None:
+    history = History()
+    history.apply(StageStarted(t=NOW, stage=stage, pid=1, argv=[]))
+    doing = STAGE_WORDS[stage]
+    loading = verdict("red", "running", history, NOW + 25).text
+    if stage in LINE:
+        assert loading == f"running, {doing}: no step yet, started 25 s ago: loading?"
+        device = {"device": "cuda", "name": "A100", "torch": "2", "grad_accum_steps": 1, "device_batch_size": 1}
+        history.apply(Device(t=NOW + 1, stage=stage, compiled=True, **device))
+        assert "started 25 s ago: compiling" in verdict("red", "running", history, NOW + 25).text
+    else:
+        assert loading == f"running, {doing} for 25 s"
+
+
+def test_every_stage_and_no_other_has_words() -> None:
+    assert set(STAGE_WORDS) == set(get_args(Stage)) and len(set(STAGE_WORDS.values())) == len(STAGE_WORDS)
 
 
 def test_downloads_have_a_rate_and_an_end() -> None:
