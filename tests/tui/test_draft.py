@@ -118,7 +118,8 @@ def test_typing_gives_a_valid_draft_or_one_line_and_a_mend_that_is_valid(knob: K
         ("batch.device_batch_size", "9999", {"batch.device_batch_size": 170}),
         ("batch.total_batch_size", "100", {"batch.total_batch_size": 6144}),
         ("data.source", "fineweb", {"data.source": "fineweb-edu"}),
-        ("optim.adam_beta1", "1.5", {"optim.adam_beta1": 1.0}),
+        ("optim.warmdown_fraction", "1.5", {"optim.warmdown_fraction": 1.0}),
+        ("optim.adam_beta1", "1.5", None),  # below 1 there is no nearest one
         ("model.depth", "abc", None),
     ],
 )

@@ -50,7 +50,7 @@ def test_the_pipeline_fits_and_says_how_far_it_is(width: int) -> None:
 
 def test_stages_are_merged_only_where_they_must_be() -> None:
     story = training()
-    assert "✓ data 1 m 00 s" in pipeline_line(told(story), story.config, 198).plain
+    assert "✓ data 3 m 25 s" in pipeline_line(told(story), story.config, 198).plain
     assert pipeline_line(told(story), story.config, 78).plain.startswith("✓ 3 done  ▸ pretrain ━")
     assert pipeline_line(told(story), story.config, 50).plain.endswith("· 4 to come")
     assert pipeline_line(History(), None, 80).plain == "no stage yet"

@@ -47,7 +47,7 @@ async def test_stages_of_a_finished_run(home: Path) -> None:
         assert isinstance(app.screen, TickDialog)  # with nothing ticked, nothing starts
         await pilot.press("j", "j", "j", "space")
         await shows(pilot, "from the beginning: pretrain", "checkpoints/pretrain.1, 3 MiB", "evaluate, report")
-        await shows(pilot, "[x] pretrain      done, 1 m 00 s", "[ ] rl            not run, not in the pipeline")
+        await shows(pilot, "[x] pretrain      done, 30 m 02 s", "[ ] rl            not run, not in the pipeline")
         await pilot.press("escape", "4", "R")
         await shows(pilot, "Stages of red")
         await pilot.press("G", "k", "space")
