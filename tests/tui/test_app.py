@@ -12,11 +12,13 @@ from made_run import story_of, write_run
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
-from snapshot import assert_snapshot, text_of
+from run_screens import shows, until
+from snapshot import matches_snapshot, text_of
 from textual.color import Color
 from textual.command import CommandPalette
 from textual.content import Content
 from textual.pilot import Pilot
+from textual.widgets import OptionList
 
 import tui
 from engine.errors import UsageError
@@ -95,6 +97,14 @@ def lit(app: NanosoloApp) -> str:
     return next(row.plain[span.start : span.end].strip() for span in row.spans if "on $background" in str(span.style))
 
 
+async def test_what_the_screen_is_about_keeps_its_end_where_there_is_little_room() -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.screen.query_one(TopRow).about = "quickstart-20261123-0728"
+        await pilot.pause()
+        assert text_of(app).splitlines()[0].rstrip().endswith("3-0728")
+
+
 async def test_escape_goes_back_through_all_that_was_visited() -> None:
     app = console()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -117,7 +127,7 @@ async def test_help_is_made_from_the_table(size: tuple[int, int], monkeypatch: p
         await pilot.press("question_mark")
         await pilot.pause()
         assert isinstance(app.screen, HelpScreen)
-        assert_snapshot(app, f"help_{size[0]}x{size[1]}")
+        await matches_snapshot(pilot, f"help_{size[0]}x{size[1]}")
         await pilot.press("escape")
         assert isinstance(app.screen, PlanScreen)
 
@@ -145,10 +155,10 @@ async def test_the_palette_finds_a_command_by_its_words(key: str) -> None:
         await pilot.pause()
         assert CommandPalette.is_open(app)
         await pilot.press(*"launch")
-        await pilot.pause(0.6)
+        palette = app.screen
+        await until(pilot, lambda: palette.query_one(OptionList).option_count > 0)
         await pilot.press("enter")
-        await pilot.pause(0.3)
-        assert isinstance(app.screen, ReviewScreen)
+        await until(pilot, lambda: isinstance(app.screen, ReviewScreen))
 
 
 async def test_a_remapped_key_works_and_footer_and_help_show_it(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -186,9 +196,7 @@ async def test_faults_of_the_settings_are_shown_and_not_fatal(monkeypatch: pytes
     use_home(monkeypatch, home, 'theme = "[nanosolo-drak]"\n')
     app = console()
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await pilot.pause(0.2)
-        text = text_of(app)
-        assert "[nanosolo-drak]" in text and "Did you mean" in text
+        await shows(pilot, "[nanosolo-drak]", "Did you mean")
         assert isinstance(app.screen, PlanScreen)
 
 
@@ -321,8 +329,7 @@ async def test_an_error_of_the_user_is_shown_as_it_is_written() -> None:
     app = console()
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         app.tell_error(UsageError("data.paths = [red]/tmp/[x].txt: no such file"))
-        await pilot.pause(0.2)
-        assert "[red]/tmp/[x].txt" in text_of(app)
+        await shows(pilot, "[red]/tmp/[x].txt")
 
 
 def test_the_farewell_names_what_goes_on_and_the_way_back(home: Path) -> None:

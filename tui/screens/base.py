@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from tui.bindings import EVERYWHERE, KEYS, keys_for
 from tui.key_names import shown_keys
-from tui.widgets.rows import clip
+from tui.widgets.rows import clip_middle
 
 if TYPE_CHECKING:
     from tui.app import NanosoloApp
@@ -38,7 +38,7 @@ class TopRow(Widget):
         self.mode = mode
 
     def render(self) -> RenderResult:
-        """One line, cut at the right where the terminal is narrow."""
+        """One line; the middle of what the screen is about is left out where the terminal is narrow."""
         keymap = self.app._keymap
         wide = self.content_size.width >= WIDE  # else all cells are for the screens and for what this one is about
         pad = " " if wide else ""
@@ -52,7 +52,7 @@ class TopRow(Widget):
         name = Content.styled("nanosolo", "bold $primary") + Content("  ")
         line = name + Content("").join(tabs) if wide else Content(" ").join(tabs)
         room = self.content_size.width - line.cell_length - 2
-        about = clip(self.about, room) if room >= SHORTEST_ABOUT else ""
+        about = clip_middle(self.about, room) if room >= SHORTEST_ABOUT else ""
         return line + Content(" " * (2 + room - cell_len(about))) + Content.styled(about, "$quiet")
 
 
