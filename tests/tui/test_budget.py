@@ -7,7 +7,7 @@ import pytest
 from console_home import console, use_home
 from hypothesis import given
 from hypothesis import strategies as st
-from snapshot import assert_snapshot, text_of
+from snapshot import matches_snapshot, text_of
 from textual.pilot import Pilot
 
 from engine.plan.config import get
@@ -96,7 +96,7 @@ async def test_snapshot(size: tuple[int, int]) -> None:
         lines = text_of(app).splitlines()
         assert len(lines) == size[1] and max(map(len, lines)) <= size[0]
         if size[0] < 200:
-            assert_snapshot(app, f"budget_{size[0]}x{size[1]}")
+            await matches_snapshot(pilot, f"budget_{size[0]}x{size[1]}")
 
 
 async def test_the_best_model_for_hours_and_price_is_adopted_as_edits_and_taken_back() -> None:

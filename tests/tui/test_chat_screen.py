@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from console_home import use_home
 from run_screens import console_on, put, shows, stopped, until
-from snapshot import assert_snapshot, text_of
+from snapshot import matches_snapshot, text_of
 from textual.pilot import Pilot
 
 from engine.run.directory import RunDirectory
@@ -95,7 +95,7 @@ async def test_a_conversation(home: Path, size: tuple[int, int]) -> None:
         await say(pilot, "sum")
         await shows(pilot, "12 * 7 is [12 * 7 = 84] 84.")
         await done(pilot)
-        assert_snapshot(app, f"chat-{size_id(size)}")
+        await matches_snapshot(pilot, f"chat-{size_id(size)}")
 
 
 @pytest.mark.parametrize("size", BOTH, ids=size_id)
@@ -108,14 +108,14 @@ async def test_two_side_by_side(home: Path, size: tuple[int, int]) -> None:
         await pilot.press("escape", "v")
         await until(pilot, lambda: isinstance(app.screen, TalkerDialog))
         await shows(pilot, "Who talks beside?", "red", "goes on with text")
-        assert_snapshot(app, f"chat-who-{size_id(size)}")
+        await matches_snapshot(pilot, f"chat-who-{size_id(size)}")
         await pilot.press("G", "enter")  # the last: red's base model
         await shows(pilot, "A blue sft", "B red pretrain · step 300 · 5.24M", "A base model")
         await pilot.press("i")
         await say(pilot, "What is a list?")
         await done(pilot)
         await shows(pilot, "52.0 tok/s", "48.0 tok/s", "A writes 1.1 times as fast", "6 against 6 tokens")
-        assert_snapshot(app, f"chat-beside-{size_id(size)}")
+        await matches_snapshot(pilot, f"chat-beside-{size_id(size)}")
         pids = processes(pilot)
         await pilot.press("escape", "tab", "m")  # keys are for the pane that is looked at
         await until(pilot, lambda: isinstance(app.screen, TalkerDialog))
@@ -289,7 +289,7 @@ async def test_settings_are_edited_and_sent(home: Path) -> None:
         assert isinstance(app.screen, SettingsDialog)  # it cannot be kept
         await pilot.press("backspace", "0", ".", "2", "down", *"off", "down", "down", *"99", "tab", "7")
         await pilot.press("down", *"Be", "up", "down", *"!")
-        assert_snapshot(app, "chat-settings-120x40")
+        await matches_snapshot(pilot, "chat-settings-120x40")
         await pilot.press("enter")
         await shows(pilot, "temperature 0.2 · max tokens 99 · seed 7 · system: Be!")
         await pilot.press("i")
@@ -414,7 +414,7 @@ async def test_nobody_can_talk_yet(home: Path, size: tuple[int, int], runs: int)
     async with app.run_test(size=size) as pilot:
         await pilot.press("7")
         await shows(pilot, "No run has a checkpoint yet." if runs else "nobody to talk to")
-        assert_snapshot(app, f"chat-{'early' if runs else 'nobody'}-{size_id(size)}", without="Runs lie in")
+        await matches_snapshot(pilot, f"chat-{'early' if runs else 'nobody'}-{size_id(size)}", without="Runs lie in")
         await pilot.press("m", "v", "i", "n", "y", "d", "x", "s")
         await pilot.pause()
         assert isinstance(app.screen, ChatScreen)

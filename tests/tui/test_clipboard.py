@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from console_home import console, use_home
-from snapshot import text_of
+from run_screens import shows
 
 
 @pytest.mark.parametrize("keys", [("L", "y"), ("5", "y")], ids=["review", "compare"])
@@ -16,9 +16,8 @@ async def test_text_is_copied_also_where_no_file_can_be_written(
     app = console()
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await pilot.press(keys[0])
-        await pilot.pause(0.1)
+        await pilot.pause()
         monkeypatch.setenv("NANOSOLO_HOME", str(tmp_path / "file"))
         await pilot.press(keys[1])
-        await pilot.pause(0.1)
+        await shows(pilot, "not to a file: cannot write")
         assert app.clipboard
-        assert "not to a file: cannot write" in text_of(app)

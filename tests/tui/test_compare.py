@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_run import config_of
 from run_screens import console_on, finished, put, shows, stopped, until
-from snapshot import assert_snapshot, text_of
+from snapshot import matches_snapshot, text_of
 
 from tui.app import NanosoloApp
 from tui.chart.series import Series
@@ -38,8 +38,7 @@ async def test_two_runs(home: Path, size: tuple[int, int]) -> None:
         await pilot.press("5")
         await shows(pilot, "blue", "red", "optim.matrix_lr", "budget.steps", "tokens", "after")
         await until(pilot, lambda: all(len(layer.series) for layer in app.screen.query_one(RunChart).model.layers))
-        await pilot.pause(0.2)
-        assert_snapshot(app, f"compare-{size[0]}x{size[1]}")
+        await matches_snapshot(pilot, f"compare-{size[0]}x{size[1]}")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
@@ -51,7 +50,7 @@ async def test_nothing_to_compare(home: Path, size: tuple[int, int]) -> None:
         await pilot.press("m", "y", "d")
         await pilot.press("escape")
         await pilot.pause()
-        assert_snapshot(app, f"compare-nothing-{size[0]}x{size[1]}")
+        await matches_snapshot(pilot, f"compare-nothing-{size[0]}x{size[1]}")
 
 
 async def test_its_keys(home: Path) -> None:

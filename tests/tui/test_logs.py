@@ -9,7 +9,7 @@ from console_home import use_home
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_screens import console_on, put, shows, stopped, until
-from snapshot import assert_snapshot, text_of
+from snapshot import matches_snapshot, text_of
 
 from engine.run.directory import RunDirectory
 from tui.log_file import BLOCK, ERRORS, LogFile, shown
@@ -42,7 +42,7 @@ async def test_it_opens_at_the_end(run: RunDirectory, size: tuple[int, int]) -> 
     async with app.run_test(size=size) as pilot:
         await pilot.press("6")
         await shows(pilot, "3,002 lines", "error: gone", "following")
-        assert_snapshot(app, f"logs-{size[0]}x{size[1]}")
+        await matches_snapshot(pilot, f"logs-{size[0]}x{size[1]}")
 
 
 async def test_moving_about(run: RunDirectory) -> None:
@@ -145,7 +145,7 @@ async def test_no_run_and_no_log(home: Path, size: tuple[int, int]) -> None:
     async with app.run_test(size=size) as pilot:
         await pilot.press("6")
         await shows(pilot, "No run is watched, so there is no log to show.")
-        assert_snapshot(app, f"logs-nothing-{size[0]}x{size[1]}")
+        await matches_snapshot(pilot, f"logs-nothing-{size[0]}x{size[1]}")
         await pilot.press("g", "G", "j", "k", "n", "N", "e", "f", "y", "right")
     (run,) = put(home, ("red", stopped("red", 3)))
     begun = run.events_file.read_bytes()

@@ -10,7 +10,7 @@ from console_home import use_home
 from fake_runner import FakeRunner
 from made_run import story_of, write_run
 from run_screens import SIZES, console_on, finished, out_of_memory, put, shows, stopped, until
-from snapshot import assert_snapshot, text_of
+from snapshot import matches_snapshot, text_of
 
 from engine.run.events import Diverged, RunStarted
 from engine.run.history import StageView
@@ -33,8 +33,7 @@ async def test_a_finished_run(home: Path, size: tuple[int, int]) -> None:
     app = console_on(run)
     async with app.run_test(size=size) as pilot:
         await shows(pilot, "finished, 600 steps", "✓ report")
-        await pilot.pause(0.3)
-        assert_snapshot(app, f"monitor-finished-{size[0]}x{size[1]}")
+        await matches_snapshot(pilot, f"monitor-finished-{size[0]}x{size[1]}")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
@@ -46,7 +45,7 @@ async def test_nothing_is_watched(size: tuple[int, int]) -> None:
         await pilot.press("y", "a", "p", "m", "c", "x", "r")  # nothing to act on
         await pilot.pause()
         assert isinstance(app.screen, MonitorScreen)
-        assert_snapshot(app, f"monitor-nothing-{size[0]}x{size[1]}")
+        await matches_snapshot(pilot, f"monitor-nothing-{size[0]}x{size[1]}")
 
 
 async def test_a_last_word_on_the_run_before_is_not_taken_for_this_one(home: Path) -> None:
@@ -237,8 +236,7 @@ async def test_the_doctor_opens_by_itself_and_once(home: Path) -> None:
         await pilot.press("escape")
         await shows(pilot, "✖ failed after step 64: out of GPU memory")
         await pilot.press("4", "3")
-        await pilot.pause(0.3)
-        assert isinstance(app.screen, MonitorScreen)
+        await until(pilot, lambda: isinstance(app.screen, MonitorScreen))
         await pilot.press("o")
         await pilot.pause()
         assert isinstance(app.screen, OomDoctor)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from console_home import console, use_home
-from snapshot import assert_snapshot, text_of
+from snapshot import matches_snapshot, text_of
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -81,7 +81,7 @@ async def test_snapshot(size: tuple[int, int]) -> None:
     app = console()
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
-        assert_snapshot(app, f"plan_{size[0]}x{size[1]}")
+        await matches_snapshot(pilot, f"plan_{size[0]}x{size[1]}")
 
 
 @pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE], ids=["80x24", "120x40", "200x60"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from console_home import CPU, console, use_home
-from snapshot import assert_snapshot, text_of
+from snapshot import matches_snapshot, text_of
 from textual.widgets import Static
 
 from engine.errors import UsageError
@@ -90,7 +90,7 @@ async def test_snapshot(size: tuple[int, int], home: Path, monkeypatch: pytest.M
         await pilot.press("L")
         await pilot.pause()
         await looked(app)
-        assert_snapshot(app, f"review_{size[0]}x{size[1]}")
+        await matches_snapshot(pilot, f"review_{size[0]}x{size[1]}")
 
 
 async def test_the_command_shown_runs_the_configuration_that_is_written() -> None:

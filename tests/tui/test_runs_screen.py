@@ -11,7 +11,7 @@ from console_home import use_home
 from fake_runner import FakeRunner
 from made_run import story_of
 from run_screens import console_on, finished, out_of_memory, put, shows, stopped, until
-from snapshot import assert_snapshot
+from snapshot import matches_snapshot
 
 from engine.errors import NanosoloError
 from engine.run.directory import RunDirectory
@@ -58,7 +58,7 @@ async def test_every_kind_of_run(home: Path, size: tuple[int, int]) -> None:
         await shows(pilot, "8 runs", "finished", "stopped", "elsewhere", "damaged", "killed")
         await pilot.press("g")
         await pilot.pause()
-        assert_snapshot(app, f"runs-{size[0]}x{size[1]}", without="last event")
+        await matches_snapshot(pilot, f"runs-{size[0]}x{size[1]}", without="last event")
         said = {}
         for _ in range(8):
             screen = app.screen
@@ -82,7 +82,7 @@ async def test_no_runs_yet(home: Path, size: tuple[int, int]) -> None:
         await pilot.press("enter", "space", "v", "o", "x", "c", "r", "down")
         await pilot.pause()
         assert isinstance(app.screen, RunsScreen)
-        assert_snapshot(app, f"runs-none-{size[0]}x{size[1]}", without="Runs lie in")
+        await matches_snapshot(pilot, f"runs-none-{size[0]}x{size[1]}", without="Runs lie in")
 
 
 async def test_long_names_are_told_apart_and_nothing_wraps(home: Path) -> None:
