@@ -221,12 +221,16 @@ def farewell() -> list[str]:
         return []
     names = " and ".join(running) if len(running) < 3 else f"{len(running)} runs"
     verb = "goes" if len(running) == 1 else "go"
-    last = running[-1]
+    ways = {
+        "nanosolo": "the console",
+        f"nanosolo attach {running[-1]}": "follow as text",
+        f"nanosolo stop {running[-1]}": "stop after a checkpoint",
+    }
+    width = max(map(len, ways))
     return [
-        f"{names} {verb} on training without the console. Come back any time:",
-        "  nanosolo                 the console",
-        f"  nanosolo attach {last}   follow as text",
-        f"  nanosolo stop {last}   stop after a checkpoint",
+        f"{names} {verb} on training without the console.",
+        "Come back any time:",
+        *(f"  {command:<{width}}   {what}" for command, what in ways.items()),
     ]
 
 

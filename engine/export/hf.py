@@ -64,4 +64,5 @@ def export_to_transformers(run: RunDirectory, chosen: Chosen, folder: Path) -> l
         raise NanosoloError(f"cannot write {weights}: {error}. Name a folder on a disk with room for it.") from None
     for name, content in contents.items():
         write_atomically(folder / name, content)
+    weights.chmod((folder / "config.json").stat().st_mode)  # safetensors lets nobody else read what it writes
     return [weights, *(folder / name for name in contents)]

@@ -53,6 +53,10 @@ def test_same_logits_and_the_same_text(run: RunDirectory, folder: Path) -> None:
     assert greedy[0, 20:].tolist() == list(generate(model, prompt, 40, Sampling(temperature=0)))
 
 
+def test_whoever_may_read_the_configuration_may_read_the_weights(folder: Path) -> None:
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_conversations_have_exactly_our_ids(run: RunDirectory, folder: Path) -> None:
     from transformers import AutoTokenizer
 

@@ -123,7 +123,7 @@ class CompareScreen(ConsoleScreen):
         for run in runs:
             self._add(run)
         self.set_class(len(self.sides) < 2, "-nothing")
-        self.say_about(f"{len(self.sides)} runs" if self.sides else "")
+        self.say_about(f"{len(self.sides)} runs" if len(self.sides) > 1 else "")
         self._lay_out()
 
     def _add(self, run: RunDirectory) -> None:
