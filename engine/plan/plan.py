@@ -18,6 +18,7 @@ from engine.plan.datasets import (
 from engine.plan.duration import Duration
 from engine.plan.gpus import Gpu
 from engine.plan.memory import Memory
+from engine.plan.pipeline import LINE
 from engine.plan.plan_stages import plan_stages
 from engine.plan.plan_warnings import Warning, plan_warnings
 from engine.plan.shape import Params, Shape, shape_of
@@ -199,10 +200,12 @@ def _text(config: RunConfig, shards: int) -> Text:
 
 
 def checkpoints_kept(config: RunConfig, steps: int) -> int:
-    """The most checkpoints that are on the disk at one time: a new one is whole before an old one goes."""
+    """The most checkpoints that are on the disk at one time: each stage that trains leaves its own, and a new one is
+    whole before an old one goes. Those that are kept for good are counted of pretraining, of `steps` steps, alone."""
     kept = config.checkpoint
-    permanent = steps // kept.keep_every_steps if kept.keep_every_steps else 0
-    return kept.keep_last + 1 + permanent + kept.keep_best
+    training = [stage for stage in config.pipeline.stages if stage in LINE]
+    permanent = steps // kept.keep_every_steps if kept.keep_every_steps and "pretrain" in training else 0
+    return len(training) * (kept.keep_last + kept.keep_best) + permanent + 1 if training else 0
 
 
 def checkpoint_size(shape: Shape, gpu: Gpu) -> int:

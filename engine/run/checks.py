@@ -150,7 +150,7 @@ def check_home(look: Survey, where: str, need: int | None = None) -> Check:
     finding = f"{look.home} ({where}), {words.size(look.disk_free)} free"
     if need is None:
         little = look.disk_free < LITTLE_DISK
-        action = "free some space: a balanced run needs about 27 GB" if little else ""
+        action = "free some space: a balanced run needs about 31 GB" if little else ""
         return Check(name="home", verdict="warning" if little else "ok", finding=finding, action=action)
     finding += f"; this run still needs {words.size(need)}"
     action = "free some space, set NANOSOLO_HOME to a folder on a larger disk, or lower checkpoint.keep_last"

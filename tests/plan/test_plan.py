@@ -200,9 +200,13 @@ def test_disk_counts_every_checkpoint_that_is_kept() -> None:
         plan = plan_of("balanced", "a100-40gb", **changes)
         return plan.disk.checkpoints // plan.checkpoint_bytes
 
-    assert kept(checkpoint__keep_last=2) == 3  # one is written before one goes
-    assert kept(checkpoint__keep_last=1, checkpoint__keep_best=True) == 3
-    assert kept(checkpoint__keep_last=1, checkpoint__keep_every_steps=60, budget__steps=200) == 2 + 3
+    alone = {"pipeline__stages": ["data", "tokenizer", "tokenize", "pretrain", "evaluate"]}
+    assert kept(**alone, checkpoint__keep_last=2) == 3  # one is written before one goes
+    assert kept(**alone, checkpoint__keep_last=1, checkpoint__keep_best=True) == 3
+    assert kept(**alone, checkpoint__keep_last=1, checkpoint__keep_every_steps=60, budget__steps=200) == 2 + 3
+    assert kept(checkpoint__keep_last=2) == 5  # sft leaves those of pretraining where they are
+    assert kept(pipeline__stages=["pretrain", "midtrain", "sft", "rl"], checkpoint__keep_last=1) == 5
+    assert kept(pipeline__stages=["data", "tokenizer", "tokenize"]) == 0
 
 
 def test_a_budget_beyond_the_corpus_takes_it_all_once() -> None:

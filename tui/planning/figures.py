@@ -110,7 +110,7 @@ def _budget(config: RunConfig, plan: Plan) -> Iterator[Figure]:
             f"a shard + 1 for validation; {SHARD_BYTES / 1e6:.0f} MB each, {TRAINING_SHARDS:,} exist",
         )
     disk = plan.disk
-    held = f"{config.checkpoint.keep_last} + 1 checkpoints of {words.size(plan.checkpoint_bytes)}"
+    held = f"{disk.checkpoints // plan.checkpoint_bytes} checkpoints of {words.size(plan.checkpoint_bytes)}"
     yield Figure(
         "disk",
         "budget",
