@@ -34,7 +34,7 @@ BY_TEXT = Judged("val_bpb", "val bpb", "validation, bits per byte")  # pretraini
 
 
 class Feed:
-    """The series of the training stage that was at work last, and of the machine.
+    """The series of the training stage that was at work last, or of the one that is asked for, and of the machine.
 
     Its points move on with the history; `generation` grows when a series was replaced by another one.
     """
@@ -60,12 +60,12 @@ class Feed:
         """What `validation` holds."""
         return JUDGED.get(self.stage, BY_TEXT)
 
-    def update(self, history: History) -> None:
-        """Take in what is new. The history must not change meanwhile."""
-        known = last_columns(history)
-        stage = known[0] if known is not None else ""
-        if history is not self._source or stage != self.stage:
-            self._begin(history, stage)
+    def update(self, history: History, stage: str | None = None) -> None:
+        """Take in what is new, of `stage` where one is named. The history must not change meanwhile."""
+        known = last_columns(history) if stage is None else (stage, history.steps[stage])
+        trained = known[0] if known is not None else ""
+        if history is not self._source or trained != self.stage:
+            self._begin(history, trained)
         if known is not None:
             self._add_steps(known[1])
             self._add_evaluations(history, self.judged.metric, self.validation)

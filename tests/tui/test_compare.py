@@ -7,10 +7,11 @@ import pytest
 from console_home import use_home
 from hypothesis import given
 from hypothesis import strategies as st
-from made_run import config_of
+from made_run import Story, config_of
 from run_screens import console_on, finished, put, shows, stopped, until
 from snapshot import matches_snapshot, text_of
 
+from engine.run.events import Evaluation
 from tui.app import NanosoloApp
 from tui.chart.series import Series
 from tui.comparison import TIME, TOKENS, differences, standings
@@ -39,6 +40,33 @@ async def test_two_runs(home: Path, size: tuple[int, int]) -> None:
         await shows(pilot, "blue", "red", "optim.matrix_lr", "budget.steps", "tokens", "after")
         await until(pilot, lambda: all(len(layer.series) for layer in app.screen.query_one(RunChart).model.layers))
         await matches_snapshot(pilot, f"compare-{size[0]}x{size[1]}")
+
+
+def tuned(name: str) -> Story:
+    """A run whose fine-tuning made some steps of 90."""
+    story = finished(name, steps=100, end=False).stage("sft")
+    story.step, story.tokens = 0, 0
+    story.steps(30, stage="sft", steps=90, evaluations=False)
+    return story.add(Evaluation, 1.0, stage="sft", step=30, metric="val_loss", value=0.4575, seconds=1.0)
+
+
+@pytest.mark.parametrize(
+    ("others", "loss", "validation"),
+    [("pretrained", "loss", "validation, bits per byte"), ("tuned", "sft: loss", "sft: validation, nats per token")],
+)
+async def test_only_steps_of_one_stage_are_compared(home: Path, others: str, loss: str, validation: str) -> None:
+    put(home, ("red", tuned("red")), ("blue", tuned("blue") if others == "tuned" else finished("blue", steps=150)))
+    app = console_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("5")
+        chart = app.screen.query_one(RunChart).model
+        await until(pilot, lambda: chart.title == loss and all(len(layer.series) for layer in chart.layers))
+        screen = app.screen
+        assert isinstance(screen, CompareScreen)
+        assert {side.feed.stage for side in screen.sides} == {"sft" if others == "tuned" else "pretrain"}
+        assert f" {loss}  " in text_of(app)
+        await pilot.press("m")
+        await shows(pilot, f" {validation}  ")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")

@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from engine.errors import NanosoloError
+from engine.plan.pipeline import STAGES
 from engine.run import words
 from engine.run.directory import RunDirectory, find_run, list_runs
 from tui import actions, panels
@@ -47,6 +48,7 @@ class Side:
         self.mark = mark
         self.feed = Feed()
         self.state = ""
+        self.trained: set[str] = set()  # the stages that made steps
 
     @property
     def name(self) -> str:
@@ -141,7 +143,7 @@ class CompareScreen(ConsoleScreen):
         """Give the chart the series of every run."""
         chart = self.query_one(RunChart)
         chart.clear()
-        chart.model.title, chart.model.smoothing, _ = METRICS[self.metric]
+        chart.model.title, chart.model.smoothing = self._title(), METRICS[self.metric][1]
         for side in self.sides:
             chart.set_series(side.name, series_of(side.feed, self.metric))
         self._show()
@@ -152,13 +154,28 @@ class CompareScreen(ConsoleScreen):
         if side not in self.sides:
             return
         side.state = message.news.state
-        generation = side.feed.generation
         with side.watcher.lock:
-            side.feed.update(side.watcher.history)
-        if side.feed.generation != generation:
+            side.trained = {stage for stage, columns in side.watcher.history.steps.items() if len(columns)}
+        stage, shown = self._stage(), [each.feed.generation for each in self.sides]
+        for each in self.sides:
+            if each is side or (stage is not None and each.feed.stage != stage):
+                with each.watcher.lock:
+                    each.feed.update(each.watcher.history, stage)
+        if shown != [each.feed.generation for each in self.sides]:
             self._lay_out()
         else:
             self._show()
+
+    def _stage(self) -> str | None:
+        """The last training stage that all the runs have steps of: steps of different ones say nothing together."""
+        shared = set.intersection(*(side.trained for side in self.sides))
+        return max((stage for stage in STAGES if stage in shared), key=STAGES.index, default=None)
+
+    def _title(self) -> str:
+        """What the chart shows, and of which stage where that is not pretraining."""
+        feed = self.sides[0].feed if self.sides else Feed()
+        title = feed.judged.title if self.metric == "val_bpb" else METRICS[self.metric][0]
+        return title if feed.stage in ("", "pretrain") else f"{feed.stage}: {title}"
 
     def _show(self) -> None:
         try:
