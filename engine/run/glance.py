@@ -107,7 +107,8 @@ class Glance:
         history.apply_all(self._reader.read(HEAD_BYTES))
         if size <= HEAD_BYTES + TAIL_BYTES:
             return history
-        history.current, history.ended = None, None  # what came between head and tail is not known
+        # what came between head and tail is not known
+        history.current, history.ended, history.whole = None, None, False
         tail = EventReader(self.run.events_file)
         tail.skip_to(size - TAIL_BYTES)
         tail.damaged += self._reader.damaged

@@ -58,6 +58,7 @@ class History:
         self.ended: RunEnded | None = None
         self.stages: dict[str, StageView] = {}
         self.attempts: list[attempts.Attempt] = []  # every time that a stage was at work, in order
+        self.whole = True  # False: events in between were passed over, so not all attempts are known
         self.asked: tuple[str, ...] = ()  # the stages that were asked for last, apart from the pipeline
         self.current: str | None = None
         self.progress: Progress | None = None

@@ -206,11 +206,15 @@ def _elsewhere(name: str, history: History, now: float) -> Verdict:
 
 def _finished(history: History) -> str:
     parts = ["finished"]
-    known = last_columns(history)
-    if known is not None:
-        parts.append(f"{known[1].step[-1]:,} steps")
+    pretraining, known = history.steps.get("pretrain"), last_columns(history)
+    columns = pretraining if pretraining is not None and len(pretraining) else known[1] if known is not None else None
+    if columns is not None:  # pretraining's where there are any, as the bits per byte are
+        parts.append(f"{columns.step[-1]:,} steps")
     if history.ended is not None and history.first_started is not None:
-        parts.append(f"in {words.duration(seconds_at_work(history.attempts, history.last_time))}")
+        if history.whole:
+            parts.append(f"in {words.duration(seconds_at_work(history.attempts, history.last_time))}")
+        else:  # pauses included
+            parts.append(f"within {words.duration(max(0.0, history.ended.t - history.first_started))}")
     bpb = history.latest("val_bpb")
     if bpb is not None:
         parts.append(f"{bpb.value:.4f} bits per byte")

@@ -6,12 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
-from made_run import story_of, write_run
+from made_run import Story, config_of, frozen, plan_of, story_of, write_run
 
+from engine.run import words
 from engine.run.event_log import EventReader
 from engine.run.glance import HEAD_BYTES, TAIL_BYTES, Glance, Glances, Summary
 from engine.run.history import read_history
-from engine.run.verdict import remaining_seconds
+from engine.run.verdict import remaining_seconds, verdict
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,20 @@ def test_the_last_evaluation_is_looked_for_further_back(home: Path, read: list[i
     read.clear()
     assert Glance(run).look().val_bpb > 0
     assert sum(read) <= HEAD_BYTES + TAIL_BYTES  # as events
+
+
+def test_of_a_finished_run_only_the_time_that_it_all_lay_within_is_known(home: Path) -> None:
+    config = config_of("balanced", budget__steps=4000)
+    story = Story(frozen(plan_of(config)), config, time.time() - 90_000).start("long").stage("data")
+    for _ in range(600):  # the head ends before this stage does
+        story.now += 1
+        story.reading()
+    story.end_stage("data").stage("pretrain").device().steps(4000).end_stage("pretrain")
+    run = write_run(home, "long", story.stage("evaluate").end_stage("evaluate").end())
+    lay = words.duration(story.events[-1].t - story.events[0].t)
+    assert f"finished, 4,000 steps, within {lay}, " in Glance(run).look().verdict.text
+    worked = verdict("long", "finished", read_history(run.events_file), time.time()).text
+    assert f"finished, 4,000 steps, in {lay}, " in worked  # as there was no pause
 
 
 def test_the_second_look_reads_only_what_is_new(home: Path, read: list[int]) -> None:
