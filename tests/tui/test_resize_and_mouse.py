@@ -3,16 +3,18 @@
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from console_home import use_home
 from rich.cells import cell_len
 from run_screens import console_on, finished, out_of_memory, put, shows, stopped, until
 from snapshot import text_of
+from textual.app import App
+from textual.pilot import Pilot
 from textual.widgets import OptionList
 
 from engine.run.directory import RunDirectory
-from tui.app import NanosoloApp
 from tui.bindings import KEYS
 from tui.screens.base import TopRow
 from tui.screens.plan import PlanScreen
@@ -40,9 +42,18 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunDirectory]:
     return made
 
 
-def picture(app: NanosoloApp) -> str:
+def picture(app: App[Any]) -> str:
     """What is shown but for numbers, some of which are times."""
     return re.sub(r" *[0-9]+", "0", text_of(app))
+
+
+async def settled(pilot: Pilot[None]) -> str:
+    """The picture, once it has been the same for a while."""
+    seen = [picture(pilot.app)]
+    while len(seen) < 10 or len(set(seen[-10:])) > 1:
+        await pilot.pause(0.05)
+        seen.append(picture(pilot.app))
+    return seen[-1]
 
 
 @pytest.mark.parametrize("key", SETTLED)
@@ -54,7 +65,7 @@ async def test_a_storm_of_sizes_breaks_nothing_and_leaves_the_same_picture(key: 
         await pilot.press(key)
         await until(pilot, lambda: not any(word in picture(app) for word in ("looking at", "Looking")))
         await shows(pilot, *SETTLED[key])
-        before = picture(app)
+        before = await settled(pilot)
         for _ in range(STORM):
             width, height = sizes.choice([(40, 10), (200, 60), (sizes.randint(40, 200), sizes.randint(10, 60))])
             await pilot.resize_terminal(width, height)
