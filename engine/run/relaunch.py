@@ -1,6 +1,5 @@
 """Going on with a run under a changed configuration: the old one is kept aside, and the change is written down."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,8 @@ def rewrite(run: RunDirectory, before: RunConfig, config: RunConfig, effect: str
     number = 1
     while _aside(run, number).exists():
         number += 1
-    os.link(run.config_file, _aside(run, number))  # the configuration is never missing, not even for an instant
+    # a copy, so that the configuration is never missing; not every file system has links
+    write_atomically(_aside(run, number), run.config_file.read_bytes())
     write_atomically(run.config_file, to_toml(config).encode())
     write_atomically(run.plan_file, msgspec.json.format(msgspec.json.encode(plan), indent=2))
     changed = {

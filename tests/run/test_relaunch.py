@@ -1,5 +1,7 @@
 """Going on with changed settings keeps what was there, and says in the events what changed."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,16 @@ def test_a_rewritten_run_keeps_the_old_settings_and_tells(failed: RunDirectory) 
     rewrite(failed, after, before)
     assert (failed.path / "run.before-2.toml").exists()
     assert from_toml(failed.config_file.read_text()) == from_toml(old)
+
+
+def test_it_needs_no_links_which_network_disks_lack(failed: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    old = failed.config_file.read_bytes()
+    rewrite(failed, failed.config(), config_of("balanced", batch__device_batch_size=2))
+    assert (failed.path / "run.before-1.toml").read_bytes() == old
 
 
 def test_nothing_changes_when_it_cannot_be(failed: RunDirectory) -> None:
