@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.errors import UsageError
+from engine.plan.config import Stage
+from engine.plan.pipeline import LINE
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
 
-STAGES = ("rl", "sft", "midtrain", "pretrain")  # the best one to talk to first
-CHAT_STAGES = ("rl", "sft", "midtrain")  # these have seen conversations
+STAGES: tuple[Stage, ...] = LINE[::-1]  # the best one to talk to first
+CHAT_STAGES = STAGES[:-1]  # these have seen conversations
 
 
 class Chosen(NamedTuple):

@@ -99,6 +99,7 @@ def test_calculations_stand_in_brackets() -> None:
 
 def test_figures_of_an_answer() -> None:
     assert figures(turn(figures=took())) == ["84 tokens", "42.0 tok/s", "first token 210 ms"]
+    assert figures(turn(figures=took(forgotten=1)))[-1] == "1 earlier message no longer fits"
     assert figures(turn(figures=took(1, 0.5, None, end="length"))) == ["cut at the limit", "1 token", "2.0 tok/s"]
     stopped = figures(turn(figures=took(4000, 2.0, 1.24, end="cancelled", forgotten=6)))
     assert stopped == [

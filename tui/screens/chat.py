@@ -245,8 +245,7 @@ class ChatScreen(ConsoleScreen):
 
     def action_reload(self) -> None:
         """Those that failed; where none did, all: there may be newer checkpoints."""
-        failed = [pane for pane in self.panes if pane.fault]
-        self._look(failed or self.panes)
+        self._look([pane for pane in self.panes if pane.fault] or self.panes)
 
     def action_device(self) -> None:
         if not self.scene.gpu:

@@ -90,7 +90,9 @@ def figures(turn: Turn) -> list[str]:
     if took.first_token_seconds is not None:
         found.append(f"first token {words.duration(took.first_token_seconds)}")
     if took.forgotten:
-        found.append(f"{took.forgotten} earlier messages no longer fit")
+        found.append(
+            f"{took.forgotten} earlier message{'s no longer fit' if took.forgotten > 1 else ' no longer fits'}"
+        )
     return list(filter(None, found))
 
 
