@@ -107,6 +107,8 @@ def test_ends() -> None:
     )
     finished = say(at_100().evaluate().end_stage("pretrain").end(), "finished")
     assert finished.startswith("finished, 100 steps, in ") and "bits per byte" in finished
+    tuned = at_100().evaluate().end_stage("pretrain").stage("sft").steps(9, stage="sft", step=9, evaluations=False)
+    assert say(tuned.end_stage("sft").end(), "finished").startswith("finished, 100 steps, in ")
     crash = at_100().end_stage("pretrain", "crashed").end("crashed", "RuntimeError:\n  no kernel image")
     assert say(crash, "failed") == (
         "failed after step 100: the stage crashed: RuntimeError: no kernel image; nanosolo resume red goes on"
