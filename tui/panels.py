@@ -112,7 +112,7 @@ def advice_line(findings: Sequence[Finding], key: str, width: int) -> Content:
 def advice_rows(findings: Sequence[Finding], width: int, commands: bool = False) -> list[Content]:
     """Each piece of advice: what is, what to do, what it brings; with `commands` also the settings that do it."""
     if not findings:
-        return [Content.styled("Nothing to say: the run does what was planned.", "$quiet")]
+        return [Content.styled("Nothing to say: nothing is wrong, and no setting is known to do better.", "$quiet")]
     rows: list[Content] = []
     for finding in findings:
         for i, part in enumerate(textwrap.wrap(finding.message, width - 2) or [""]):

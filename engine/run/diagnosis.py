@@ -16,6 +16,7 @@ CHECKS = (
     learning_checks.spike,
     learning_checks.warned,
     machine_checks.slow,
+    machine_checks.late,
     machine_checks.waits_for_data,
     machine_checks.throttled,
     machine_checks.shared_gpu,

@@ -13,12 +13,14 @@ from engine.plan.layers import with_changes
 from engine.plan.memory import SAFE_HEADROOM
 from engine.plan.shape import shape_of
 from engine.run import words
+from engine.run.attempts import of_last_pass, seconds_at_work
 from engine.run.finding import Finding, Situation, data_wait, gpu_of, measured_peak, pace
 from engine.run.history import History
 from engine.run.post_mortem import post_mortem
 from engine.run.verdict import remaining_seconds
 
 DATA_WAIT = 0.05  # share of a step spent waiting for data
+FAR_BELOW = 0.75  # share of the planned speed below which a run is worth a word, however wide the plan's range
 WORTHWHILE = 0.03  # predicted speed-up from which a larger device batch is worth a restart
 RECENT_READINGS = 12  # of the machine, one every 5 s: the last minute
 DISK_TREND_READINGS = 720  # the last hour
@@ -29,10 +31,10 @@ def slow(s: Situation) -> Iterator[Finding]:
     measured, time = pace(s.columns), s.plan.time
     if not s.working or measured is None or not time.tokens_per_second or not time.hours or not time.high_hours:
         return
-    # slower than the slow end of the plan's own range
-    if measured >= time.tokens_per_second * time.hours / time.high_hours:
-        return
     share = measured / time.tokens_per_second
+    slow_end = time.hours / time.high_hours  # of the plan's own range, which is wide on devices it knows little of
+    if share >= max(slow_end, FAR_BELOW):
+        return
     planned = words.count(time.tokens_per_second)
     device = next(reversed(s.history.devices.values()), None)
     change: Changes = {}
@@ -43,11 +45,33 @@ def slow(s: Situation) -> Iterator[Finding]:
         effect = "about twice the speed"
     yield Finding(
         "slow",
-        "warn",
+        "warn" if share < slow_end else "hint",
         f"{words.count(measured)} tokens/s, {words.percent(share)} of the {planned} planned",
         fix,
         change,
         effect,
+    )
+
+
+def late(s: Situation) -> Iterator[Finding]:
+    """Pretraining has taken longer than the plan's range, whether it is still at work or a later stage is."""
+    most = s.plan.time.high_hours
+    own = of_last_pass(s.history.attempts, "pretrain")
+    taken = seconds_at_work(own, s.history.last_time)
+    if not s.working or not most or taken <= 3600 * most:
+        return
+    trains = s.history.current == "pretrain"
+    if trains and any(slow(s)):
+        return  # which says it with its reason
+    usual = words.duration(3600 * s.plan.time.hours) if s.plan.time.hours else "?"
+    yield Finding(
+        "late",
+        "warn" if trains else "hint",
+        f"pretraining {'has taken' if trains else 'took'} {words.duration(taken)}, planned were {usual}, "
+        f"{words.duration(3600 * most)} at most",
+        "look for throttling, data wait or other programs on this machine; nanosolo doctor measures it",
+        {},
+        "the next plan on this device counts with what was measured here",
     )
 
 

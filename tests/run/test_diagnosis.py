@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from engine.plan.batch import tokens_per_step
 from engine.plan.gpus import by_id
 from engine.plan.layers import with_changes
 from engine.plan.shape import shape_of
+from engine.run import words
 from engine.run.diagnosis import diagnose
 from engine.run.events import Diverged, OutOfMemory, Step, Warning
 from engine.run.finding import Finding, gpu_of
@@ -65,6 +67,30 @@ def test_slow_beyond_the_plans_range() -> None:
     assert f"{hours / 0.6:.1f} h instead of the planned {hours:.1f} h" in slow.effect
     inside = healthy().steps(80, tokens_per_second=planned * 0.95)
     assert "slow" not in found(inside)
+
+
+def test_far_below_the_plan_is_worth_a_word_however_wide_its_range() -> None:
+    """On a device that nothing was published of, 68 % of the speed lies within the plan's range."""
+    story = healthy()
+    time = msgspec.structs.replace(story.plan.time, high_hours=2 * (story.plan.time.hours or 0.0))
+    story.plan = msgspec.structs.replace(story.plan, time=time)
+    planned = time.tokens_per_second or 0.0
+    said = found(story.steps(80, tokens_per_second=planned * 0.68))["slow"]
+    assert (said.level, "68 % of the" in said.message) == ("hint", True)
+    assert "slow" not in found(story.steps(200, tokens_per_second=planned * 0.8))
+
+
+def test_a_pretraining_that_took_longer_than_the_plans_range_is_told_in_later_stages_too() -> None:
+    story = healthy().steps(80)
+    assert "late" not in found(story)
+    most = 3600 * (story.plan.time.high_hours or 0.0)
+    story.now += most
+    said = found(story.steps(80))["late"]
+    assert (said.level, said.message.startswith("pretraining has taken ")) == ("warn", True)
+    assert f"{words.duration(most)} at most" in said.message
+    story.end_stage("pretrain", seconds=1.1 * most).stage("sft").device("sft").steps(20, stage="sft")
+    later = found(story)["late"]
+    assert later.message.startswith(f"pretraining took {words.duration(1.1 * most)}, planned were ")
 
 
 def test_waiting_for_data() -> None:
