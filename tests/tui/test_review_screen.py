@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from console_home import CPU, console, use_home
 from snapshot import matches_snapshot, text_of
+from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from engine.errors import UsageError
@@ -253,3 +254,22 @@ async def test_a_stage_that_does_not_fit_is_told_with_its_way_out(home: Path, mo
         assert "stage sft does not fit" in text and "Set sft.device_batch_size = " in text
         assert "read what stands at plan" in text and ", costs " in text
         assert "does not fit" in shown(app, "#stages")
+
+
+async def test_the_whole_toml_comes_into_sight_and_is_read_by_the_keys_of_texts() -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("L")
+        await pilot.pause()
+        review = review_of(app).query_one("#review", VerticalScroll)
+        assert "[about]" not in text_of(app)
+        await pilot.press("t")
+        await pilot.pause()
+        assert "All of run.toml" in text_of(app) and "[about]" in text_of(app)
+        seen = []
+        for key in ("home", "pagedown", "pageup", "end", "g", "G", "home", "j", "k"):
+            await pilot.press(key)
+            await pilot.pause()
+            seen.append(int(review.scroll_offset.y))
+        last, page = int(review.max_scroll_y), review.size.height
+        assert last > page and seen == [0, page, 0, last, 0, last, 0, 3, 0]

@@ -204,6 +204,11 @@ class ReviewScreen(ConsoleScreen):
     def action_toggle_whole(self) -> None:
         self.whole = not self.whole
         self._show_toml()
+        self.call_after_refresh(self._to_the_toml)
+
+    def _to_the_toml(self) -> None:
+        """What was asked for may lie below the fold."""
+        self._scroll.scroll_to_widget(self.query_one("#changes-title"), top=True, animate=False)
 
     def action_copy_command(self) -> None:
         from tui.clipboard import copy
@@ -215,8 +220,21 @@ class ReviewScreen(ConsoleScreen):
 
         export(self.console, self.draft)
 
+    @property
+    def _scroll(self) -> VerticalScroll:
+        return self.query_one("#review", VerticalScroll)
+
     def action_scroll(self, rows: int) -> None:
-        self.query_one("#review", VerticalScroll).scroll_relative(y=rows, animate=False)
+        self._scroll.scroll_relative(y=rows, animate=False)
+
+    def action_page(self, pages: int) -> None:
+        self._scroll.scroll_relative(y=pages * self._scroll.size.height, animate=False)
+
+    def action_first(self) -> None:
+        self._scroll.scroll_home(animate=False)
+
+    def action_last(self) -> None:
+        self._scroll.scroll_end(animate=False)
 
     def action_launch(self) -> None:
         if self.refusals:
