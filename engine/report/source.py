@@ -4,6 +4,7 @@ import time
 from typing import NamedTuple
 
 from engine.plan.config import RunConfig
+from engine.plan.pipeline import rests_on
 from engine.plan.plan import Plan
 from engine.run.attempts import of_last_pass, seconds_at_work
 from engine.run.directory import RunDirectory
@@ -35,6 +36,13 @@ class Source(NamedTuple):
         """Time at work for the stage's result, resumed or not; None where it was never begun."""
         own = of_last_pass(self.history.attempts, stage)
         return seconds_at_work(own, self.history.last_time) if own else None
+
+    def made_again(self, stage: str) -> str | None:
+        """The last stage under a stage that was made again since it ran: what it found is of earlier weights."""
+        seen = self.history.stages
+        ran = seen[stage].started if stage in seen else None
+        newer = [below for below in rests_on(stage) if below in seen and ran is not None and seen[below].started > ran]
+        return newer[-1] if newer else None
 
     @property
     def all_seconds(self) -> float:

@@ -1,6 +1,5 @@
 """The stages of a run in their order: how long each was at work, and what it came to."""
 
-from engine.plan.pipeline import rests_on
 from engine.report.document import Block, Column, Paragraph, Section, Span, Table, Timeline, Tone
 from engine.report.measured import mean_tail
 from engine.report.plain import one_line
@@ -76,9 +75,8 @@ def _outcome(source: Source, stage: str) -> str:
 
 def _of_earlier(source: Source, stage: str) -> str:
     """What is to be said of a stage whose weights were made again since it ran."""
-    seen = source.history.stages
-    newer = [other for other in rests_on(stage) if other in seen and seen[other].started > seen[stage].started]
-    return f", of an earlier {newer[-1]}" if newer and stage != "report" else ""
+    newer = source.made_again(stage)
+    return f", of an earlier {newer}" if newer and stage != "report" else ""
 
 
 def _result(source: Source, stage: str) -> str:

@@ -115,7 +115,7 @@ def _how_good(source: Source, found: dict[str, float | None]) -> list[str]:
     said = [f"It predicts held-out text at {end:.4f} bits per byte{before}."]
     for metric, name in (("core", "CORE"), ("chat_core", "the chat tasks")):
         event = source.history.latest(metric)
-        if event is not None:
+        if event is not None and source.made_again(event.stage) is None:
             said.append(f"On {name} it scores {event.value:.4f}, where 0 is guessing and 1 is perfect.")
     return said
 
@@ -128,7 +128,8 @@ def _bits_tile(found: dict[str, float | None]) -> Tile | None:
 
 
 def _score_tile(source: Source) -> Tile | None:
-    newest = {score.name: score for score in scores(source.history.evaluations)}
+    current = [event for event in source.history.evaluations if source.made_again(event.stage) is None]
+    newest = {score.name: score for score in scores(current)}
     for metric, label in (("core", "CORE"), ("chat_core", "chat tasks")):
         if metric in newest:
             return Tile(label, f"{newest[metric].value:.4f}", f"{newest[metric].examples:,} questions")

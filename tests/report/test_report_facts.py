@@ -74,6 +74,7 @@ def test_a_resumed_run_counts_all_of_its_time(tmp_path: Path) -> None:
 def test_what_was_judged_before_pretraining_was_repeated_is_told_apart(tmp_path: Path) -> None:
     story = story_of("anew", time.time(), budget__steps=60, evaluate__every_steps=20).steps(60).end_stage("pretrain")
     story.stage("evaluate").add(Evaluation, stage="evaluate", step=60, metric="val_bpb", value=9.0, seconds=1.0)
+    story.add(Evaluation, stage="evaluate", step=60, metric="core", value=0.7, seconds=1.0, examples=100)
     story.end_stage("evaluate").add(StageAnew, stage="pretrain", path="checkpoints/pretrain.1").stage("pretrain")
     story.add(Evaluation, stage="pretrain", step=0, metric="val_bpb", value=3.0, seconds=1.0)
     story.step, story.tokens = 0, 0
@@ -83,6 +84,7 @@ def test_what_was_judged_before_pretraining_was_repeated_is_told_apart(tmp_path:
     assert re.search(r"Bits per byte on held-out text: 3\.0000 at first", run.page_file.read_text())
     assert re.search(r"\| evaluate \| done, of an earlier pretrain \|", text)
     assert re.search(r"\| pretrain \| done \|", text)
+    assert "it scores" not in text  # the model that is there now was not asked
 
 
 def test_what_is_not_done_is_not_compared(tmp_path: Path) -> None:
