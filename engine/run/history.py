@@ -60,6 +60,7 @@ class History:
         self.attempts: list[attempts.Attempt] = []  # every time that a stage was at work, in order
         self.whole = True  # False: events in between were passed over, so not all attempts are known
         self.asked: tuple[str, ...] = ()  # the stages that were asked for last, apart from the pipeline
+        self.is_to_begin = False  # stages were asked for, and no runner has begun since
         self.current: str | None = None
         self.progress: Progress | None = None
         self.progress_from: Progress | None = None  # the first of the same unit in this stage: rates count from there
@@ -108,13 +109,14 @@ class History:
             case Resumed():
                 self._go_back(event)
             case RunStarted():
-                self.started, self.ended = event, None
+                self.started, self.ended, self.is_to_begin = event, None, False
                 attempts.cut_off(self.attempts, before)
                 self.first_started = self.first_started or event.t
             case RunEnded():
                 self.ended, self.current = event, None
                 attempts.cut_off(self.attempts, before)
             case StagesAsked():
+                self.is_to_begin = True
                 self.asked = event.stages
                 for stage in event.anew:
                     self.stages.pop(stage, None)
@@ -208,6 +210,8 @@ def state_of(run: RunDirectory, history: History, now: float | None = None) -> s
             return "orphaned"
         return "stalled" if _is_silent(history, now or time.time()) else "running"
     if history.ended is not None:
+        if history.is_to_begin:
+            return "stopped"
         return {"done": "finished", "stopped": "stopped"}.get(history.ended.outcome, "failed")
     return "new" if history.started is None else "failed"
 

@@ -7,10 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from made_run import story_of, write_run
 from stand_in_runs import processes_of, wait_for
 
 from engine.errors import UsageError
@@ -309,3 +311,12 @@ def test_a_reader_of_before_passes_over_the_new_kinds(finished: RunDirectory) ->
     finished.events_file.write_bytes(b"".join(old))
     assert list(read_history(finished.events_file).columns("sft").loss) == [1.0]
     assert read_standing(finished, ALL).left == ()
+
+
+def test_a_wish_that_no_runner_has_taken_up_is_not_finished(tmp_path: Path) -> None:
+    story = story_of("red", time.time()).steps(3).end_stage("pretrain").end().add(StagesAsked, stages=("sft",), anew={})
+    run = write_run(tmp_path, "red", story)
+    assert state_of(run, read_history(run.events_file)) == "stopped"
+    story.start("red", resumed=True).stage("sft").end_stage("sft").end()
+    run = write_run(tmp_path, "later", story)
+    assert state_of(run, read_history(run.events_file)) == "finished"
