@@ -65,8 +65,8 @@ async def test_load_stream_stop_compare_kill(run: RunDirectory) -> None:
         assert left.client is not None and left.client.pid is not None
         for number in range(20):  # until an answer is still being written when it is looked at
             screen.action_new()
-            await say(pilot, f"go on {number}")
             os.kill(left.client.pid, signal.SIGSTOP)  # a model of this size is faster than any hand
+            await say(pilot, f"go on {number}")
             await pilot.press("ctrl+x")
             os.kill(left.client.pid, signal.SIGCONT)
             await until(pilot, lambda: not screen.writing)

@@ -256,6 +256,30 @@ async def test_who_is_wanted_is_remembered_when_the_screen_was_left_before_anybo
         await shows(pilot, "red sft · step 72 · 5.24M")
 
 
+async def test_two_looks_at_a_time_load_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    talkers(home, "red")
+    go_on, looked = threading.Event(), []
+
+    def late() -> Scene:
+        go_on.wait(10)
+        looked.append(look())
+        return looked[-1]
+
+    app = console_on(None)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        await shows(pilot, "red sft · step 72 · 5.24M")
+        monkeypatch.setattr("tui.screens.chat.look", late)
+        opened: list[object] = []
+        monkeypatch.setattr(type(app.screen), "_load", lambda _screen, pane, *_: opened.append(pane))
+        await pilot.press("escape", "r", "r")
+        go_on.set()
+        await until(pilot, lambda: len(looked) == 2)
+        await until(pilot, lambda: bool(opened))
+        await pilot.pause()
+    assert len(opened) == 1
+
+
 async def test_another_checkpoint_of_the_same_run(home: Path) -> None:
     talkers(home, "red")
     app = console_on(None)

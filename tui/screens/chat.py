@@ -40,9 +40,9 @@ class ChatScreen(ConsoleScreen):
     class Looked(Message):
         """All runs have been looked at. Posted from a thread."""
 
-        def __init__(self, scene: Scene | NanosoloError, panes: Sequence[TalkPane]) -> None:
+        def __init__(self, scene: Scene | NanosoloError, number: int) -> None:
             super().__init__()
-            self.scene, self.panes = scene, panes
+            self.scene, self.number = scene, number
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,6 +53,8 @@ class ChatScreen(ConsoleScreen):
         self.beside = False
         self.active = "a"
         self._away = True
+        self._looks = 0  # how often it was looked: what an earlier one found is out of date
+        self._to_load: list[TalkPane] = []  # when the look under way is over
         self._wanted: RunDirectory | None = None  # when the screen was last entered
 
     def compose_body(self) -> Iterable[Widget]:
@@ -109,20 +111,23 @@ class ChatScreen(ConsoleScreen):
 
     def _look(self, panes: Sequence[TalkPane]) -> None:
         """Look at runs and devices in a thread, then load these panes."""
+        self._looks = number = self._looks + 1
+        self._to_load += [pane for pane in panes if pane not in self._to_load]
 
         def work() -> None:
             try:
                 found: Scene | NanosoloError = look()
             except NanosoloError as error:
                 found = error
-            self.post_message(self.Looked(found, panes))
+            self.post_message(self.Looked(found, number))
 
         read_aside(self, work)
 
     def on_chat_screen_looked(self, message: Looked) -> None:
         """Load what is to talk."""
-        if self._away:
+        if self._away or message.number != self._looks:
             return  # coming back looks anew, and knows then whom the user wants
+        panes, self._to_load = self._to_load, []
         if isinstance(message.scene, NanosoloError):
             self.console.tell_error(message.scene)
             return
@@ -137,7 +142,7 @@ class ChatScreen(ConsoleScreen):
             return
         wanted = self.console.talk_run
         others = wanted is not None and (self._wanted is None or wanted.path != self._wanted.path)
-        for pane in message.panes:
+        for pane in panes:
             if pane not in self.panes:
                 continue
             asked = wanted if others and pane is self.pane_a else None  # what the user chose elsewhere meanwhile

@@ -70,7 +70,7 @@ class WorkerClient:
         assert process.stdout is not None and process.stderr is not None
         last_words = asyncio.create_task(_last_line(process.stderr))
         message = ""
-        async for line in process.stdout:
+        while line := await _next_line(process.stdout):
             try:
                 event = msgspec.json.decode(line, type=wire.AnyEvent)
             except NOT_JSON:
@@ -110,6 +110,15 @@ class WorkerClient:
     def _say(self, event: wire.AnyEvent | Gone) -> None:
         if not self._closed:
             self._tell(event)
+
+
+async def _next_line(stream: asyncio.StreamReader) -> bytes:
+    """The next line; empty at the end."""
+    while True:
+        try:
+            return await stream.readline()
+        except ValueError:  # longer than any event of ours: a library's print
+            continue
 
 
 async def _last_line(stream: asyncio.StreamReader) -> str:
