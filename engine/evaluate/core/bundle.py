@@ -88,7 +88,7 @@ def find_bundle(setting: str, data_home: Path, progress: Progress = silent) -> P
     if path.is_file():
         home = data_home / f"{FOLDER}-{_sha256(path)[:16]}"
         if not _is_bundle(home):
-            _unpack(path, home)
+            _unpack(path, home, path.name)
         return home
     return path
 
@@ -183,7 +183,7 @@ def _download(data_home: Path, progress: Progress) -> None:
                 reporter.advance(len(block))
         if size and archive.stat().st_size != size:
             raise NanosoloError(f"{URL} broke off after {archive.stat().st_size:,} of {size:,} bytes. Run again.")
-        _unpack(archive, data_home / FOLDER)
+        _unpack(archive, data_home / FOLDER, URL)
     except urllib.error.URLError as error:
         raise NanosoloError(
             f"cannot download {URL}: {error.reason}. Fetch it elsewhere and name its path in evaluate.core."
@@ -196,7 +196,7 @@ def _download(data_home: Path, progress: Progress) -> None:
         archive.unlink(missing_ok=True)
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def _unpack(archive: Path, folder: Path, origin: str) -> None:
     """Unpack beside `folder` and rename in what is whole. Raises NanosoloError."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -210,7 +210,7 @@ def _unpack(archive: Path, folder: Path) -> None:
         for task in read_tasks(inner):
             if not task.file.is_file():
                 raise NanosoloError(f"{archive} lacks {task.file.name}. Fetch it anew.")
-        facts = {"bytes": archive.stat().st_size, "sha256": _sha256(archive), "url": URL}
+        facts = {"bytes": archive.stat().st_size, "sha256": _sha256(archive), "origin": origin}
         write_atomically(inner / "source.json", msgspec.json.encode(facts))
         shutil.rmtree(folder, ignore_errors=True)
         inner.rename(folder)
