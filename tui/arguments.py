@@ -84,6 +84,14 @@ def build_parser() -> Parser:
     attach = command("attach", "follow a run as text")
     _add_run(attach)
     _add_following(attach)
+    attach.add_argument(
+        "-n",
+        "--lines",
+        metavar="N",
+        type=_number,
+        help="how many lines of the steps so far, the others in short (default: 20; 0: all); with --json how many of "
+        "the events so far (default: all)",
+    )
     _add_json(attach, "print the events as they come, one JSON object a line")
 
     stop = command("stop", "stop a run after writing a checkpoint")

@@ -3,8 +3,8 @@
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Protocol
 
 import msgspec
 from rich.console import Console
@@ -13,12 +13,14 @@ from rich.text import Text
 
 from engine.errors import EXIT_CRASHED, one_line
 from engine.run import events, words
+from engine.run.attempts import of_last_pass, seconds_at_work
 from engine.run.directory import RunDirectory
 from engine.run.event_log import EventReader
 from engine.run.events import AnyEvent
 from engine.run.history import History
 from engine.run.scores import REWARD
 from engine.run.verdict import progress_words, remaining_seconds
+from tui.past import Abridged, Printer, has_line, lines_before
 from tui.progress_line import progress_line
 
 POLL_SECONDS = 0.25
@@ -29,30 +31,25 @@ PROGRESS_SHARES = 10  # lines of progress that a stage gets where output is no t
 _object = msgspec.json.Decoder(dict)
 
 
-class Printer(Protocol):
-    """Shows events as they come."""
-
-    def show(self, event: AnyEvent) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def follow(run: RunDirectory, *, every: int = 10, as_json: bool = False, skip: int = 0) -> int | None:
+def follow(run: RunDirectory, *, every: int = 10, as_json: bool = False, skip: int = 0, last: int = 0) -> int | None:
     """Print what happens in the run until it ends. Returns its exit code, or None when the user left.
 
     `every`: print each Nth step where output is no terminal. `skip`: how many events were seen before.
-    `as_json`: print the lines of the file instead.
+    `last`: of the steps before now, print so many lines (0: all) and sum up those before them.
+    `as_json`: print the lines of the file instead, before now the `last` ones.
     """
     history = History()
-    printer = None if as_json else _printer(history, every)
+    every = max(1, every)
+    printer = None if as_json else Abridged(_printer(history, every), lines_before(run, every, last), every)
     reader = EventReader(run.events_file)
+    left_out = max(0, _count_objects(run) - last) if as_json and last else 0
     seen, gone_since = 0, None
     try:
         while True:
             running = run.is_running()  # asked before reading, so that nothing written before the end is missed
             lines = reader.read_lines()
             if as_json:
-                _print_objects(lines)
+                left_out = _print_objects(lines, left_out)
             for event in reader.events_of(lines):
                 history.apply(event)
                 seen += 1
@@ -89,15 +86,32 @@ def _printer(history: History, every: int) -> Printer:
     return LivePrinter(history) if sys.stdout.isatty() else LinePrinter(history, every)
 
 
-def _print_objects(lines: bytes) -> None:
+def _objects(lines: bytes) -> Iterator[bytes]:
     """Each line as it stands in the file, also of kinds that this version does not know; damaged ones are left out."""
     for line in lines.split(b"\n"):
         try:
             _object.decode(line)
         except events.NOT_JSON:
             continue
-        sys.stdout.write(line.decode() + "\n")
+        yield line
+
+
+def _count_objects(run: RunDirectory) -> int:
+    reader, count = EventReader(run.events_file), 0
+    while reader.unread() and (lines := reader.read_lines()):
+        count += sum(1 for _ in _objects(lines))
+    return count
+
+
+def _print_objects(lines: bytes, left_out: int) -> int:
+    """Print them but for the first `left_out`. Returns how many are still to be left out."""
+    for line in _objects(lines):
+        if left_out:
+            left_out -= 1
+        else:
+            sys.stdout.write(line.decode() + "\n")
     sys.stdout.flush()
+    return left_out
 
 
 class LinePrinter:
@@ -105,31 +119,31 @@ class LinePrinter:
 
     def __init__(self, history: History, every: int) -> None:
         self._history = history
-        self._every = max(1, every)
+        self._every = every
         self._share = -1
 
     def show(self, event: AnyEvent) -> None:
         match event:
             case events.Step():
-                if event.step % self._every == 0 or event.step in (1, event.steps):
-                    place = f"step {event.step:>{len(str(event.steps))}}/{event.steps}"
-                    self._print(event, "  ".join([place, *step_figures(event, self._history)]))
+                if has_line(event, self._every):
+                    place = f"step {event.step:>{len(f'{event.steps:,}')},}/{event.steps:,}"
+                    self.say(event.t, "  ".join([place, *step_figures(event, self._history)]))
             case events.Progress():
                 share = PROGRESS_SHARES * event.done // event.total if event.total else self._share
                 if share != self._share:
                     self._share = share
-                    self._print(event, progress_words(self._history, event))
+                    self.say(event.t, progress_words(self._history, event))
             case _:
                 if isinstance(event, events.StageStarted):
                     self._share = -1
-                for line in event_lines(event):
-                    self._print(event, line)
+                for line in event_lines(event, self._history):
+                    self.say(event.t, line)
 
     def close(self) -> None:
         pass
 
-    def _print(self, event: AnyEvent, line: str) -> None:
-        print(f"{_clock(event.t)}  {line}", flush=True)
+    def say(self, t: float, line: str) -> None:
+        print(f"{_clock(t)}  {line}", flush=True)
 
 
 def _clock(t: float) -> str:
@@ -155,7 +169,7 @@ class LivePrinter:
     def show(self, event: AnyEvent) -> None:
         match event:
             case events.Step():
-                figures = [f"{event.step}/{event.steps}", *step_figures(event, self._history)]
+                figures = [f"{event.step:,}/{event.steps:,}", *step_figures(event, self._history)]
                 self._move(event.stage, event.step, event.steps, figures)
             case events.Progress():
                 self._move(event.stage, event.done, event.total, [progress_words(self._history, event)])
@@ -164,8 +178,11 @@ class LivePrinter:
             case _:
                 if isinstance(event, events.StageEnded | events.RunEnded):
                     self._move("", 0, 0, [])
-                for line in event_lines(event):
-                    self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+                for line in event_lines(event, self._history):
+                    self.say(event.t, line)
+
+    def say(self, t: float, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         self._live.stop()
@@ -196,14 +213,14 @@ def step_figures(event: events.Step, history: History) -> list[str]:
     return parts
 
 
-def event_lines(event: AnyEvent) -> list[str]:
+def event_lines(event: AnyEvent, history: History) -> list[str]:
     """What is worth a line of its own; none for what happens every few seconds."""
     match event:
         case events.StageStarted():
             return [f"{event.stage}: started"]
         case events.StageEnded():
             tail = f": {event.message}" if event.message else ""
-            return [f"{event.stage}: {event.outcome.replace('_', ' ')} after {words.duration(event.seconds)}{tail}"]
+            return [f"{event.stage}: {event.outcome.replace('_', ' ')} after {_work_of(event, history)}{tail}"]
         case events.StagesAsked():
             return [f"asked for: {', '.join(event.stages)}"]
         case events.StageAnew():
@@ -213,24 +230,37 @@ def event_lines(event: AnyEvent) -> list[str]:
             how = "compiled" if event.compiled else "not compiled"
             return [f"{event.stage}: on {event.name}, torch {event.torch}, {how}"]
         case events.Resumed():
-            return [f"{event.stage}: goes on after step {event.step}"]
+            return [f"{event.stage}: goes on after step {event.step:,}"]
         case events.Evaluation(metric=metric) if metric == REWARD:
             return []  # it stands in the line of its step
         case events.Evaluation():
-            return [f"step {event.step}  {event.metric} {event.value:.4f}  ({words.duration(event.seconds)})"]
+            # a score that came with others took no time of its own
+            took = f"  ({words.duration(event.seconds)})" if event.seconds >= 0.0005 else ""
+            return [f"step {event.step:,}  {event.metric} {event.value:.4f}{took}"]
         case events.Sample():
-            return [f"step {event.step}  sample: {one_line(event.prompt)}|{one_line(' '.join(event.text.split()))}"]
+            # whether a word goes on or a new one begins
+            space = " " if event.text[:1].isspace() else ""
+            text = one_line(space + " ".join(event.text.split()))
+            return [f"step {event.step:,}  sample: {one_line(event.prompt)}|{text}"]
         case events.Checkpoint():
             took = f"{words.size(event.bytes)} in {words.duration(event.seconds)}"
-            return [f"step {event.step}  checkpoint {event.path} ({took})"]
+            return [f"step {event.step:,}  checkpoint {event.path} ({took})"]
         case events.OutOfMemory():
-            return [f"step {event.step}  out of memory in {event.phase}: {event.action}"]
+            return [f"step {event.step:,}  out of memory in {event.phase}: {event.action}"]
         case events.Diverged():
-            return [f"step {event.step}  diverged: {event.what}; {event.action}"]
+            return [f"step {event.step:,}  diverged: {event.what}; {event.action}"]
         case events.Warning():
-            return [f"step {event.step}  warning: {event.message}"]
+            return [f"step {event.step:,}  warning: {event.message}"]
         case events.Advice():
             return [f"advice: {event.message}"]
         case events.RunEnded():
             return [f"run {event.outcome.replace('_', ' ')}"]
     return []
+
+
+def _work_of(event: events.StageEnded, history: History) -> str:
+    """How long a stage was at work, in all of the attempts that its result took."""
+    own = of_last_pass(history.attempts, event.stage)
+    if len(own) < 2:
+        return words.duration(event.seconds)
+    return f"{words.duration(seconds_at_work(own, event.t))}, in {len(own)} attempts"

@@ -160,20 +160,22 @@ def progress_words(history: History, progress: Progress) -> str:
     unit, _, note = progress.unit.partition(" (")
     if note:
         return f"{doing}: {note.rstrip(')')}"
-    amount = _amount(progress.done, progress.total, unit)
+    # the tokenizer is trained on so many characters at most; how many there are is known when all were read
+    most = "at most " if progress.stage == "tokenizer" and progress.done < progress.total else ""
+    amount = _amount(progress.done, progress.total, unit, most)
     rate = _rate(history, progress)
     if rate is None:
         return f"{doing}: {amount}"
     speed = f"{words.size(rate)}/s" if unit == "bytes" else f"{words.count(rate)} {unit}/s"
-    left = f", {words.duration((progress.total - progress.done) / rate)} left" if progress.total else ""
+    left = f", {most}{words.duration((progress.total - progress.done) / rate)} left" if progress.total else ""
     return f"{doing}: {amount}, {speed}{left}"
 
 
-def _amount(done: int, total: int, unit: str) -> str:
+def _amount(done: int, total: int, unit: str, most: str) -> str:
     if unit == "bytes":
         return f"{words.size(done)} of {words.size(total)}" if total else words.size(done)
-    show = words.count if max(done, total) >= 10_000 else str
-    return f"{show(done)} of {show(total)} {unit}" if total else f"{show(done)} {unit}"
+    show = words.count if max(done, total) >= 10_000 else "{:,}".format
+    return f"{show(done)} of {most}{show(total)} {unit}" if total else f"{show(done)} {unit}"
 
 
 def _rate(history: History, progress: Progress) -> float | None:

@@ -146,3 +146,13 @@ def test_any_order_of_events_gives_one_line(data: st.DataObject) -> None:
     state = data.draw(st.sampled_from(("new", "running", "stalled", "orphaned", "elsewhere", "finished", "failed")))
     now = data.draw(st.floats(-1e18, 1e18))
     assert "\n" not in verdict("red", state, history, now, story.config).text
+
+
+def test_a_total_that_is_an_upper_bound_is_called_one() -> None:
+    story = story_of("red", NOW).stage("tokenizer")
+    story.add(Progress, stage="tokenizer", done=4_250, total=20_000_000, unit="characters")
+    assert "4.25k of at most 20.0M characters" in say(story)
+    story.add(Progress, stage="tokenizer", done=2_960_000, total=2_960_000, unit="characters")
+    assert "2.96M of 2.96M characters" in say(story)
+    story.stage("chat_eval").add(Progress, stage="chat_eval", done=2612, total=2612, unit="questions")
+    assert "2,612 of 2,612 questions" in say(story)

@@ -29,6 +29,8 @@ from tui.commands.configuration import configuration
 from tui.follow import follow
 from tui.planning.stage_figures import pipeline_range
 
+PAST_LINES = 20  # of steps, when one begins to follow: a screenful
+
 
 def train(options: argparse.Namespace) -> int:
     """Start a run and follow it to its end; its exit code is ours."""
@@ -70,9 +72,10 @@ def resume(options: argparse.Namespace) -> int:
 
 
 def attach(options: argparse.Namespace) -> int:
-    """Follow a run from its beginning. Leaving does not touch it."""
+    """Tell in short what a run did so far, and follow it. Leaving does not touch it."""
     run = find_run(options.run)
-    code = follow(run, every=options.every, as_json=options.json)
+    last = options.lines if options.lines is not None else 0 if options.json else PAST_LINES
+    code = follow(run, every=options.every, as_json=options.json, last=last)
     if code is None:
         print(f"left {run.name}, which goes on. Come back with: nanosolo attach {run.name}", file=sys.stderr)
     return EXIT_DONE if code is None else code
