@@ -26,6 +26,7 @@ class Summary(NamedTuple):
     run: RunDirectory
     verdict: Verdict
     stage: str
+    trained: str  # the training stage that step, steps, loss and speed are of; empty before its first step
     step: int
     steps: int
     loss: float
@@ -71,6 +72,7 @@ class Glance:
             run=self.run,
             verdict=said,
             stage=history.current or "",
+            trained=known[0] if known is not None else "",
             step=columns.step[-1] if columns else 0,
             steps=columns.steps if columns else 0,
             loss=columns.loss[-1] if columns else math.nan,

@@ -1,6 +1,7 @@
 """The Runs screen: every kind of run is listed with its state, opened, marked, compared, acted on."""
 
 import os
+import re
 import shutil
 import socket
 import time
@@ -11,7 +12,7 @@ from console_home import use_home
 from fake_runner import FakeRunner
 from made_run import story_of
 from run_screens import console_on, finished, out_of_memory, put, shows, stopped, until
-from snapshot import matches_snapshot
+from snapshot import matches_snapshot, text_of
 
 from engine.errors import NanosoloError
 from engine.run.directory import RunDirectory
@@ -186,3 +187,15 @@ async def test_opening_a_run_that_ran_out_of_memory_opens_the_doctor(home: Path)
         await shows(pilot, "full")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, OomDoctor))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_the_loss_of_fine_tuning_is_not_taken_for_that_of_pretraining(home: Path, size: tuple[int, int]) -> None:
+    tuned = finished(end=False).stage("sft").steps(1, stage="sft", evaluations=False, loss=0.16).end_stage("sft")
+    put(home, ("tuned", tuned.end()), ("plain", finished()))
+    app = console_on(None)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("4")
+        await shows(pilot, "2 runs", "tuned", "plain")
+        rows = [line for line in text_of(app).splitlines() if re.search("(tuned|plain) .*finished", line)]
+        assert len(rows) == 2 and [" sft 0.1600 " in row for row in rows] == ["tuned" in row for row in rows]

@@ -75,8 +75,8 @@ class RunList(RowList):
 def columns(width: int) -> list[tuple[str, int, bool]]:
     """(heading, cells, flush left) of each column that fits; the name has what is left."""
     wide = width >= 100
-    fixed = [("state", 10, True), ("step", 16 if wide else 8, False), ("loss", 9, False), ("val bpb", 9, False)]
-    fixed += [("tok/s", 8, False), ("age", 11, False)]
+    fixed = [("state", 10, True), ("step", 16 if wide else 8, False), ("loss", 13 if wide else 11, False)]
+    fixed += [("val bpb", 9, False), ("tok/s", 8, False), ("age", 11, False)]
     while len(fixed) > 1 and width - 4 - sum(cells for _, cells, _ in fixed) < LEAST_NAME:
         fixed.pop()
     name = width - 4 - sum(cells for _, cells, _ in fixed)
@@ -94,7 +94,7 @@ def values(summary: Summary, width: int) -> list[str]:
         clip_middle(summary.run.name, columns(width)[0][1] - 1),
         summary.verdict.state,
         steps if summary.steps else "-",
-        _number(summary.loss, 4),
+        _loss(summary),
         _number(summary.val_bpb, 4),
         "-" if math.isnan(summary.tokens_per_second) else words.count(summary.tokens_per_second),
         words.duration(summary.age).replace(" 00 s", ""),
@@ -103,6 +103,12 @@ def values(summary: Summary, width: int) -> list[str]:
 
 def _share(summary: Summary) -> str:
     return words.percent(math.floor(100 * summary.step / summary.steps) / 100) if summary.steps else "-"
+
+
+def _loss(summary: Summary) -> str:
+    """The stage is named where it is not pretraining, whose bits per byte stand beside it."""
+    loss = _number(summary.loss, 4)
+    return loss if summary.trained in ("", "pretrain") else f"{summary.trained.removesuffix('train')} {loss}"
 
 
 def _number(value: float, digits: int) -> str:
