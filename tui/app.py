@@ -166,7 +166,7 @@ class NanosoloApp(App[None], inherit_bindings=False):
         from tui.screens.help import HelpScreen
 
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(getattr(self.screen, "KEYS_OF", "app")))
+            self.push_screen(HelpScreen(getattr(self.screen, "KEYS_OF", "app"), self.screen.is_modal))
 
     def action_next_theme(self) -> None:
         """Our themes, one after the other."""

@@ -147,6 +147,19 @@ async def test_what_is_read_scrolls_by_the_keys_of_lists(dialog: HelpScreen | Re
         assert seen[:5] == [1, 2, 1, last, 0] and 1 < seen[5] <= last and seen[6] == 0
 
 
+@pytest.mark.parametrize("key", ["p", "d"])
+async def test_help_opens_over_a_dialog_and_leads_back_to_it(key: str) -> None:
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, key)
+        dialog = app.screen
+        assert dialog.is_modal and "? help" in text_of(app)
+        await press(pilot, "question_mark")
+        assert isinstance(app.screen, HelpScreen) and "Move down" in text_of(app)
+        await press(pilot, "question_mark", "escape")
+        assert app.screen is dialog
+
+
 @pytest.mark.parametrize("key", ["colon", "ctrl+p"])
 async def test_the_palette_finds_a_command_by_its_words(key: str) -> None:
     app = console()

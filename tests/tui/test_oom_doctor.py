@@ -68,6 +68,20 @@ async def test_what_it_tells(home: Path, size: tuple[int, int]) -> None:
         assert isinstance(app.screen, MonitorScreen)
 
 
+async def test_help_opens_over_the_doctor(home: Path) -> None:
+    (run,) = put(home, ("full", out_of_memory()))
+    app = console_on(run)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, OomDoctor))
+        await pilot.press("question_mark")
+        await shows(
+            pilot, "Keys · doctor", "Apply this change", "Move down", "Close this and go back", "out of a dialog"
+        )
+        assert "Watch a run" not in text_of(app)  # the keys of the top row do not go through a dialog
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, OomDoctor))
+
+
 async def test_copy(home: Path) -> None:
     (run,) = put(home, ("full", out_of_memory()))
     app = console_on(run)

@@ -53,7 +53,7 @@ class TalkerDialog(ModalScreen[Talker | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self.title_text
-            dialog.border_subtitle = "Enter takes it · Esc leaves"
+            dialog.border_subtitle = "Enter takes it · Esc leaves · ? help"
             yield TalkerList(self.talkers)
 
     def on_mount(self) -> None:

@@ -52,7 +52,7 @@ class ChoiceDialog(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self.title_text
-            dialog.border_subtitle = "Enter takes it · Esc leaves"
+            dialog.border_subtitle = "Enter takes it · Esc leaves · ? help"
             yield ChoiceList(self.choices)
 
     def on_mount(self) -> None:

@@ -12,7 +12,7 @@ from tui.widgets.text_box import TextBox
 
 
 class HelpScreen(ModalScreen[None]):
-    """Two groups of rows: this screen's keys, and those that hold everywhere."""
+    """Two groups of rows: this screen's keys, and those that hold everywhere, in a dialog those that go through it."""
 
     BINDINGS = bindings_for("dialog")
     KEYS_OF = "dialog"
@@ -21,9 +21,9 @@ class HelpScreen(ModalScreen[None]):
     HelpScreen Static { width: 100%; }
     """
 
-    def __init__(self, screen_keys: str) -> None:
+    def __init__(self, screen_keys: str, in_dialog: bool = False) -> None:
         super().__init__()
-        self.screen_keys = screen_keys
+        self.screen_keys, self.in_dialog = screen_keys, in_dialog
 
     def compose(self) -> ComposeResult:
         with TextBox(classes="dialog") as dialog:
@@ -35,7 +35,7 @@ class HelpScreen(ModalScreen[None]):
         keymap = self.app._keymap
         lines: list[Content] = []
         for title, name in (("Here", self.screen_keys), *PARTS.get(self.screen_keys, ()), ("Everywhere", EVERYWHERE)):
-            rows = keys_for(name)
+            rows = [key for key in keys_for(name) if name != EVERYWHERE or key.priority or not self.in_dialog]
             if not rows or (name == EVERYWHERE and self.screen_keys == EVERYWHERE and lines):
                 continue
             lines.append(Content.styled(title, "bold $primary"))

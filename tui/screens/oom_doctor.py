@@ -65,7 +65,7 @@ class OomDoctor(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = f"{self.run.name} ran out of memory"
-            dialog.border_subtitle = "Enter applies and relaunches · y copies · Esc leaves it stopped"
+            dialog.border_subtitle = "Enter applies and relaunches · y copies · Esc leaves it stopped · ? help"
             yield Lines(id="story")
             yield WayList(self.found)
 

@@ -14,7 +14,7 @@ class ReadingScreen(ModalScreen[None]):
     """Rows from a function of the width, in a frame that scrolls."""
 
     BINDINGS = bindings_for("dialog")
-    KEYS_OF = "dialog"
+    KEYS_OF = "text"
     CSS = """
     ReadingScreen > .dialog { width: 100; max-width: 96%; height: auto; max-height: 90%; }
     ReadingScreen Static { width: 100%; }
@@ -27,7 +27,7 @@ class ReadingScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with TextBox(classes="dialog") as dialog:
             dialog.border_title = self.title_text
-            dialog.border_subtitle = "j k g G scroll · Esc closes"
+            dialog.border_subtitle = "j k g G scroll · Esc closes · ? help"
             yield Static()
 
     def on_resize(self) -> None:

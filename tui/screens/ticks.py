@@ -74,7 +74,7 @@ class TickDialog(ModalScreen[tuple[str, ...] | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self.title_text
-            dialog.border_subtitle = f"Space ticks · Enter {self.enter} · Esc leaves"
+            dialog.border_subtitle = f"Space ticks · Enter {self.enter} · Esc leaves · ? help"
             yield TickList(self.lines, self.first)
             yield Static("", id="judged", markup=False)
 
