@@ -105,6 +105,8 @@ KEYS: tuple[Key, ...] = (
     Key("budget.hours", "h", "field('hours')", "Hours", "Change the number of hours.", ("budget",)),
     Key("budget.price", "p", "field('price')", "Price", "Change the price of an hour.", ("budget",)),
     Key("budget.models", "enter", "submit", "Models", "Go to the models.", ("budget-field",)),
+    Key("budget.other", "tab", "app.focus_next", "Next", "Go to the next field.", ("budget-field",)),
+    Key("budget.leave", "escape", "app.back", "Back", "Go back to the plan.", ("budget-field",)),
     # while a setting is edited
     Key("edit.keep", "enter", "submit", "Keep", "Keep the value.", ("edit",)),
     Key("edit.nearest", "tab", "nearest", "Nearest", "Take the nearest valid value.", ("edit",)),

@@ -7,6 +7,8 @@ were others: it compares models, it does not promise a figure. (nanochat's d20, 
 at 0.812 bits per byte of 4.8 bytes a token, which is 2.70 nats; the law says 2.69.)
 """
 
+import math
+
 CHINCHILLA_TOKENS_PER_PARAM = 20
 
 NAME = "Chinchilla, refit of Besiroglu et al. 2024"
@@ -34,3 +36,9 @@ def outside_range(params: int, tokens: int) -> str:
     if tokens < FEWEST_TOKENS_PER_PARAM * params:
         return f"{tokens / params:.2f} tokens per parameter; the law was fitted above {FEWEST_TOKENS_PER_PARAM}"
     return ""
+
+
+def tells_nothing(loss: float, vocab_size: int) -> bool:
+    """Whether a loss in nats per token is worse than that of a model which holds all tokens equally likely, ln(V): the
+    law, which knows no such bound, has then been asked for far too few tokens."""
+    return loss > math.log(vocab_size)

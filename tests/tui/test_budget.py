@@ -1,6 +1,7 @@
 """The budget view: hours typed, models ranked, one adopted into the plan, at 80x24 and wider."""
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from engine.plan.config import get
 from engine.plan.gpus import by_id, by_name
 from engine.plan.plan import make_plan
 from tui.app import NanosoloApp
-from tui.planning.budget import Asked, adopt, cells_of, find, header, parse_hours, parse_price, table_row
+from tui.planning.budget import Asked, adopt, cells_of, find, header, loss_text, parse_hours, parse_price, table_row
 from tui.planning.choices import Here
 from tui.planning.draft import Draft
 from tui.screens.budget import BudgetScreen, CandidateList
@@ -70,7 +71,7 @@ def test_the_plan_of_every_candidate_says_what_the_table_said(preset: str) -> No
         assert (plan.depth, plan.steps, plan.tokens) == (candidate.depth, candidate.steps, candidate.tokens)
         assert plan.time.hours == pytest.approx(candidate.hours) and plan.time.cost == pytest.approx(candidate.cost)
         assert plan.memory.total == candidate.peak and plan.memory.fits
-        assert len(table_row(cells_of(candidate))) <= len(header())
+        assert len(table_row(cells_of(candidate, draft.config.tokenizer.vocab_size))) <= len(header())
 
 
 def test_the_front_is_better_the_longer_it_takes() -> None:
@@ -149,6 +150,24 @@ async def test_escape_leaves_without_a_change() -> None:
         before = draft_of(app)
         await press(pilot, "b", *"3", "escape")
         assert draft_of(app) == before
+
+
+@given(st.floats(0.01, 100), st.integers(2, 10**6))
+def test_no_loss_is_told_that_guessing_would_beat(loss: float, vocab_size: int) -> None:
+    told = loss_text(loss, vocab_size)
+    assert told == ("no estimate: too few tokens" if math.exp(loss) > vocab_size else f"loss {loss:.3f}")
+
+
+async def test_a_plan_of_too_few_tokens_has_no_estimate_and_its_field_names_the_way_back() -> None:
+    app = console()
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.screen.draft = draft_of(app).edit({"budget.steps": 10, "batch.total_batch_size": 6144})  # type: ignore[attr-defined]
+        await press(pilot, "b")
+        text = text_of(app)
+        assert "h: no estimate: too few tokens" in text and "Esc back" in text and "Tab next" in text
+        assert app.screen.query_one(RunChart).model.layer("this plan") is None
+        await press(pilot, "escape")
+        assert isinstance(app.screen, PlanScreen)
 
 
 async def test_too_few_hours_say_what_to_do() -> None:

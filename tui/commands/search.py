@@ -17,7 +17,7 @@ from engine.run import words
 from engine.run.calibration import read_calibration
 from engine.run.hardware import device_for
 from tui.commands.configuration import configuration, flags
-from tui.planning.budget import cells_of, header, law_line, mark_of, table_row, worth_showing
+from tui.planning.budget import cells_of, header, law_line, loss_text, mark_of, table_row, worth_showing
 from tui.planning.stage_figures import pipeline_range
 
 
@@ -65,13 +65,15 @@ def _lines(config: RunConfig, gpu: Gpu, hours: float, found: list[Candidate]) ->
     best = search.best(found)
     if best is None:
         return [f"no model trains {search.FEWEST_STEPS} steps in {hours:g} h on {gpu.name}. Allow more time."]
+    vocab_size = config.tokenizer.vocab_size
     lines = [
-        f"{hours:g} h on {gpu.name}: depth {best.depth} on {words.count(best.tokens)} tokens, predicted loss "
-        f"{best.predicted_loss:.3f}",
+        f"{hours:g} h on {gpu.name}: depth {best.depth} on {words.count(best.tokens)} tokens, predicted "
+        f"{loss_text(best.predicted_loss, vocab_size)}",
         "",
         header(),
     ]
-    lines += [f"{table_row(cells_of(c))} {mark_of(c, best)}".rstrip() for c in worth_showing(found, hours)]
+    rows = [(table_row(cells_of(c, vocab_size)), mark_of(c, best)) for c in worth_showing(found, hours)]
+    lines += [f"{row} {mark}".rstrip() for row, mark in rows]
     lines += ["", "* no other is as quick and as good.", law_line(best), _stages_line(_plan_of(config, gpu, best))]
     return lines
 

@@ -41,6 +41,7 @@ class Found(NamedTuple):
 
     asked: Asked
     gpu: Gpu
+    vocab_size: int
     candidates: list[Candidate]  # the lowest predicted loss first
     best: Candidate | None
     trouble: str  # why there is none
@@ -51,9 +52,14 @@ class Found(NamedTuple):
         return worth_showing(self.candidates, self.asked.hours)
 
     @property
+    def estimated(self) -> list[Candidate]:
+        """Those of which the law tells something."""
+        return [c for c in self.candidates if not scaling.tells_nothing(c.predicted_loss, self.vocab_size)]
+
+    @property
     def front(self) -> list[Candidate]:
-        """Those that no other beats in both time and loss, the quickest first."""
-        return sorted((c for c in self.candidates if c.pareto), key=lambda c: c.hours)
+        """Those that no other beats in both time and loss, the quickest first, as far as the law tells something."""
+        return sorted((c for c in self.estimated if c.pareto), key=lambda c: c.hours)
 
 
 def worth_showing(found: list[Candidate], hours: float) -> list[Candidate]:
@@ -94,9 +100,11 @@ def first_hours(plan: Plan) -> float:
 
 def find(draft: Draft, here: Here, asked: Asked) -> Found:
     """Search the models that train within the hours on the draft's GPU; 0.03 s of CPU."""
-    gpu = here.device(draft.config)
+    gpu, vocab_size = here.device(draft.config), draft.config.tokenizer.vocab_size
     if gpu.peak_flops <= 0:
-        return Found(asked, gpu, [], None, f"How fast {gpu.name} is, is not known. Plan for a similar GPU (d).")
+        return Found(
+            asked, gpu, vocab_size, [], None, f"How fast {gpu.name} is, is not known. Plan for a similar GPU (d)."
+        )
     candidates = search.candidates(draft.config, gpu, asked.hours, asked.price, here.calibration(gpu))
     best = search.best(candidates)
     trouble = ""
@@ -105,7 +113,7 @@ def find(draft: Draft, here: Here, asked: Asked) -> Found:
             f"No model trains {search.FEWEST_STEPS} steps of {draft.config.batch.total_batch_size:,} tokens in "
             f"{asked.hours:g} h on {gpu.name}. Allow more time, or take a smaller batch.total_batch_size."
         )
-    return Found(asked, gpu, candidates, best, trouble)
+    return Found(asked, gpu, vocab_size, candidates, best, trouble)
 
 
 def adopt(draft: Draft, candidate: Candidate, price: float | None) -> Draft:
@@ -114,14 +122,20 @@ def adopt(draft: Draft, candidate: Candidate, price: float | None) -> Draft:
     return draft.edit(changes)
 
 
-def cells_of(candidate: Candidate) -> tuple[str, ...]:
+def loss_text(loss: float, vocab_size: int) -> str:
+    """A predicted loss, or why there is none."""
+    return "no estimate: too few tokens" if scaling.tells_nothing(loss, vocab_size) else f"loss {loss:.3f}"
+
+
+def cells_of(candidate: Candidate, vocab_size: int) -> tuple[str, ...]:
     """One candidate's texts, in the order of COLUMNS."""
+    known = not scaling.tells_nothing(candidate.predicted_loss, vocab_size)
     return (
         f"{candidate.depth}",
         words.count(candidate.params),
         words.count(candidate.tokens),
         f"{candidate.tokens_per_param:.1f}",
-        f"{candidate.predicted_loss:.3f}",
+        f"{candidate.predicted_loss:.3f}" if known else "-",
         f"{candidate.hours:.2f}",
         words.money(candidate.cost) if candidate.cost is not None else "-",
         words.size(candidate.peak),

@@ -9,7 +9,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
-from engine.plan.scaling import predicted_loss
+from engine.plan.scaling import predicted_loss, tells_nothing
 from engine.plan.search import Candidate
 from engine.run import words
 from tui.bindings import bindings_for
@@ -59,11 +59,11 @@ class CandidateList(RowList):
         if found is None:
             return []
         without = columns_left_out(self.app.size.width)
-        return [Row(str(at), self._line(candidate, found.best, without)) for at, candidate in enumerate(found.shown)]
+        return [Row(str(at), self._line(candidate, found, without)) for at, candidate in enumerate(found.shown)]
 
-    def _line(self, candidate: Candidate, best: Candidate | None, without: tuple[str, ...]) -> Content:
-        text = budget.table_row(budget.cells_of(candidate), without)
-        mark = budget.mark_of(candidate, best)
+    def _line(self, candidate: Candidate, found: Found, without: tuple[str, ...]) -> Content:
+        text = budget.table_row(budget.cells_of(candidate, found.vocab_size), without)
+        mark = budget.mark_of(candidate, found.best)
         return Content.styled(text, "bold" if mark else "") + Content.styled(f" {mark}", "bold $success")
 
 
@@ -140,9 +140,10 @@ class BudgetScreen(ConsoleScreen):
             return Content.styled(f"! {found.trouble}", "bold $warning")
         best, time = found.best, self.plan.time
         line = Content.styled(f"Depth {best.depth} on {words.count(best.tokens)} tokens", "bold $success")
-        line += Content(f": loss {best.predicted_loss:.3f}")
+        line += Content(f": {budget.loss_text(best.predicted_loss, found.vocab_size)}")
         if time.hours is not None:
-            line += Content.styled(f" · this plan: {self._loss_now:.3f} in {time.hours:.2f} h", "$quiet")
+            now = budget.loss_text(self._loss_now, found.vocab_size)
+            line += Content.styled(f" · this plan in {time.hours:.2f} h: {now}", "$quiet")
         return line
 
     @property
@@ -158,12 +159,13 @@ class BudgetScreen(ConsoleScreen):
         if not front:
             return
         worst = max(candidate.predicted_loss for candidate in front)  # what is worse would only press the front flat
-        others = sorted((c for c in found.candidates if c.predicted_loss <= worst), key=lambda c: c.hours)
+        others = sorted((c for c in found.estimated if c.predicted_loss <= worst), key=lambda c: c.hours)
         chart.set_x_domain("hours", (0.0, max(found.asked.hours, front[-1].hours)))
         chart.set_series(FRONT, _series(front))
         chart.set_series(OTHERS, _series([c for c in others if not c.pareto]), role="points")
         hours = self.plan.time.hours
-        if hours is not None and hours < FAR * found.asked.hours:
+        known = not tells_nothing(self._loss_now, found.vocab_size)
+        if known and hours is not None and hours < FAR * found.asked.hours:
             now = Series(1)
             now.extend([self._loss_now], [round(hours, 2)])
             chart.set_series(NOW, now, role="points")
@@ -178,7 +180,9 @@ class BudgetScreen(ConsoleScreen):
             return
         lines = (budget.describe(candidate), budget.law_line(candidate), budget.stages_line(self.plan))
         about.update("\n".join(lines))
-        self.query_one(RunChart).set_series(CHOSEN, _series([candidate]), role="points")
+        found = self.query_one(CandidateList).found
+        if found is not None and candidate in found.estimated:
+            self.query_one(RunChart).set_series(CHOSEN, _series([candidate]), role="points")
 
     # what keys do
 
