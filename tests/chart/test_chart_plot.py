@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tui.chart import readout
 from tui.chart.canvas import Canvas
-from tui.chart.glyphs import EVENTS
+from tui.chart.glyphs import ASCII, EVENTS, UNICODE
 from tui.chart.model import Event, Model, XAxis
 from tui.chart.plot import Plot
+from tui.chart.scale import short
 from tui.chart.series import Series
 from tui.chart.text import render_text
 
@@ -283,3 +285,18 @@ def test_several_lines_differ_without_colour() -> None:
         text = render_text(series, width=70, height=14, ascii_only=ascii_only)
         assert all(any(mark in line for line in text[2:]) for mark in marks)
         assert all(mark in text[1] for mark in marks)
+
+
+@given(st.integers(5, 60), st.floats(0, 1e6), st.integers(1, 10**6), st.booleans())
+def test_words_of_a_title_give_way_before_figures(width: int, value: float, step: int, ascii_only: bool) -> None:
+    model = Model(title="tokens per second", short_title="tok/s")
+    series = Series(1)
+    series.extend([value], [step])
+    model.put("speed", series, "line")
+    glyphs = ASCII if ascii_only else UNICODE
+    text = "".join(piece for piece, _ in readout.title(model, glyphs, [], width)[0])
+    figure, place = short(value), f" {glyphs.dot} step {step:,}"
+    whole = [f"{name}  {figure}{place}" for name in ("tokens per second", "tok/s")]
+    fitting = [form for form in [*whole, f"tok/s  {figure}"] if len(form) <= width]
+    assert text == fitting[0] if fitting else text.endswith(figure)
+    assert len(text) <= max(width, len(figure))

@@ -356,3 +356,12 @@ async def test_ascii_has_no_other_characters(home: Path) -> None:
 def test_the_folder_of_runs_is_the_homes(home: Path) -> None:
     assert os.environ["NANOSOLO_HOME"] == str(home)
     assert write_run(home, "x", stopped("x", 2)).path == home / "runs" / "x"
+
+
+async def test_small_charts_shorten_words_and_no_figures(home: Path) -> None:
+    (run,) = put(home, ("red", finished(steps=2939)))
+    app = console_on(run)
+    async with app.run_test(size=(160, 45)) as pilot:
+        await shows(pilot, "tok/s  ")
+        titles = next(line for line in text_of(app).splitlines() if "tok/s  " in line)
+        assert titles.count("· step 2,9") == 3 and "…" not in titles

@@ -54,6 +54,7 @@ class Model:
 
     axes: tuple[XAxis, ...] = (XAxis("step"),)
     title: str = ""
+    short_title: str = ""  # where there is no room for the title; empty: the title has no shorter form
     empty: str = "No samples yet"
     layers: list[Layer] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)

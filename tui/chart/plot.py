@@ -75,7 +75,7 @@ class Plot:
     def _paint_words(self, frame: Frame, glyphs: Glyphs, notes: list[Piece]) -> None:
         """The title and the legend; the cursor's values take the place of the lower one of them."""
         cell = (frame.window[1] - frame.window[0]) / max(frame.width, 1)
-        rows = [readout.title(self.model, glyphs, notes)] if frame.title else []
+        rows = [readout.title(self.model, glyphs, notes, self.canvas.width)] if frame.title else []
         if frame.legend:
             rows.append(readout.legend(self.model, glyphs))
         if rows and self.model.cursor is not None:

@@ -2,7 +2,9 @@
 
 from math import isfinite
 
-from tui.chart.canvas import Piece
+from rich.cells import cell_len
+
+from tui.chart.canvas import Piece, pieces_width
 from tui.chart.glyphs import EVENTS, Glyphs
 from tui.chart.model import Layer, Model
 from tui.chart.scale import duration, exact, short
@@ -10,15 +12,18 @@ from tui.chart.scale import duration, exact, short
 GAP: Piece = ("   ", "")
 
 
-def title(model: Model, glyphs: Glyphs, notes: list[Piece]) -> tuple[list[Piece], list[Piece]]:
-    """What stands at the left and at the right of the first row. `notes` say what the picture leaves out."""
-    left: list[Piece] = [(model.title, "title")]
-    shown = [layer for layer in model.layers if len(layer.series)]
-    if shown:
-        layer = shown[0]
-        value = _last_value(model, layer)
-        left += [("  " if model.title else "", ""), (short(value), "value" if isfinite(value) else "alarm")]
-        left += [(f" {glyphs.dot} {_place(model, layer, len(layer.series) - 1)}", "muted")]
+def title(model: Model, glyphs: Glyphs, notes: list[Piece], width: int) -> tuple[list[Piece], list[Piece]]:
+    """What stands at the left and at the right of the first row. `notes` say what the picture leaves out. Where the
+    left is wider than `width` words give way, never a part of a figure: the short title, then no place, then a cut
+    title."""
+    left = _named(model.title, _last(model, glyphs))
+    short_title = model.short_title or model.title
+    if pieces_width(left) > width:
+        left = _named(short_title, _last(model, glyphs))
+    if pieces_width(left) > width:
+        value = _last(model, glyphs)[:1]
+        room = width - pieces_width(_named("", value)) - 2
+        left = _named(_cut(short_title, room, glyphs.cut) if value else short_title, value)
     chips: list[Piece] = list(notes)
     if model.smoothing > 0 and model.lines():
         chips.append((f"EMA {model.smoothing:g}", "muted"))
@@ -31,6 +36,29 @@ def title(model: Model, glyphs: Glyphs, notes: list[Piece]) -> tuple[list[Piece]
     for chip in chips:
         right += [(f" {glyphs.dot} ", "muted"), chip] if right else [chip]
     return left, right
+
+
+def _last(model: Model, glyphs: Glyphs) -> list[Piece]:
+    """The last value of the first series that has any, and its place."""
+    layer = next((layer for layer in model.layers if len(layer.series)), None)
+    if layer is None:
+        return []
+    value = _last_value(model, layer)
+    place = f" {glyphs.dot} {_place(model, layer, len(layer.series) - 1)}"
+    return [(short(value), "value" if isfinite(value) else "alarm"), (place, "muted")]
+
+
+def _named(name: str, last: list[Piece]) -> list[Piece]:
+    return [(name, "title"), ("  " if name and last else "", ""), *last]
+
+
+def _cut(text: str, width: int, mark: str) -> str:
+    """As much of the text as there is room for."""
+    if cell_len(text) <= width:
+        return text
+    while text and cell_len(text + mark) > width:
+        text = text[:-1]
+    return text.rstrip() + mark if text else ""
 
 
 def short_ratio(ratio: float) -> str:

@@ -19,6 +19,12 @@ METRICS = {  # key of the series -> title, smoothing
     "grad_norm": ("gradient norm", 0.95),
     "step_seconds": ("seconds per step", 0.9),
 }
+SHORT = {  # titles for a chart that is too narrow for its own
+    "reward": "reward",
+    "tokens_per_second": "tok/s",
+    "grad_norm": "grad norm",
+    "step_seconds": "s/step",
+}
 BY_STEP = ("validation", "tokens_per_second", "grad_norm")
 BY_CLOCK = {"gpu_used": "VRAM, GiB", "temperature": "GPU, °C", "power": "GPU, W"}
 
@@ -92,7 +98,9 @@ class ChartBoard(Vertical):
             chart.set_series(BY_CLOCK[name], feed.machine[name])
             return
         title, smoothing = METRICS[name]
-        chart.model.title = feed.judged.title if name == "validation" else title
+        judged = name == "validation"
+        chart.model.title = feed.judged.title if judged else title
+        chart.model.short_title = feed.judged.label if judged else SHORT.get(name, "")
         if chart.id == "main" and name != self._shown:  # else the smoothing is the reader's
             self._shown, chart.model.smoothing = name, smoothing
         match name:
