@@ -117,12 +117,12 @@ def comparisons(history: History, plan: Plan | None) -> list[Comparison]:
         left = 0.0
     if left is not None and columns is not None:
         hours = (sum(columns.step_seconds) + left) / 3600
-    time = plan.time
+    time, peak = plan.time, peak_of(columns, plan)
     return [
         _compare("speed", time.tokens_per_second, speed, lambda v: f"{words.count(v)} tok/s"),
         _compare("MFU", time.mfu, mfu, words.percent),
         _compare("step", time.step_seconds, step, words.duration),
-        _compare("peak memory", plan.memory.total, peak_of(columns, plan), words.size),
+        _compare("peak memory", plan.memory.total, peak, lambda v: words.sizes(v, plan.memory.total, peak)[0]),
         _compare("training", time.hours, hours, lambda v: words.duration(v * 3600 if v is not None else None)),
     ]
 

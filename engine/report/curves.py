@@ -7,7 +7,7 @@ from typing import NamedTuple
 from engine.plan.gpus import GIB
 from engine.report.document import Block, Column, Picture, Pictures, Section, Table
 from engine.report.draw import ACCENT, FAINT, MUTED, SECOND, THIRD, Level, Line, Panel, draw, short
-from engine.report.measured import held_out, mean
+from engine.report.measured import held_out, mean, mean_tail, tail_words
 from engine.report.results import figure
 from engine.report.source import PRETRAIN, TUNING, Source
 from engine.report.thin import envelope, every, smooth
@@ -64,8 +64,9 @@ def _over_tokens(y_label: str, lines: Sequence[Line], **settings: object) -> Pan
 
 def _loss(stage: str, columns: StepColumns) -> Drawn:
     last = next((value for value in reversed(columns.loss) if math.isfinite(value)), None)
+    tail = f"{figure(mean_tail(columns))} as {tail_words(columns)}"
     lines = _raw_and_smooth(columns.tokens, columns.loss, "each step", "smoothed")
-    said = f"Nats per token of each step and smoothed; {figure(last)} at the last step."
+    said = f"Nats per token of each step and smoothed; {figure(last)} at the last step, {tail}."
     if stage == PRETRAIN:
         return Drawn("loss", "Training loss", said, _over_tokens("nats per token", lines, may_be_log=True))
     return Drawn(f"{stage}-loss", f"Loss of {stage}", said, _over_tokens("nats per token", lines))

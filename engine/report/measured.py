@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from engine.plan.plan import Plan
@@ -123,6 +124,11 @@ def mean_tail(columns: StepColumns) -> float | None:
     return mean(_finite(columns.loss[-TAIL:]))
 
 
+def tail_words(columns: StepColumns) -> str:
+    """What `mean_tail` is the mean of."""
+    return f"mean of the last {min(TAIL, len(columns))} steps"
+
+
 def mean(values: list[float]) -> float | None:
     """Of numbers of any size; None of none."""
     return sum(value / len(values) for value in values) if values else None
@@ -146,9 +152,14 @@ def compare(source: Source) -> list[Compared]:
         ("tokens_per_second", "tokens per second, median", words.count, time),
         ("step_seconds", "time per step, median", words.duration, time),
         ("mfu", "MFU, median", words.percent, time),
-        ("peak_memory", peak, words.size, memory),
+        ("peak_memory", peak, partial(_size_beside, (before.get("peak_memory"), after.get("peak_memory"))), memory),
     ]
     return [Compared(what, before.get(key), after.get(key), show, basis) for key, what, show, basis in rows]
+
+
+def _size_beside(row: tuple[float | None, ...], size: float) -> str:
+    """A size in the unit that its row has."""
+    return words.sizes(size, *row)[0]
 
 
 def compare_times(source: Source) -> list[Compared]:

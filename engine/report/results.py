@@ -4,7 +4,7 @@ from engine.report.document import Block, Column, Paragraph, Section, Table
 from engine.report.plain import one_line
 from engine.report.source import Source
 from engine.run.events import Evaluation
-from engine.run.scores import REWARD, Score, scores
+from engine.run.scores import ENDS, REWARD, Score, scores
 
 # metric of a curve -> (what it is, unit, whether less is better)
 CURVES: dict[str, tuple[str, str, bool]] = {
@@ -70,6 +70,8 @@ def _accuracies(found: list[Score]) -> list[Block]:
         blocks.append(_table("Other accuracies", rest, ""))
     if any(score.baseline is not None for score in found):
         blocks.append(Paragraph("Centred: (accuracy - guessing) / (1 - guessing), so 0 is guessing and 1 is perfect."))
+    if any(score.name == ENDS for score in found):
+        blocks.append(Paragraph(f"{ENDS}: the share of written answers that end with the end token."))
     return blocks
 
 

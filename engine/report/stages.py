@@ -1,7 +1,7 @@
 """The stages of a run in their order: how long each was at work, and what it came to."""
 
 from engine.report.document import Block, Column, Paragraph, Section, Span, Table, Timeline, Tone
-from engine.report.measured import mean_tail
+from engine.report.measured import mean_tail, tail_words
 from engine.report.plain import one_line
 from engine.report.source import Source
 from engine.run import words
@@ -87,8 +87,8 @@ def _result(source: Source, stage: str) -> str:
             said.append(f"{name} {newest[-1].value:.4f}")
     columns = source.history.steps.get(stage)
     loss = mean_tail(columns) if columns is not None and stage != "rl" else None
-    if loss is not None:
-        said.append(f"loss {loss:.4f}")
+    if columns is not None and loss is not None:
+        said.append(f"loss {loss:.4f} ({tail_words(columns)})")
     return ", ".join(said)
 
 

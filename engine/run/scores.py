@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from engine.run.events import Evaluation
 
+ENDS = "chat/ends"  # the share of written answers that come to their end token
 REWARD = "reward"  # the metric of every step of rl: a curve, not a score
 
 

@@ -4,10 +4,12 @@ import math
 
 from engine.plan.gpus import GIB
 
+SIZES = {"TiB": 2**40, "GiB": GIB, "MiB": 2**20, "KiB": 2**10}
+
 
 def duration(seconds: float | None) -> str:
     """Two units at most: `7 h 12 m`, `3 m 05 s`, `4.2 s`, `85 ms`; `?` where it is not known."""
-    if seconds is None or not math.isfinite(seconds):
+    if seconds is None or not math.isfinite(1000 * seconds):  # a damaged line may hold any number
         return "?"
     # rounded first, so that no unit is ever full: 59.7 s are 1 m 00 s
     if round(1000 * seconds) < 1000:
@@ -30,12 +32,25 @@ def size(count: float | None) -> str:
     """Bytes with a binary unit: `31.2 GiB`, `712 MiB`, `3 KiB`; `?` where it is not known."""
     if count is None or not math.isfinite(count):
         return "?"
-    for unit, scale in (("TiB", 2**40), ("GiB", GIB), ("MiB", 2**20), ("KiB", 2**10)):
-        if round(abs(count) / scale * 1024) >= 1024:  # where the unit below would round to a full one
-            value = count / scale
-            tenths = scale >= GIB and round(10 * abs(value)) < 1000
-            return f"{value:.1f} {unit}" if tenths else f"{round(value)} {unit}"
-    return f"{round(count)} B"
+    return _size_in(_unit_of(count), count)
+
+
+def sizes(*counts: float | None) -> list[str]:
+    """Bytes side by side, in one unit, that of the smallest: `1062 MiB` beside `1002 MiB`."""
+    known = [count for count in counts if count is not None and math.isfinite(count)]
+    unit = _unit_of(min(known)) if known else "B"
+    return [_size_in(unit, count) if count is not None and math.isfinite(count) else "?" for count in counts]
+
+
+def _unit_of(count: float) -> str:
+    # where the unit below would round to a full one
+    return next((unit for unit, scale in SIZES.items() if round(abs(count) / scale * 1024) >= 1024), "B")
+
+
+def _size_in(unit: str, count: float) -> str:
+    value = count / SIZES.get(unit, 1)
+    tenths = unit in ("TiB", "GiB") and round(10 * abs(value)) < 1000
+    return f"{value:.1f} {unit}" if tenths else f"{round(value)} {unit}"
 
 
 def count(number: float | None) -> str:

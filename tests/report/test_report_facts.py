@@ -245,3 +245,21 @@ def test_the_command_of_a_report_makes_the_same_configuration(changes: dict[str,
 
 def test_no_command_for_a_preset_that_is_not_known() -> None:
     assert preset_command(config_of("balanced", about__preset="gone")) is None
+
+
+def test_what_the_share_of_ended_answers_means_is_said_where_it_stands(tmp_path: Path) -> None:
+    story = story_of("good", time.time(), budget__steps=60).steps(60).end_stage("pretrain").stage("chat_eval")
+    told = write_run(tmp_path, "without", story)
+    assert "the share of written answers that end" not in render(told)
+    story.add(Evaluation, stage="chat_eval", step=60, metric="chat/ends", value=0.5, seconds=0.0, examples=8)
+    assert "chat/ends: the share of written answers that end with the end token." in render(
+        write_run(tmp_path, "with", story)
+    )
+
+
+def test_predicted_and_measured_memory_have_one_unit(tmp_path: Path) -> None:
+    story = story_of("good", time.time(), budget__steps=60)
+    predicted = story.plan.memory.total - story.plan.memory.overhead
+    story.steps(60, peak_memory=1002 * 2**20)
+    [row] = [line for line in render(write_run(tmp_path, "good", story)).splitlines() if "peak memory" in line]
+    assert f"| {round(predicted / 2**20)} MiB | 1002 MiB |" in row

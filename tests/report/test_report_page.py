@@ -82,7 +82,8 @@ def test_a_finished_run_is_told_whole(whole: RunDirectory) -> None:
     assert "It finished after 23 m 17 s at work, which cost 0.58." in verdict  # 12 m 35 s before pretraining
     assert "On CORE it scores 0.0600" in verdict
     assert "pretrain done 12 m 39 s 10 m 00 s 60 15.9M" in found.section("stages")
-    assert "validation loss 0.5000" in found.section("stages")
+    assert re.search(r"validation loss 0\.5000, loss \d\.\d{4} \(mean of the last \d+ steps\)", found.section("stages"))
+    assert re.search(r"\d at the last step, \d+\.\d{4} as mean of the last 20 steps\.", found.section("curves"))
     assert re.search(r"time per step, median 2\.8 s 2\.\d s 1\.0\d as above", found.section("predicted"))
     assert "cost of all" in found.section("predicted")
     results = found.section("evaluations")

@@ -55,6 +55,16 @@ EDGES = [1e-3, 0.9995, 1, 9.95, 10, 59.5, 60, 999.5, 1000, 1023.5, 3600, 86_400,
 NEAR_EDGES = st.builds(lambda edge, share: edge * (1 + share), st.sampled_from(EDGES), st.floats(-1e-3, 1e-3))
 
 
+def test_a_time_of_any_length_can_be_said() -> None:
+    assert words.duration(1e308) == "?"
+
+
+def test_sizes_side_by_side_have_one_unit() -> None:
+    assert words.sizes(1.037 * 2**30, 1002 * 2**20) == ["1062 MiB", "1002 MiB"]
+    assert words.sizes(31.24 * 2**30, None, 9 * 2**30) == ["31.2 GiB", "?", "9.0 GiB"]
+    assert words.sizes(None) == ["?"]
+
+
 @pytest.mark.parametrize("word", [words.duration, words.size, words.count])
 @given(st.lists(st.floats(0, 1e13) | st.floats(0, 1e7) | st.floats(0, 100) | NEAR_EDGES, min_size=2, max_size=2))
 def test_more_never_reads_as_less(word: Callable[[float], str], pair: list[float]) -> None:

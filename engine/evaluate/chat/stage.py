@@ -16,13 +16,13 @@ from engine.model.gpt import GPT
 from engine.run import events
 from engine.run.history import read_history
 from engine.run.home import data_home
+from engine.run.scores import ENDS
 from engine.run.stage import StageContext
 from engine.train.checkpoint import load_model, read_state
 from engine.train.device import is_out_of_memory, prepare_device, release_memory
 from engine.train.line import last_weights, no_weights
 
 METRIC = "chat_core"
-ENDS = "chat/ends"
 SHOWN = 2  # answers of each task that become samples
 
 Result = TypeVar("Result")
