@@ -70,6 +70,13 @@ def relaunch_with(
     in_background(console, work, said)
 
 
+def show_files(console: "NanosoloApp", run: RunDirectory) -> None:
+    """Show where the report lies and how to export the model."""
+    from tui.screens.run_files import RunFiles
+
+    console.push_screen(RunFiles(run))
+
+
 def copy_text(console: "NanosoloApp", text: str, file_name: str) -> None:
     """Copy, and tell where the text is now."""
     console.tell(copy(console, text, file_name))

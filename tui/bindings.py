@@ -201,6 +201,9 @@ KEYS: tuple[Key, ...] = (
     Key("runs.compare", "v", "compare", "Compare", "Compare the marked runs.", ("runs",)),
     Key("runs.logs", "o", "logs", "Log", "Read the log of the run under the cursor.", ("runs",), False),
     Key("runs.chat", "t", "app.go('chat')", "Talk", "Talk to the model of the run under the cursor.", ("runs",), False),
+    # what to take away from a run
+    Key("run.files", "e", "files", "Report", "Find the report; export the model.", ("monitor", "runs")),
+    Key("files.copy", "y", "copy", "Copy", "Copy the path or the command under the cursor.", ("files",)),
     # compare
     Key("compare.choose", "enter", "choose", "Runs", "Choose the runs to compare.", ("compare",)),
     Key("compare.metric", "m", "next_metric", "Metric", "Compare by the next metric.", ("compare",)),
@@ -269,6 +272,7 @@ PARTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "runs": (("List", "list"),),
     "doctor": (("List", "list"), ("Dialog", "dialog")),
     "ticks": (("List", "list"), ("Dialog", "dialog")),
+    "files": (("List", "list"), ("Dialog", "dialog")),
     "text": (("Dialog", "dialog"),),
     "dialog": (("List", "list"),),
     "chat": (("While a message is typed", "composer"), ("What was said", "transcript")),

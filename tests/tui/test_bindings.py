@@ -12,6 +12,7 @@ from tui.screens.chat_dialogs import SettingField
 from tui.screens.dialogs import ChoiceDialog
 from tui.screens.plan_detail import Editor
 from tui.screens.review import NameField, ReviewScreen
+from tui.screens.run_files import RunFiles
 from tui.talk.composer import Composer
 from tui.talk.transcript import Transcript
 from tui.widgets.rows import RowList
@@ -29,6 +30,7 @@ def owners(screen: str) -> list[type]:
         module, _, name = SCREENS[screen].partition(":")
         return [getattr(import_module(module), name)]
     known = {"dialog": ChoiceDialog, "edit": Editor, "list": RowList, "review": ReviewScreen, "name": NameField}
+    known["files"] = RunFiles
     known |= {"budget": BudgetScreen, "budget-field": BudgetField}
     known |= {"composer": Composer, "transcript": Transcript, "chat-setting": SettingField}
     return [known[screen]] if screen in known else []
@@ -57,7 +59,7 @@ def test_no_key_means_two_things_on_one_screen(screen: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "screen", ["plan", "budget", "budget-field", "review", "edit", "name", "dialog", "list", *CHAT]
+    "screen", ["plan", "budget", "budget-field", "review", "edit", "name", "dialog", "list", "files", *CHAT]
 )
 def test_every_action_of_these_screens_exists(screen: str) -> None:
     for key in keys_for(screen):

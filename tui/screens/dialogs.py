@@ -43,6 +43,7 @@ class ChoiceDialog(ModalScreen[str | None]):
 
     BINDINGS = bindings_for("dialog")
     KEYS_OF = "dialog"
+    SUBTITLE = "Enter takes it · Esc leaves · ? help"
     DEFAULT_CSS = "ChoiceDialog ChoiceList { height: auto; max-height: 100%; }"
 
     def __init__(self, title: str, choices: Sequence[Choice], current: str) -> None:
@@ -52,7 +53,7 @@ class ChoiceDialog(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self.title_text
-            dialog.border_subtitle = "Enter takes it · Esc leaves · ? help"
+            dialog.border_subtitle = self.SUBTITLE
             yield ChoiceList(self.choices)
 
     def on_mount(self) -> None:
@@ -61,8 +62,12 @@ class ChoiceDialog(ModalScreen[str | None]):
         choices.choose(self.current)
 
     @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(event.option_id)
+    def _selected(self, event: OptionList.OptionSelected) -> None:
+        self.take(event.option_id)
+
+    def take(self, key: str | None) -> None:
+        """Enter was pressed on a choice."""
+        self.dismiss(key)
 
 
 class TextDialog(ModalScreen[str | None]):

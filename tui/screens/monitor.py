@@ -259,7 +259,9 @@ class MonitorScreen(ConsoleScreen):
         if action == "doctor":
             return self._ran_out()
         return (
-            True if action not in ("copy", "advice", "samples", "next_metric", "stages") else self.watcher is not None
+            True
+            if action not in ("copy", "advice", "samples", "next_metric", "stages", "files")
+            else self.watcher is not None
         )
 
     def action_stop(self) -> None:
@@ -279,6 +281,10 @@ class MonitorScreen(ConsoleScreen):
 
         if self.watcher is not None:
             choose_stages(self.console, self.watcher.run, self.watcher.wake)
+
+    def action_files(self) -> None:
+        if self.watcher is not None:
+            actions.show_files(self.console, self.watcher.run)
 
     def action_copy(self) -> None:
         if self.watcher is None:

@@ -295,9 +295,12 @@ class RunsScreen(ConsoleScreen):
 
         self._on_run(lambda console, run: choose_stages(console, run, self._look))
 
+    def action_files(self) -> None:
+        self._on_run(actions.show_files)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What the state of the run under the cursor allows."""
-        if action not in ("stop", "checkpoint", "resume", "open", "mark", "logs", "compare", "stages"):
+        if action not in ("stop", "checkpoint", "resume", "open", "mark", "logs", "compare", "stages", "files"):
             return True
         summary = self.chosen if self.is_mounted else None
         if summary is None:
