@@ -92,7 +92,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
                 close = distance(m.config(), config) < CLOSE
                 basis = (
                     f"{'measured here' if close else 'scaled from a measurement here'} ({m.source}: depth {m.depth}, "
-                    f"{m.device_batch_size} x {m.max_seq_len} tokens), x {factor:.2f} of the formula"
+                    f"{m.device_batch_size} x {m.max_seq_len:,} tokens), x {factor:.2f} of the formula"
                 )
                 return _Found(m, Correction(factor=factor, close=close, basis=basis))
         return None

@@ -12,7 +12,7 @@ from engine.plan.duration import Duration
 from engine.plan.gpus import GIB, Gpu
 from engine.plan.memory import SAFE_HEADROOM, Memory
 from engine.plan.plan_stages import fits_with
-from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM
+from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM, per_param
 from engine.plan.shape import Shape
 from engine.plan.stage_plan import Given, StagePlan
 
@@ -118,13 +118,13 @@ def _few_tokens(config: RunConfig, shape: Shape, tokens: int) -> Warning | None:
     if config.budget.steps is not None:  # as asked: no reason to argue
         return Warning(
             code="few_tokens_per_param",
-            message=f"{ratio:.2g} tokens per parameter: enough to see it work, not to train the model.",
+            message=f"{per_param(ratio)}: enough to see it work, not to train the model.",
             fix="set budget.steps = none to train it in full",
             change=None,
         )
     return Warning(
         code="few_tokens_per_param",
-        message=f"{ratio:.2g} tokens per parameter; about {CHINCHILLA_TOKENS_PER_PARAM} are compute-optimal, "
+        message=f"{per_param(ratio)}; about {CHINCHILLA_TOKENS_PER_PARAM} are compute-optimal, "
         "so a smaller model would reach the same loss with this budget.",
         fix=f"train longer (budget.tokens_per_param = {CHINCHILLA_TOKENS_PER_PARAM}) or take a smaller model.depth",
         change=None,
@@ -184,7 +184,7 @@ def _optimistic_document(config: RunConfig, time: Duration) -> Warning | None:
         return None
     return Warning(
         code="expected_hours_differ",
-        message=f"the preset's source expects {expected[0]:g}-{expected[1]:g} h; this plan predicts "
-        f"{time.low_hours:.1f}-{time.high_hours:.1f} h ({time.basis}).",
+        message=f"the preset's source expects {expected[0]:g}–{expected[1]:g} h; this plan predicts "
+        f"{time.low_hours:.1f}–{time.high_hours:.1f} h ({time.basis}).",
         fix="trust the plan's range; budget.tokens_per_param scales it",
     )

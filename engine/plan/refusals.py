@@ -50,7 +50,7 @@ def check_together(config: RunConfig) -> None:
     if config.batch.total_batch_size < micro:
         raise UsageError(
             f"batch.total_batch_size = {config.batch.total_batch_size}: less than one micro-batch of "
-            f"{config.batch.device_batch_size} x {config.model.max_seq_len} = {micro} tokens. "
+            f"{config.batch.device_batch_size} x {config.model.max_seq_len:,} = {micro:,} tokens. "
             f"Use at least {micro}, or a smaller batch.device_batch_size or model.max_seq_len."
         )
     if config.budget.steps is not None and config.budget.tokens is not None:

@@ -26,6 +26,12 @@ def predicted_loss(params: int, tokens: int) -> float:
     return E + A / params**ALPHA + B / tokens**BETA
 
 
+def per_param(ratio: float) -> str:
+    """`20 tokens per parameter`, `1 token per parameter`."""
+    shown = f"{ratio:.2g}"
+    return f"{shown} token{'s' * (shown != '1')} per parameter"
+
+
 def outside_range(params: int, tokens: int) -> str:
     """What of this lies outside the law's range, in words; empty inside."""
     compute = 6.0 * params * tokens

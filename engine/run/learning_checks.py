@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from engine.plan.advice import Changes
 from engine.plan.config import RunConfig
-from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM
+from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM, per_param
 from engine.run import words
 from engine.run.finding import Finding, Situation
 from engine.run.step_columns import StepColumns
@@ -97,7 +97,8 @@ def few_tokens(s: Situation) -> Iterator[Finding]:
     ratio = s.plan.tokens_per_param
     if ratio >= 0.98 * CHINCHILLA_TOKENS_PER_PARAM or s.plan.tokens <= 0:
         return
-    wanted = CHINCHILLA_TOKENS_PER_PARAM / ratio
+    wanted, planned = CHINCHILLA_TOKENS_PER_PARAM / ratio, per_param(ratio)
+    verb = "is" if " token " in planned else "are"
     steps = math.ceil(s.plan.steps * wanted)
     change: Changes = (
         {"budget.steps": steps}
@@ -110,7 +111,7 @@ def few_tokens(s: Situation) -> Iterator[Finding]:
     yield Finding(
         "few_tokens_per_param",
         "hint",
-        f"{ratio:.2g} tokens per parameter are planned, about {CHINCHILLA_TOKENS_PER_PARAM} are compute-optimal",
+        f"{planned} {verb} planned, about {CHINCHILLA_TOKENS_PER_PARAM} are compute-optimal",
         "train longer, or take a smaller model next time",
         change,
         f"{steps:,} steps" + (f", about {words.duration(hours * wanted * 3600)}" if hours is not None else ""),

@@ -132,3 +132,12 @@ def test_outside_the_range_is_said(params: int, tokens: int, said: str) -> None:
 def test_the_search_imports_no_torch() -> None:
     code = "import sys, engine.plan.search; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_one_token_is_one() -> None:
+    assert [scaling.per_param(ratio) for ratio in (0.156, 1.0, 1.02, 20.0)] == [
+        "0.16 tokens per parameter",
+        "1 token per parameter",
+        "1 token per parameter",
+        "20 tokens per parameter",
+    ]

@@ -59,7 +59,7 @@ def plan_lines(plan: Plan) -> list[str]:
         ),
         _row(
             "step",
-            f"{plan.device_batch_size} x {plan.max_seq_len} x {plan.grad_accum_steps} micro-batches "
+            f"{plan.device_batch_size} x {plan.max_seq_len:,} x {plan.grad_accum_steps:,} micro-batches "
             f"= {plan.total_batch_size:,} tokens",
         ),
         _row("training", f"{plan.steps:,} steps, {plan.tokens:,} tokens, {plan.tokens_per_param:.3g} per parameter"),
@@ -161,7 +161,7 @@ def _time_lines(plan: Plan) -> list[str]:
         _row("speed", f"{words.count(time.tokens_per_second)} tokens/s, MFU {words.percent(time.mfu)}"),
     ]
     if plan.expected_hours:
-        lines.append(_row("", f"the preset's source expects {plan.expected_hours[0]:g}-{plan.expected_hours[1]:g} h"))
+        lines.append(_row("", f"the preset's source expects {plan.expected_hours[0]:g}–{plan.expected_hours[1]:g} h"))
     if time.cost is not None:
         lines.append(_row("cost", words.money(time.cost)))
     if time.energy_kwh is not None:
