@@ -79,6 +79,14 @@ def batch_sizes(config: RunConfig) -> Iterator[int]:
         size *= 2
 
 
+def largest_batch(config: RunConfig) -> tuple[int, int] | None:
+    """(the largest of `batch_sizes`, how many micro-batches of it a step has) where the step cuts no larger one; None
+    where only LARGEST_BATCH is in the way."""
+    largest = max(batch_sizes(config))
+    pieces = tokens_per_step(config) // (largest * config.model.max_seq_len)
+    return (largest, pieces) if largest < LARGEST_BATCH else None
+
+
 def fits(config: RunConfig, gpu: Gpu, calibration: Calibration | None = None) -> list[Fit]:
     """Device batch sizes x checkpointing modes with what the model predicts of each, modes first, smallest first."""
     compiled = uses_compile(config, gpu)

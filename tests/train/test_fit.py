@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -167,3 +168,16 @@ def test_fit_for_a_card_that_is_not_here_predicts_only(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert "not b200" in found["not_tried"] and found["trials"] == []
     assert found["sweet_spot"]["device_batch_size"] >= 16
+
+
+@pytest.mark.parametrize("preset", ["balanced", "quickstart"])
+def test_fit_says_why_batches_end_and_what_would_allow_a_larger_one(tmp_path: Path, preset: str) -> None:
+    words = ("--preset", preset, "--gpu", "a100-40gb", "--predict")
+    [why] = [line for line in run_fit(tmp_path, *words).stdout.splitlines() if line.startswith("batches end at ")]
+    larger, total = re.findall(r"for (\d+) set (batch\.total_batch_size = \d+)", why)[0]
+    after = run_fit(tmp_path, *words, "--set", total.replace(" ", "")).stdout.splitlines()
+    assert any(line.split()[:2] == [larger, "none"] for line in after)
+
+
+def test_fit_says_nothing_of_batches_that_memory_ends(tmp_path: Path) -> None:
+    assert "batches end" not in run_fit(tmp_path, "--preset", "maximum", "--gpu", "a100-80gb", "--predict").stdout

@@ -128,7 +128,7 @@ def _trial_line(trial: Trial) -> str:
 def _predicted_lines(config: RunConfig, gpu: Gpu, found: list[search.Fit], chosen: search.Fit | None) -> list[str]:
     per_step = search.tokens_per_step(config)
     lines = [
-        f"depth {config.model.depth}, {config.model.max_seq_len} tokens, {per_step:,} a step on {gpu.name} with "
+        f"depth {config.model.depth}, {config.model.max_seq_len:,} tokens, {per_step:,} a step on {gpu.name} with "
         f"{words.size(gpu.capacity)}, {'compiled' if uses_compile(config, gpu) else 'eager'}",
         "",
         f"{'batch':>5} {'checkpointing':<13} {'peak':>9} {'left':>6} {'tokens/s':>9}",
@@ -140,7 +140,24 @@ def _predicted_lines(config: RunConfig, gpu: Gpu, found: list[search.Fit], chose
             f"{fit.device_batch_size:>5} {fit.activation_checkpointing:<13} {words.size(fit.peak):>9} {left:>6} "
             f"{words.count(fit.tokens_per_second):>9}{mark}"
         )
+    largest = search.largest_batch(config)
+    if largest is not None and chosen is not None and chosen.device_batch_size == largest[0]:
+        lines.append(_why_no_larger(config, *largest))
     return lines
+
+
+def _why_no_larger(config: RunConfig, largest: int, pieces: int) -> str:
+    """Why the table ends at a batch though memory is left."""
+    per_step = search.tokens_per_step(config)
+    twice = 2 * largest * config.model.max_seq_len
+    if pieces == 1:
+        return (
+            f"batches end at {largest}, which is the whole step; for {2 * largest} set batch.total_batch_size = {twice}"
+        )
+    return (
+        f"batches end at {largest}: the {per_step:,} tokens of a step are {pieces} of it, an odd number; for "
+        f"{2 * largest} set batch.total_batch_size = {round(per_step / twice) * twice}"
+    )
 
 
 def _worth_showing(found: list[search.Fit]) -> list[search.Fit]:
