@@ -70,6 +70,7 @@ def breakdown(moments: Iterable[Moment], gpu: Gpu, compiled: bool, saves: bool =
         overhead = CPU_PROCESS + peak.weights + peak.optimizer if saves else CPU_JUDGING
     total = peak.total + overhead
     kind = f"{'compiled' if compiled else 'eager'} {'bfloat16' if gpu.is_cuda else 'float32'}"
+    where = "on this card" if gpu.is_cuda else "here"
     return Memory(
         weights=peak.weights,
         gradients=peak.gradients,
@@ -83,5 +84,5 @@ def breakdown(moments: Iterable[Moment], gpu: Gpu, compiled: bool, saves: bool =
         headroom=1 - total / gpu.capacity,
         peak_phase=peak.name,
         phases=phase_peaks(moments),
-        basis=f"formula for {kind} {'training' if saves else 'evaluation'}, not yet measured on this card",
+        basis=f"formula for {kind} {'training' if saves else 'evaluation'}, not yet measured {where}",
     )
