@@ -30,8 +30,10 @@ from tui.ascii import to_ascii
 from tui.bindings import KEYS, Key
 from tui.commands.configuration import configuration
 from tui.nocolor import NoColorFilter
+from tui.palette import KeyProvider
 from tui.planning.figures import LETTERS
 from tui.screens.base import TopRow
+from tui.screens.dialogs import TextDialog
 from tui.screens.help import HelpScreen
 from tui.screens.plan import PlanScreen
 from tui.screens.reading import ReadingScreen
@@ -407,3 +409,52 @@ asyncio.run(main())
     environment = {**os.environ, "NANOSOLO_HOME": str(home)}
     done = subprocess.run((sys.executable, "-c", code), env=environment, capture_output=True, text=True, check=False)
     assert done.stdout == "[]\n", done.stderr
+
+
+async def ask_palette(pilot: Pilot[None], name: str) -> None:
+    """Type the name of a command into the palette, and take it as soon as it is offered first."""
+    await pilot.press("ctrl+p", *("space" if letter == " " else letter for letter in name))
+    offered = pilot.app.screen.query_one(OptionList)
+    await until(pilot, lambda: offered.option_count > 0 and name in str(offered.options[0].prompt))
+    await pilot.press("enter")
+
+
+@pytest.mark.parametrize("mode", ["logs", "chat", "monitor"])
+async def test_the_palette_finds_and_does_what_other_screens_do(mode: str) -> None:
+    app = console()
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.action_go(mode)
+        await pilot.pause()
+        await pilot.press("escape")  # out of the field where something is typed
+        app.action_go(mode)
+        await pilot.pause()
+        await ask_palette(pilot, "Plan: Export")
+        await shows(pilot, "Export TOML")
+        assert isinstance(app.screen, TextDialog) and app.current_mode == "plan"
+
+
+async def test_what_acts_at_once_is_shown_before_it_is_done_from_elsewhere() -> None:
+    app = console()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await press(pilot, "6")
+        await ask_palette(pilot, "Review: Launch")
+        await shows(pilot, "This is Review. Enter: Start the run")
+        assert isinstance(app.screen, ReviewScreen) and not app.screen.launching
+
+
+async def test_what_another_screen_cannot_do_now_is_told() -> None:
+    app = console()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await press(pilot, "6")
+        await ask_palette(pilot, "Monitor: Advice")
+        await shows(pilot, "Monitor has nothing now on which a could work")
+
+
+async def test_the_palette_names_no_command_of_another_screen_that_only_moves() -> None:
+    app = console()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        names = [command.name for command in KeyProvider(app.screen)._commands()]
+        assert "Runs: Stop" in names and "Monitor: Report" in names and "Logs: Search" in names
+        assert "Logs: Down" not in names and not any(name.startswith("Plan: ") for name in names)
+        assert len(names) == len(set(names))

@@ -44,10 +44,10 @@ def choices_of(run: RunDirectory) -> tuple[dict[str, str], Sequence[Choice]]:
         ("text", "Report, text", _there(run.report_file), str(run.report_file)),
         ("write", "Write it anew", "as far as the run has come", report),
     ]
-    model = "" if any(list_checkpoints(run.checkpoints(stage)) for stage in LINE) else ", once there is a checkpoint"
+    model = "" if any(list_checkpoints(run.checkpoints(stage)) for stage in LINE) else "; no checkpoint yet"
     for kind, name in FORMATS.items():
         line = shlex.join(["nanosolo", "export", run.name, "--to", kind, f"{run.name}-{kind}"])
-        rows.append((kind, "Export", f"the model for {name}{model}; the last word is a new folder", line))
+        rows.append((kind, "Export", f"for {name}, a new folder{model}", line))
     return {key: text for key, _, _, text in rows}, [Choice(*row) for row in rows]
 
 
