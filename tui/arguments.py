@@ -1,10 +1,12 @@
 """The whole surface of the command line: every command with its options."""
 
 import argparse
+import difflib
 from typing import NoReturn
 
 from engine import __version__
 from engine.errors import EXIT_USAGE
+from engine.plan.presets import preset_names
 
 EPILOG = """\
 Without arguments the console opens. With a preset or a configuration the run starts at once and is followed as text;
@@ -23,10 +25,16 @@ Exit codes: 0 done, 2 bad usage or configuration, 3 out of memory, 4 diverged, 5
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with errors of one line."""
+    """argparse, with errors of one line that name what was probably meant."""
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        near = difflib.get_close_matches(str(value), [str(choice) for choice in action.choices or ()], n=1)
+        if near and near[0] != value:
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}. Did you mean {near[0]}?")
+        super()._check_value(action, value)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USAGE, f"error: {message}. See: {self.prog} --help\n")
+        self.exit(EXIT_USAGE, f"error: {message}{'' if message.endswith('?') else '.'} See: {self.prog} --help\n")
 
 
 def build_parser() -> Parser:
@@ -168,7 +176,9 @@ def build_parser() -> Parser:
 
 def _add_configuration(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("configuration, later ones over earlier ones")
-    group.add_argument("--preset", metavar="NAME", help="a preset; `auto` chooses one for the GPU found here")
+    group.add_argument(
+        "--preset", metavar="NAME", help=f"one of {', '.join(preset_names())}; `auto` chooses for the GPU found here"
+    )
     group.add_argument("--config", metavar="FILE", help="a TOML file")
     group.add_argument("--gpu", metavar="ID", help="plan for this GPU, for example a100-40gb, or cpu")
     group.add_argument("--price", metavar="N", help="price of the machine per hour")

@@ -2,11 +2,22 @@
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import UsageError
 from engine.plan.config import RunConfig, choices, depth_is_valid, fields, get, heads_of, width_of
+
+TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "array": "a list",
+    "object": "a table",
+    "null": "none",
+}
 
 
 def refuse_unknown(values: Mapping[str, Any]) -> None:
@@ -81,12 +92,17 @@ def explain(message: str, values: Mapping[str, Any]) -> UsageError:
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else value
     allowed = _allowed(path)
-    expected = (
-        f"expected one of {', '.join(map(str, allowed))}" if allowed else what[:1].lower() + what[1:].replace("`", "")
-    )
+    expected = f"expected one of {', '.join(map(str, allowed))}" if allowed else _plainly(what)
     nearest = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5) if allowed else []
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
     return UsageError(f"{path} = {_show(value)}: {expected}.{hint}")
+
+
+def _plainly(what: str) -> str:
+    """msgspec's ``Expected `int | null`, got `str` `` in words: the value stands beside it, so its type need not."""
+    what = what.partition(", got `")[0]
+    what = re.sub(r"`([a-z |]+)`", lambda types: " or ".join(TYPES.get(t, t) for t in types[1].split(" | ")), what)
+    return what[:1].lower() + what[1:].replace("`", "")
 
 
 def _suggest(name: str, homes: list[str], near: list[str], section: str = "") -> str:
