@@ -48,12 +48,19 @@ def check_exposure(host: str, token: str | None) -> None:
         )
 
 
-def serve(engine: ChatEngine, host: str, port: int, token: str | None, settings: Settings) -> int:
-    """Serve until interrupted. Returns the exit code. Raises UsageError for an address that cannot be used."""
+def require_aiohttp() -> None:
+    """Raises UsageError where it is not installed, or not usable: it comes with the extra `serve`."""
     try:
-        from aiohttp import web
+        import aiohttp  # noqa: F401
     except ImportError:
         raise UsageError(f"serving needs aiohttp. Install it: {sys.executable} -m pip install aiohttp.") from None
+
+
+def serve(engine: ChatEngine, host: str, port: int, token: str | None, settings: Settings) -> int:
+    """Serve until interrupted. Returns the exit code. Raises UsageError for an address that cannot be used."""
+    require_aiohttp()
+    from aiohttp import web
+
     check_exposure(host, token)
     bare = host.strip("[]")
     family = socket.AF_INET6 if ":" in bare else socket.AF_INET

@@ -2,12 +2,15 @@
 
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import pexpect
 import pytest
 from command_line import in_a_mount, nanosolo
+from made_run import story_of, write_run
 
+from engine.plan.presets import preset_names
 from tui.cli import main
 
 WAYS_OUT = ("See: nanosolo", "nanosolo --preset", ", for example ")
@@ -33,8 +36,8 @@ def assert_refused(home: Path, *arguments: str, code: int = 2, says: str, **more
         (b"[modle]\ndepth = 12", "[modle]: unknown section. Did you mean model?"),
         (b"x = " + b"[" * 5000, "its values are nested without end"),
         (b"depth = 12", "depth = 12: unknown key. Did you mean model.depth?"),
-        (b"[model]\ndepth = 0", "model.depth = 0: expected int >= 1"),
-        (b"[model]\ndepth = 'twelve'", 'model.depth = "twelve": expected int'),
+        (b"[model]\ndepth = 0", "model.depth = 0: expected a whole number >= 1"),
+        (b"[model]\ndepth = 'twelve'", 'model.depth = "twelve": expected a whole number'),
         (b"[batch]\ntotal_batch_size = 64", "less than one micro-batch of"),
         (b"[data]\nsource = 'web'", 'data.source = "web": expected one of builtin, fineweb-edu, local'),
         (b"[data]\nsource = 'local'", "needs at least one folder, file or glob"),
@@ -67,6 +70,9 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: bytes, says: str) -> Non
         (["plan"], "name one with --preset or --config"),
         (["--preset", "quickstart", "plan"], "options go behind the command: nanosolo plan --preset"),
         (["fly"], "invalid choice: 'fly'"),
+        (["plna"], "invalid choice: 'plna'. Did you mean plan?"),
+        (["chat", "--device", "cdua"], "invalid choice: 'cdua'. Did you mean cuda?"),
+        (["chat", "--serve", "--prompt", "Hi"], "--prompt answers once, --serve answers whoever asks"),
         (["--wings"], "unrecognized arguments: --wings"),
         ([], "the console needs a terminal"),
         (["report"], "there are no runs in"),
@@ -167,3 +173,18 @@ def test_a_console_that_no_key_can_reach_is_refused() -> None:
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 2
+
+
+def test_what_serving_lacks_is_said_before_a_model_is_loaded(tmp_path: Path) -> None:
+    write_run(tmp_path, "red", story_of("red", time.time()))  # it has no weights, which would be said next
+    (tmp_path / "lacking").mkdir()
+    (tmp_path / "lacking" / "aiohttp.py").write_text("raise ImportError")
+    done = nanosolo(tmp_path, "chat", "red", "--serve", PYTHONPATH=str(tmp_path / "lacking"))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith("error: serving needs aiohttp. Install it: ")
+
+
+def test_the_help_names_the_presets(tmp_path: Path) -> None:
+    for words in (["--help"], ["plan", "--help"], ["fit", "--help"]):
+        said = " ".join(nanosolo(tmp_path, *words).stdout.split()).replace("- ", "-")
+        assert all(name in said for name in preset_names())

@@ -20,7 +20,7 @@ from engine.chat.settings import (
     read_command,
     value_of,
 )
-from engine.errors import EXIT_DONE, NanosoloError
+from engine.errors import EXIT_DONE, NanosoloError, UsageError
 from engine.run.directory import find_run
 
 if TYPE_CHECKING:  # torch comes with these, and takes seconds
@@ -33,12 +33,15 @@ DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 def chat(options: argparse.Namespace) -> int:
     """Talk until the input ends."""
+    if options.serve and options.prompt is not None:
+        raise UsageError("--prompt answers once, --serve answers whoever asks: give one of the two.")
     settings = _settings(options)
     run = find_run(options.run)
     if options.serve:
-        from engine.chat.server import check_exposure
+        from engine.chat.server import check_exposure, require_aiohttp
 
         check_exposure(options.host, options.token)
+        require_aiohttp()
     if sys.stdin.isatty() and not options.json:
         print("loading the model ...", file=sys.stderr)
     from engine.chat.engine import load_engine
