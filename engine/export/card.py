@@ -21,8 +21,8 @@ _SOURCES = {
 }
 
 
-def model_card(run: RunDirectory, chosen: Chosen, shape: Shape) -> str:
-    """README.md for a model hub: YAML header, use, results, settings, versions."""
+def model_card(run: RunDirectory, chosen: Chosen, shape: Shape, folder: str) -> str:
+    """README.md for a model hub: YAML header, use from `folder`, results, settings, versions."""
     config = run.config()
     history = read_history(run.events_file)
     known = facts(run, history)
@@ -46,7 +46,7 @@ def model_card(run: RunDirectory, chosen: Chosen, shape: Shape) -> str:
             "## Use",
             "",
             "```python",
-            *_example(chats, run.name),
+            *_example(chats, folder),
             "```",
             "",
             "Text that spells a special token, such as `<|bos|>`, is read as that token. For text that you do not "
@@ -87,8 +87,8 @@ def _about(chats: bool, config: RunConfig) -> str:
     )
 
 
-def _example(chats: bool, name: str) -> list[str]:
-    folder = json.dumps(name)
+def _example(chats: bool, folder: str) -> list[str]:
+    folder = json.dumps(folder)
     lines = [
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",

@@ -54,7 +54,7 @@ def export_to_transformers(run: RunDirectory, chosen: Chosen, folder: Path) -> l
     contents = {name: msgspec.json.format(msgspec.json.encode(text), indent=2) for name, text in texts.items()}
     if chats:
         contents["chat_template.jinja"] = CHAT_TEMPLATE.encode()
-    contents["README.md"] = model_card(run, chosen, model.shape).encode()
+    contents["README.md"] = model_card(run, chosen, model.shape, folder.resolve().name).encode()
     weights = folder / "model.safetensors"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -107,8 +107,10 @@ def test_the_card_tells_what_the_run_knows(run: RunDirectory, folder: Path) -> N
         "torch 2.",
     ):
         assert fact in card
-    example = card.partition("```python\n")[2].partition("```")[0].replace('"tiny"', json.dumps(str(folder)))
-    done = subprocess.run([sys.executable, "-c", example], env=home_of(run), capture_output=True, text=True)
+    example = card.partition("```python\n")[2].partition("```")[0]
+    assert 'AutoTokenizer.from_pretrained("hf")' in example  # the folder's name, whatever the run's is
+    beside = {"env": home_of(run), "cwd": folder.parent}
+    done = subprocess.run([sys.executable, "-c", example], **beside, capture_output=True, text=True)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr
 
 
