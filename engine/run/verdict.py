@@ -167,7 +167,11 @@ def progress_words(history: History, progress: Progress) -> str:
     if rate is None:
         return f"{doing}: {amount}"
     speed = f"{words.size(rate)}/s" if unit == "bytes" else f"{words.count(rate)} {unit}/s"
-    left = f", {most}{words.duration((progress.total - progress.done) / rate)} left" if progress.total else ""
+    left = (
+        f", {most}{words.duration((progress.total - progress.done) / rate)} left"
+        if progress.total > progress.done
+        else ""
+    )
     return f"{doing}: {amount}, {speed}{left}"
 
 

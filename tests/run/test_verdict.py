@@ -156,3 +156,10 @@ def test_a_total_that_is_an_upper_bound_is_called_one() -> None:
     assert "2.96M of 2.96M characters" in say(story)
     story.stage("chat_eval").add(Progress, stage="chat_eval", done=2612, total=2612, unit="questions")
     assert "2,612 of 2,612 questions" in say(story)
+
+
+def test_nothing_is_left_of_what_is_done() -> None:
+    story = story_of("red", NOW).stage("data")
+    story.add(Progress, stage="data", done=10**9, total=10**10, unit="bytes")
+    assert "left" in say(story.add(Progress, 100, stage="data", done=2 * 10**9, total=10**10, unit="bytes"))
+    assert "left" not in say(story.add(Progress, 800, stage="data", done=10**10, total=10**10, unit="bytes"))
