@@ -83,7 +83,7 @@ class Chart(Widget, can_focus=True):
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
-        self.model = Model(tuple(axes), title, empty, smoothing=smoothing)
+        self.model = Model(tuple(axes), title, empty=empty, smoothing=smoothing)
         self.plot = Plot(self.model, ascii_only)
         self._strips: dict[int, Strip] = {}
         self._styles_by_name: dict[str, Style] = {}
