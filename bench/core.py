@@ -1,6 +1,6 @@
 """CORE in batches with shared beginnings, against one question at a time: time, work, and what rounding does.
 
-Run: python bench/core.py --run RUN_DIRECTORY. It writes bench/results/core.json. The bundle is bench/core_bundle.py's:
+Run: python bench/core.py --run RUN. It writes bench/results/core.json. The bundle is bench/core_bundle.py's:
 shaped like the real one, made up in text. Three parts:
 
 - work: tokens through the blocks and FLOPs of both ways, for all questions at 500 a task. Ratios that hold anywhere.
@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from core_bundle import write_bundle
 
+from engine.chat.choice import choose_checkpoint
 from engine.data.builtin import BuiltinCorpus
 from engine.data.tokenizer import Tokenizer, train_tokenizer
 from engine.evaluate.core.bundle import CoreTask, read_examples, read_tasks
@@ -43,7 +44,8 @@ from engine.evaluate.rows import token_budget
 from engine.model.gpt import GPT
 from engine.plan.config import TokenizerConfig, heads_of, width_of
 from engine.plan.shape import Shape
-from engine.train.checkpoint import load_model, whole_checkpoint
+from engine.run.directory import find_run
+from engine.train.checkpoint import load_model
 from engine.train.device import device_name
 
 RESULTS = Path(__file__).parent / "results" / "core.json"
@@ -311,7 +313,7 @@ def spread(moved: list[float]) -> dict[str, float]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, help="a run's directory, for its pretrained model and tokenizer")
+    parser.add_argument("--run", help="name or path of a run, for its pretrained model and tokenizer")
     parser.add_argument(
         "--models", nargs="+", default=["4:4096", "4:65536", "8:4096", "8:65536"], help="depth:vocabulary"
     )
@@ -325,7 +327,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     dtypes = [torch.bfloat16] if options.device == "cuda" else [torch.float32, torch.bfloat16]
     shapes = [tuple(map(int, model.split(":"))) for model in options.models]
-    checkpoint = whole_checkpoint(options.run / "checkpoints" / "pretrain", print) if options.run else None
+    run = find_run(options.run) if options.run else None
+    checkpoint = choose_checkpoint(run, "pretrain").path if run else None
 
     about: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -355,10 +358,10 @@ def main() -> None:
             print(f"V = {vocab_size}: {about['work'][-1]['all']}, {about['work'][-1]['fewer_flops']}")
         held = True
         for dtype in dtypes:
-            if checkpoint is not None:
+            if run is not None and checkpoint is not None:
                 model = load_model(checkpoint, options.device)
                 model = model.to(dtype) if dtype != model.compute_dtype else model
-                tasks = asked(bundle, Tokenizer.load(options.run / "tokenizer"))
+                tasks = asked(bundle, Tokenizer.load(run.tokenizer))
             else:
                 depth, vocab_size = shapes[0]
                 model = random_model(shape_at(depth, vocab_size), options.device, dtype, logits=3.0)
