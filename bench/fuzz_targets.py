@@ -137,7 +137,7 @@ def history_target(folder: Path) -> Target:
         facts(run, history)
         for kind in (history.evaluations, history.samples, history.checkpoints, history.advice):
             for event in kind:
-                event_lines(event)
+                event_lines(event, history)
 
     return Target(25_000, seeds, read)
 

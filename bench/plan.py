@@ -21,8 +21,9 @@ PROGRAM = """
 import json, time
 start = time.process_time()
 from engine.plan import search
-from engine.plan.config import RunConfig, from_dict
+from engine.plan.config import RunConfig
 from engine.plan.gpus import by_id
+from engine.plan.layers import from_dict
 from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
 imported = time.process_time()

@@ -126,7 +126,7 @@ from pathlib import Path
 import psutil
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.plan.config import from_dict
+from engine.plan.layers import from_dict
 from engine.plan.shape import shape_of
 from engine.train.checkpoint import first_state
 from engine.train.writer import CheckpointWriter

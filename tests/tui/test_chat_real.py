@@ -1,6 +1,7 @@
 """The Chat screen with a model that was really trained: it loads, streams, stops, compares, dies and comes back."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -24,9 +25,9 @@ GREEDY = Settings(sampling=Sampling(temperature=0), max_new_tokens=20)
 
 @pytest.fixture
 def run(trained: RunDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunDirectory:
-    use_home(monkeypatch, trained.path.parents[1])
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return trained
+    """The only one of its home."""
+    use_home(monkeypatch, tmp_path / "home")
+    return RunDirectory(shutil.copytree(trained.path, tmp_path / "home" / "runs" / trained.name))
 
 
 async def loaded(pilot: Pilot[None], *panes: str) -> list[TalkPane]:

@@ -461,7 +461,7 @@ async def test_a_model_that_cannot_be_loaded(home: Path, monkeypatch: pytest.Mon
     async with app.run_test(size=(200, 40), notifications=True) as pilot:
         await pilot.press("7")
         await shows(pilot, "red sft · step 72 · not loaded")
-        assert said in flat(pilot)
+        assert said.replace(" ", "") in flat(pilot).replace(" ", "")  # where lines break depends on the folder's name
         await say(pilot, "two")
         await shows(pilot, "No model is loaded.")
         assert app.screen.query_one(Composer).text == "two"
