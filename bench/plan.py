@@ -6,10 +6,12 @@ with the import: 0.3 s.
 
 import importlib.metadata
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 RUNS = 7
@@ -51,13 +53,15 @@ def main() -> int:
     ]
     result = {
         "what": "CPU seconds, median of fresh processes",
+        "command": "python bench/plan.py",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "runs": RUNS,
         "limit_seconds": LIMIT_SECONDS,
         **{key: round(statistics.median(run[key] for run in runs), 4) for key in runs[0]},
         "worst_all": round(max(run["all"] for run in runs), 4),
         "python": platform.python_version(),
         "msgspec": importlib.metadata.version("msgspec"),
-        "machine": platform.machine(),
+        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
