@@ -15,16 +15,11 @@ Exits with 1 where a decision differs or a score drifts further than half of wha
 
 import argparse
 import json
-import os
-import platform
-import shlex
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +27,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from core_bundle import write_bundle
+from provenance import provenance
 
 from engine.chat.choice import choose_checkpoint
 from engine.data.builtin import BuiltinCorpus
@@ -46,7 +42,6 @@ from engine.plan.config import TokenizerConfig, heads_of, width_of
 from engine.plan.shape import Shape
 from engine.run.directory import find_run
 from engine.train.checkpoint import load_model
-from engine.train.device import device_name
 
 RESULTS = Path(__file__).parent / "results" / "core.json"
 MOST = 500  # questions of a task, evaluate.core_max_per_task's default
@@ -331,15 +326,7 @@ def main() -> None:
     checkpoint = choose_checkpoint(run, "pretrain").path if run else None
 
     about: dict[str, Any] = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", *sys.argv]),
-        "machine": {
-            "device": device_name(options.device),
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "load": os.getloadavg()[0],
-        },
-        "versions": {name: version(name) for name in ("nanosolo", "torch", "tiktoken")},
+        **provenance(options.device, ("nanosolo", "torch", "tiktoken")),
         "bundle": f"bench/core_bundle.py, at most {MOST} examples of a task, in tokens of a vocabulary of at most "
         f"{LARGEST:,}, whichever the model's",
         "work": [],

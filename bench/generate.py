@@ -7,19 +7,14 @@ processor's seconds are counted, to which other work on the machine adds little;
 
 import argparse
 import json
-import os
-import platform
-import shlex
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from provenance import provenance
 from transformers import NanoChatConfig, NanoChatForCausalLM
 
 from engine.model.export import to_transformers_state_dict, transformers_config
@@ -28,7 +23,6 @@ from engine.model.gpt import GPT
 from engine.model.sampling import Sampling
 from engine.plan.config import heads_of, width_of
 from engine.plan.shape import Shape
-from engine.train.device import device_name
 
 RESULTS = Path(__file__).parent / "results" / "generate.json"
 PROMPTS = {1: [32], 8: [12, 64, 33, 20, 48, 32, 57, 25]}  # lengths by batch size
@@ -125,15 +119,7 @@ def main() -> None:
                 f"{row['times_faster']:.2f} times, {'the same' if row['same_tokens'] else 'OTHER'} tokens"
             )
     about = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", *sys.argv]),
-        "machine": {
-            "device": device_name(options.device),
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "load": os.getloadavg()[0],
-        },
-        "versions": {name: version(name) for name in ("nanosolo", "torch", "transformers")},
+        **provenance(options.device, ("nanosolo", "torch", "transformers")),
         "clock": clock.__name__,
         "dtype": "float32" if options.device == "cpu" else "bfloat16",
         "rows": rows,

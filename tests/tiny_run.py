@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,20 @@ def train(run: RunDirectory, setup: str = "") -> subprocess.CompletedProcess[str
     """Run the pretrain stage in a process of its own, after some lines of Python that change its world."""
     code = f"import sys\nfrom engine.run import stage\n{setup}\nsys.exit(stage.main([{str(run.path)!r}, 'pretrain']))"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
+def run_stages(base: Base, run: RunDirectory, names: Sequence[str]) -> None:
+    """Run stages in processes of their own. Raises AssertionError with what one says that fails."""
+    for stage in names:
+        done = subprocess.run(
+            [sys.executable, "-m", "engine.run.stage", str(run.path), stage],
+            env={**os.environ, "NANOSOLO_HOME": str(base.home)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def losses(run: RunDirectory, stage: str = "pretrain") -> dict[int, float]:

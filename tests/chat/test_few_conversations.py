@@ -1,12 +1,9 @@
 """Fine-tuning on a handful of conversations, which leave nothing to hold out and fewer rows than a batch has."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from tiny_run import PATIENCE, Base, events_of
+from tiny_run import Base, events_of, run_stages
 
 from engine.run.events import Evaluation, Step, Warning
 
@@ -23,16 +20,7 @@ def test_a_single_conversation_is_trained_on_with_a_warning(tmp_path: Path) -> N
         sft__steps=2,
         sft__total_batch_size=256,
     )
-    for stage in ("pretrain", "sft"):
-        done = subprocess.run(
-            [sys.executable, "-m", "engine.run.stage", str(run.path), stage],
-            env={**os.environ, "NANOSOLO_HOME": str(base.home)},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+    run_stages(base, run, ("pretrain", "sft"))
     [said] = events_of(run, Warning)
     assert (said.stage, said.code) == ("sft", "no_validation")
     assert "the validation split has no conversation" in said.message

@@ -1,15 +1,12 @@
 """Answers of a model: letters by their logits, written ones with the calculator, all told as events."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from byte_tokenizer import byte_tokenizer
-from tiny_run import PATIENCE, Base
+from tiny_run import Base, run_stages
 
 from engine.chat.conversation import Message, conversation_of, render
 from engine.evaluate.chat.judge import choose_letters, write_answers
@@ -114,16 +111,7 @@ def test_the_stage_tells_its_figures_and_the_report_shows_them(tmp_path: Path, s
         chat_eval__max_new_tokens=8,
         pipeline__stages=stages,
     )
-    for stage in stages:
-        done = subprocess.run(
-            [sys.executable, "-m", "engine.run.stage", str(run.path), stage],
-            env={**os.environ, "NANOSOLO_HOME": str(base.home)},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+    run_stages(base, run, stages)
     found = {e.metric: e for e in read_events(run.events_file) if isinstance(e, Evaluation) and e.stage == "chat_eval"}
     assert set(found) == {"chat/arithmetic", "chat/spelling", "chat/ends", "chat_core"}
     assert (found["chat/arithmetic"].examples, found["chat/ends"].examples, found["chat_core"].examples) == (4, 8, 8)
