@@ -1,29 +1,21 @@
-"""The Chat screen: every key, with a process that poses as a model's; loading, faults, hostile text, side by side."""
+"""The Chat screen: every key, with a process that poses as a model's; hostile text, side by side."""
 
-import os
 import shutil
-import signal
 import threading
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from console_home import use_home
-from run_screens import console_on, put, shows, stopped, until
+from run_screens import console_on, shows, until
 from snapshot import matches_snapshot, text_of
-from textual.pilot import Pilot
+from talking import done, exists, flat, pose, processes, say, screen_of, talkers, talking
 
-from engine.run.directory import RunDirectory
 from tui.screens.chat import ChatScreen
 from tui.screens.chat_dialogs import SettingsDialog, TalkerDialog
 from tui.screens.reading import ReadingScreen
 from tui.screens.runs import RunsScreen
-from tui.talk import client
 from tui.talk.candidates import Scene, look
 from tui.talk.composer import Composer
 
-FAKE = str(Path(__file__).resolve().parent.parent / "fake_worker.py")
 BOTH = [(80, 24), (120, 40)]
 
 
@@ -33,54 +25,7 @@ def size_id(size: tuple[int, int]) -> str:
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    use_home(monkeypatch, tmp_path / "home")
-    monkeypatch.setattr(client, "WORKER", (FAKE,))
-    monkeypatch.setattr("tui.talk.candidates.detect_gpu", lambda: None)
-    return tmp_path / "home"
-
-
-def talkers(home: Path, *names: str) -> list[RunDirectory]:
-    """Runs with a base model and one that chats, oldest first."""
-    runs = put(home, *((name, stopped(name, 20)) for name in names))
-    for run in runs:
-        for stage, step in (("pretrain", 300), ("sft", 72)):
-            folder = run.checkpoints(stage) / f"step_{step:06d}"
-            folder.mkdir(parents=True)
-            os.utime(folder, (time.time() - 90_030,) * 2)
-    return runs
-
-
-def screen_of(pilot: Pilot[None]) -> ChatScreen:
-    screen = pilot.app.screen
-    assert isinstance(screen, ChatScreen)
-    return screen
-
-
-async def say(pilot: Pilot[None], text: str) -> None:
-    """Put a text into the field, as a paste would, and send it."""
-    pilot.app.screen.query_one(Composer).insert(text)
-    await pilot.press("enter")
-
-
-async def done(pilot: Pilot[None]) -> None:
-    await until(pilot, lambda: not screen_of(pilot).writing)
-
-
-def flat(pilot: Pilot[None]) -> str:
-    """The screen as one line."""
-    return " ".join(text_of(pilot.app).split())
-
-
-def processes(pilot: Pilot[None]) -> list[int]:
-    return [pane.client.pid for pane in screen_of(pilot).panes if pane.client is not None and pane.client.pid]
-
-
-def exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    return pose(monkeypatch, tmp_path / "home")
 
 
 @pytest.mark.parametrize("size", BOTH, ids=size_id)
@@ -265,10 +210,7 @@ async def test_two_looks_at_a_time_load_once(home: Path, monkeypatch: pytest.Mon
         looked.append(look())
         return looked[-1]
 
-    app = console_on(None)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "red sft · step 72 · 5.24M")
+    async with talking(size=(120, 40)) as (app, pilot):
         monkeypatch.setattr("tui.screens.chat.look", late)
         opened: list[object] = []
         monkeypatch.setattr(type(app.screen), "_load", lambda _screen, pane, *_: opened.append(pane))
@@ -282,10 +224,7 @@ async def test_two_looks_at_a_time_load_once(home: Path, monkeypatch: pytest.Mon
 
 async def test_another_checkpoint_of_the_same_run(home: Path) -> None:
     talkers(home, "red")
-    app = console_on(None)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "red sft · step 72 · 5.24M")
+    async with talking(size=(80, 24)) as (_, pilot):
         (pid,) = processes(pilot)
         await pilot.press("escape", "m")
         await shows(pilot, "Who talks?", "pretrain")
@@ -329,10 +268,7 @@ async def test_settings_are_edited_and_sent(home: Path) -> None:
 
 async def test_commands(home: Path, tmp_path: Path) -> None:
     talkers(home, "red")
-    app = console_on(None)
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "red sft · step 72 · 5.24M")
+    async with talking(size=(80, 24), notifications=True) as (app, pilot):
         await say(pilot, "one")
         await done(pilot)
         await say(pilot, f"/save {tmp_path / 'said.jsonl'}")
@@ -365,10 +301,7 @@ async def test_commands(home: Path, tmp_path: Path) -> None:
 
 async def test_new_copy_and_reload(home: Path) -> None:
     (run,) = talkers(home, "red")
-    app = console_on(None)
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "red sft · step 72 · 5.24M")
+    async with talking(size=(80, 24), notifications=True) as (app, pilot):
         await say(pilot, "one")
         await done(pilot)
         await pilot.press("escape", "y")
@@ -390,10 +323,7 @@ async def test_new_copy_and_reload(home: Path) -> None:
 
 async def test_scrolling(home: Path) -> None:
     talkers(home, "red")
-    app = console_on(None)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "red sft · step 72 · 5.24M")
+    async with talking(size=(80, 24)) as (app, pilot):
         for number in range(9):
             await say(pilot, f"message {number}")
             await shows(pilot, f"You said: message {number}")
@@ -415,10 +345,7 @@ async def test_scrolling(home: Path) -> None:
 
 async def test_hostile_text(home: Path) -> None:
     talkers(home, "red")
-    app = console_on(None)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "red sft · step 72 · 5.24M")
+    async with talking(size=(80, 24)) as (app, pilot):
         app.screen.query_one(Composer).focus()
         await say(pilot, "hostile")
         await done(pilot)
@@ -429,172 +356,11 @@ async def test_hostile_text(home: Path) -> None:
         assert "x" * 70 in shown
 
 
-@pytest.mark.parametrize("size", BOTH, ids=size_id)
-@pytest.mark.parametrize("runs", [0, 1])
-async def test_nobody_can_talk_yet(home: Path, size: tuple[int, int], runs: int) -> None:
-    if runs:
-        put(home, ("bare", stopped("bare", 20)))
-    app = console_on(None)
-    async with app.run_test(size=size) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "No run has a checkpoint yet." if runs else "nobody to talk to")
-        await matches_snapshot(pilot, f"chat-{'early' if runs else 'nobody'}-{size_id(size)}", without="Runs lie in")
-        await pilot.press("m", "v", "i", "n", "y", "d", "x", "s")
-        await pilot.pause()
-        assert isinstance(app.screen, ChatScreen)
-        talkers(home, "red")
-        await pilot.press("r")
-        await shows(pilot, "red sft · step 72 · 5.24M")
-
-
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ("damaged", "model.safetensors has 3 bytes, not 10. r loads it again."),
-        ("killed", "was killed, often because the machine's memory ran out. r loads it again."),
-    ],
-)
-async def test_a_model_that_cannot_be_loaded(home: Path, monkeypatch: pytest.MonkeyPatch, how: str, said: str) -> None:
-    talkers(home, "red")
-    monkeypatch.setenv("FAKE_WORKER", how)
-    app = console_on(None)
-    async with app.run_test(size=(200, 40), notifications=True) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "red sft · step 72 · not loaded")
-        assert said.replace(" ", "") in flat(pilot).replace(" ", "")  # where lines break depends on the folder's name
-        await say(pilot, "two")
-        await shows(pilot, "No model is loaded.")
-        assert app.screen.query_one(Composer).text == "two"
-        monkeypatch.delenv("FAKE_WORKER")
-        await pilot.press("escape", "r")
-        await shows(pilot, "5.24M · CPU")
-        await pilot.press("i", "enter")
-        await shows(pilot, "You said: two")
-
-
-async def test_leaving_while_it_loads(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    talkers(home, "red")
-    monkeypatch.setenv("FAKE_WORKER", "slow")
-    app = console_on(None)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "loading")
-        await say(pilot, "one")
-        await shows(pilot, "› one")
-        await until(pilot, lambda: bool(processes(pilot)))
-        (pid,) = processes(pilot)
-        await pilot.press("escape", "x")  # a message that waits can be taken back
-        await shows(pilot, "stopped")
-        await pilot.press("i")
-        await say(pilot, "two")
-        os.kill(pid, signal.SIGKILL)
-        await shows(pilot, "✖ not answered", "was killed")
-        await pilot.press("escape", "r")
-        await shows(pilot, "loading")
-        await until(pilot, lambda: bool(processes(pilot)))
-        (pid,) = processes(pilot)
-        await pilot.press("q")
-    assert not exists(pid)
-
-
-async def test_kill_9_in_the_middle_of_an_answer(home: Path) -> None:
-    talkers(home, "red")
-    app = console_on(None)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "red sft · step 72 · 5.24M")
-        await say(pilot, "forever")
-        await shows(pilot, "word3 ")
-        os.kill(processes(pilot)[0], signal.SIGKILL)
-        await shows(pilot, "not loaded", "broken off", "was killed", "word3 ")
-        await pilot.press("escape", "r")
-        await shows(pilot, "5.24M · CPU", "word3 ")
-        await pilot.press("i")
-        await say(pilot, "two")
-        await shows(pilot, "You said: two")
-
-
-async def test_refusals_are_told_under_the_message(home: Path) -> None:
-    talkers(home, "red")
-    app = console_on(None)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "red sft · step 72 · 5.24M")
-        await say(pilot, "refuse")
-        await shows(pilot, "✖ The messages take 900 tokens")
-        await say(pilot, "empty")
-        await shows(pilot, "0 tokens")
-        await say(pilot, "forgetful")
-        await shows(pilot, "2 earlier messages no longer fit")
-
-
-async def test_a_gpu_whose_memory_is_full(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    talkers(home, "red")
-    monkeypatch.setenv("FAKE_WORKER", "no memory")
-    monkeypatch.setattr("tui.talk.candidates.detect_gpu", lambda: object())
-    app = console_on(None)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "The GPU has not enough free memory for this model. d loads it on the CPU.")
-        await pilot.press("escape", "d")
-        await shows(pilot, "red sft · step 72 · 5.24M · CPU")
-        await pilot.press("i")
-        await say(pilot, "full")
-        await shows(pilot, "The machine has not enough free memory")
-
-
-async def test_a_gpu_that_trains_is_left_alone_unless_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui.talk import candidates
-
-    talkers(home, "red")
-    look = candidates.look
-    training: dict[str, Any] = {"gpu": True, "training": ("red",)}
-    monkeypatch.setattr("tui.screens.chat.look", lambda: Scene(**{**look()._asdict(), **training}))
-    app = console_on(None)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "5.24M · CPU", "red trains on the GPU, so this model runs on the CPU.")
-        await pilot.press("escape", "d")
-        await shows(pilot, "5.24M · GPU", "red trains on this GPU, whose memory this model shares.")
-        await pilot.press("d")
-        await shows(pilot, "5.24M · CPU", "so this model runs on the CPU")
-
-
-async def test_device_without_a_gpu(home: Path) -> None:
-    talkers(home, "red")
-    app = console_on(None)
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "5.24M · CPU")
-        await pilot.press("escape", "d")
-        await shows(pilot, "No GPU was found here")
-
-
-async def test_a_run_that_is_removed(home: Path) -> None:
-    red, _ = talkers(home, "red", "blue")
-    app = console_on(red)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "red sft · step 72 · 5.24M")
-        shutil.rmtree(red.path)
-        await say(pilot, "one")
-        await shows(pilot, "You said: one")  # its model is in memory
-        await pilot.press("escape", "r")
-        await shows(pilot, "red, sft step 72 is gone. m chooses another checkpoint.")
-        await pilot.press("m")
-        await shows(pilot, "Who talks?", "blue")
-        await pilot.press("enter")
-        await shows(pilot, "blue sft · step 72 · 5.24M", "You said: one")
-
-
 async def test_a_paste_of_several_lines_stays_one_message(home: Path) -> None:
     from textual import events
 
     talkers(home, "red")
-    app = console_on(None)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("7")
-        await shows(pilot, "red sft · step 72 · 5.24M")
+    async with talking(size=(80, 24)) as (app, pilot):
         field = app.screen.query_one(Composer)
         field.post_message(events.Paste("one\r\ntwo\x1b[2J\rthree" + "y" * 50_000))
         await pilot.pause()
