@@ -10,14 +10,10 @@ from engine.plan.config import DataConfig
 from engine.plan.gpus import GIB, MIB
 from engine.run import words
 from engine.run.fault_watch import memory_errors, row_faults
-from engine.run.survey import GpuSurvey, Survey, TorchBuild
+from engine.run.survey import GpuSurvey, Survey
 
 Level = Literal["ok", "note", "warning", "problem"]  # problem: training cannot work
 
-# The oldest driver for each CUDA that torch is built with; within one major version any driver will do.
-# https://docs.nvidia.com/cuda/cuda-toolkit-release-notes, "CUDA Toolkit and Minimum Required Driver Versions"
-OLDEST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
-OLDEST_GPU = {13: (7, 5)}  # CUDA 13 compiles for Turing and later; before, for all that train in bfloat16
 PROHIBITED, EXCLUSIVE = 2, 3  # NVML's compute modes
 BUSY_BYTES = 500 * MIB  # of GPU memory that others hold; an idle card shows a few MiB
 LITTLE_HOST_MEMORY = 4 * GIB  # torch with CUDA alone takes two or three
@@ -63,39 +59,6 @@ def check_gpu(found: GpuSurvey | None) -> Iterator[Check]:
     if held:
         finding = f"held below its clock by {', '.join(held)}"
         yield Check(name="GPU clock", verdict="warning", finding=finding, action="improve its cooling or power supply")
-
-
-def check_driver(found: GpuSurvey | None, torch: TorchBuild | None) -> Check | None:
-    """Whether the driver runs the CUDA that torch was built with, and torch the GPU."""
-    if found is None or torch is None:
-        return None
-    has = f"{found.driver}, CUDA up to {found.cuda[0]}.{found.cuda[1]}"
-    if torch.cuda is None:
-        return Check(
-            name="driver",
-            verdict="problem",
-            finding=f"{has}; torch {torch.version} is a build without CUDA and cannot use this GPU",
-            action="pip install --force-reinstall torch from PyPI, or train on the CPU: --gpu cpu",
-        )
-    major = torch.cuda[0]
-    built = f"torch {torch.version} is built for CUDA {major}.{torch.cuda[1]}"
-    if found.cuda[0] < major:
-        oldest = OLDEST_DRIVER.get(major)
-        needs = f"needs driver {oldest} or newer" if oldest else "needs a newer driver"
-        return Check(
-            name="driver",
-            verdict="problem",
-            finding=f"{has}; {built} and {needs}",
-            action="update the driver, or take a machine that has it",
-        )
-    if found.gpu.compute_capability < OLDEST_GPU.get(major, (0, 0)):
-        return Check(
-            name="driver",
-            verdict="problem",
-            finding=f"{has}; {built}, which has no code for {found.gpu.name}",
-            action="use a newer GPU",
-        )
-    return Check(name="driver", verdict="ok", finding=f"{has}; {built}")
 
 
 def check_vram(found: GpuSurvey | None, need: int = 0, floor: int = 0) -> Check | None:

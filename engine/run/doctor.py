@@ -10,13 +10,13 @@ from engine.run.checks import (
     Check,
     check_clock,
     check_compiler,
-    check_driver,
     check_gpu,
     check_home,
     check_host_memory,
     check_shared_memory,
     check_vram,
 )
+from engine.run.driver_checks import check_driver
 from engine.run.preflight import home_origin
 from engine.run.survey import Survey, survey
 

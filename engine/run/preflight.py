@@ -13,7 +13,6 @@ from engine.run.checks import (
     Check,
     check_clock,
     check_compiler,
-    check_driver,
     check_gpu,
     check_home,
     check_host_memory,
@@ -22,6 +21,7 @@ from engine.run.checks import (
     check_vram,
 )
 from engine.run.directory import RunDirectory
+from engine.run.driver_checks import check_driver
 from engine.run.source_checks import check_sources
 from engine.run.survey import Survey, survey
 

@@ -66,7 +66,7 @@ def test_a_good_machine_is_ready(machine: Callable[..., Survey]) -> None:
     ("different", "name", "verdict", "says"),
     [
         ({"torch": TorchBuild("2.13.0", (14, 1))}, "driver", "problem", "is built for CUDA 14.1 and needs a newer"),
-        ({"torch": TorchBuild("2.13.0+cpu", None)}, "driver", "problem", "a build without CUDA"),
+        ({"torch": TorchBuild("2.13.0+cpu", None)}, "driver", "problem", "a build for CPUs"),
         ({"disk_free": 5 * GIB}, "home", "problem", "this run still needs"),
         ({"disk_free": 29 * GIB}, "home", "warning", "which leaves little"),
         ({"home_fault": "cannot write to /x: Read-only file system. Free it."}, "home", "problem", "Read-only"),
