@@ -29,6 +29,11 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
         """Whether this is a CUDA device rather than the host's CPU."""
         return not self.id.startswith("cpu")
 
+    @property
+    def is_slice(self) -> bool:
+        """Whether this is a MIG slice of a GPU."""
+        return "mig" in self.name.lower().split()
+
 
 def _gpu(
     id: str, name: str, gib: float, tflops: float, gbs: float, watts: int, cc: tuple[int, int], speed: float = 1.0
@@ -74,7 +79,12 @@ WIDE_CPU_CORE_FLOPS = 140e9
 CPU_CORE_BANDWIDTH = 20e9  # bytes/s
 CPU_CORE_SHARE = 0.8  # what each core after the first adds
 CPU_MEMORY_CORES = 4  # as many keep the memory busy
-SMS_OF_A100 = 108
+
+# MIG: `3g.20gb` is 3 of 7 compute slices, and as many of 8 memory slices as 20 GB are of the card's. A compute slice of
+# an A100 has 14 of its 108 multiprocessors. Source: NVIDIA's MIG user guide, "Supported MIG Profiles".
+_PROFILE = re.compile(r"\b(\d)g\.", re.IGNORECASE)
+COMPUTE_SLICES, MEMORY_SLICES = 7, 8
+A100_SLICE = 14 / 108
 
 
 def by_id(gpu_id: str) -> Gpu:
@@ -88,28 +98,21 @@ def by_id(gpu_id: str) -> Gpu:
     raise UsageError(f'runtime.gpu = "{gpu_id}": not in the catalogue. {hint}')
 
 
-def by_name(name: str, capacity: int, compute_capability: tuple[int, int] = (8, 0)) -> Gpu:
-    """The entry for a device as NVML names it, with the capacity it reports, in bytes.
+def by_name(name: str, capacity: int, compute_capability: tuple[int, int] = (8, 0), usable: int | None = None) -> Gpu:
+    """The entry for a device as NVML names it. `capacity`: bytes that it reports in all; `usable`: those of them that
+    the driver does not keep for itself, where it says so.
 
-    A MIG slice gets its own memory, and its peak scaled by its multiprocessors (7g: 98 of 108, g/7 of them below).
-    A device that is not in the catalogue gets a peak of 0: memory can be planned for it, time cannot.
+    A card of the catalogue has its usable bytes, else the lowest number seen by driver. A MIG slice has its own memory
+    and its share of the card's speed. A device that is not in the catalogue gets a peak of 0: memory can be planned for
+    it, time cannot.
     """
-    plain = name.replace("NVIDIA ", "").strip().lower()
-    if "mig" in plain:
-        return _mig_slice(name, capacity)
+    plain = _plain(name)
+    if "mig" in plain.split():
+        return _mig_slice(name, usable or capacity, compute_capability)
     for gpu in CATALOGUE:
-        if gpu.name.replace("NVIDIA ", "").lower() == plain:
-            return gpu
-    return Gpu(
-        id=re.sub(r"[^a-z0-9]+", "-", plain).strip("-"),
-        name=name,
-        capacity=capacity,
-        peak_flops=0.0,
-        bandwidth=0.0,
-        watts=0,
-        compute_capability=compute_capability,
-        has_bf16=compute_capability >= (8, 0),
-    )
+        if _plain(gpu.name) == plain:
+            return gpu if usable is None else msgspec.structs.replace(gpu, capacity=usable)
+    return _unknown(name, usable or capacity, compute_capability)
 
 
 def cpu(cores: int, capacity: int, name: str = "CPU", wide: bool = False) -> Gpu:
@@ -130,18 +133,36 @@ def _cores_worth(cores: int) -> float:
     return 1 + CPU_CORE_SHARE * (cores - 1)
 
 
-def _mig_slice(name: str, capacity: int) -> Gpu:
-    whole = next((gpu for gpu in CATALOGUE if gpu.name.lower() in name.lower()), by_id("a100-80gb"))
-    found = re.search(r"(\d)g\.", name)
-    sms = int(found.group(1)) * 14 if found else 98
-    share = sms / SMS_OF_A100
+def _plain(name: str) -> str:
+    return name.replace("NVIDIA ", "").strip().lower()
+
+
+def _unknown(name: str, capacity: int, compute_capability: tuple[int, int]) -> Gpu:
     return Gpu(
+        id=re.sub(r"[^a-z0-9]+", "-", _plain(name)).strip("-"),
+        name=name,
+        capacity=capacity,
+        peak_flops=0.0,
+        bandwidth=0.0,
+        watts=0,
+        compute_capability=compute_capability,
+        has_bf16=compute_capability >= (8, 0),
+    )
+
+
+def _mig_slice(name: str, capacity: int, compute_capability: tuple[int, int]) -> Gpu:
+    whole = next((gpu for gpu in CATALOGUE if _plain(name).startswith(f"{_plain(gpu.name)} mig")), None)
+    if whole is None:
+        return _unknown(name, capacity, compute_capability)
+    memory = min(MEMORY_SLICES, max(1, round(MEMORY_SLICES * capacity / whole.capacity)))
+    profile = _PROFILE.search(name)
+    compute = int(profile[1]) if profile else min(COMPUTE_SLICES, memory)
+    each = A100_SLICE if whole.id.startswith(("a100", "a800")) else 1 / COMPUTE_SLICES
+    return msgspec.structs.replace(
+        whole,
         id=f"{whole.id}-mig",
         name=name,
         capacity=capacity,
-        peak_flops=whole.peak_flops * share,
-        bandwidth=whole.bandwidth * share,
-        watts=whole.watts,
-        compute_capability=whole.compute_capability,
-        speed=whole.speed,
+        peak_flops=whole.peak_flops * each * compute,
+        bandwidth=whole.bandwidth * memory / MEMORY_SLICES,
     )

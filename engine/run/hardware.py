@@ -1,10 +1,12 @@
 """What this machine is: its GPUs through NVML, its cores, and the memory that its limits leave."""
 
 import contextlib
+import ctypes
 import os
 import platform
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -17,7 +19,9 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def nvml() -> Any | None:
-    """The NVML bindings, initialised; None where there is no driver. A missing GPU is a fact, not an error."""
+    """The NVML bindings, initialized; None where there is no driver. A missing GPU is a fact, not an error."""
+    if "pynvml" not in sys.modules and sys.platform == "linux" and not _has_driver():
+        return None  # the bindings take 40 ms to import
     try:
         import pynvml
 
@@ -25,6 +29,41 @@ def nvml() -> Any | None:
     except Exception:  # NVMLError of many kinds, or a library that does not load: all mean "no NVIDIA GPU to see"
         return None
     return pynvml
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
+
+
+class GpuMemory(NamedTuple):
+    """Memory of a GPU as NVML counts it, in bytes."""
+
+    total: int  # all of the board's, or of the slice's
+    free: int
+    used: int  # by processes; with what the driver keeps for itself where that is not known
+    reserved: int | None  # by the driver for itself; None where it does not say
+
+    @property
+    def usable(self) -> int | None:
+        """What torch sees as the total memory; None where the driver does not say."""
+        return self.total - self.reserved if self.reserved else None
+
+
+def gpu_memory(lib: Any, handle: Any) -> GpuMemory:
+    """What NVML says of a device's memory, by the second version of its call where the driver has it (from 510).
+
+    Raises NVMLError for a device that is lost.
+    """
+    try:
+        info = lib.nvmlDeviceGetMemoryInfo(handle, version=lib.nvmlMemory_v2)
+    except (lib.NVMLError, AttributeError, TypeError):
+        info = lib.nvmlDeviceGetMemoryInfo(handle)
+        return GpuMemory(int(info.total), int(info.free), int(info.used), None)
+    return GpuMemory(int(info.total), int(info.free), int(info.used), int(info.reserved))
 
 
 def gpu_index() -> int:
@@ -70,14 +109,14 @@ def detect_gpu() -> Gpu | None:
         return None
     try:
         name = lib.nvmlDeviceGetName(handle)
-        memory = int(lib.nvmlDeviceGetMemoryInfo(handle).total)
+        memory = gpu_memory(lib, handle)
     except lib.NVMLError:
         return None  # lost: torch cannot use it either
     try:
         major, minor = lib.nvmlDeviceGetCudaComputeCapability(handle)
     except lib.NVMLError:
         major, minor = 8, 0  # some drivers do not say it of a slice; only these GPUs and later can be cut
-    return gpus.by_name(name, memory, (major, minor))
+    return gpus.by_name(name, memory.total, (major, minor), memory.usable)
 
 
 def detect_cpu(threads: int | None = None) -> Gpu:

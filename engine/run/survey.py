@@ -37,7 +37,7 @@ class GpuSurvey(NamedTuple):
     @property
     def is_slice(self) -> bool:
         """Whether this is a MIG slice of a GPU."""
-        return "mig" in self.gpu.name.lower().split()
+        return self.gpu.is_slice
 
 
 class TorchBuild(NamedTuple):

@@ -18,12 +18,14 @@ class FakeNvml:
     NVML_CLOCK_SM = 1
     NVML_MEMORY_ERROR_TYPE_UNCORRECTED = 1
     NVML_VOLATILE_ECC = 0
+    nvmlMemory_v2 = 2
     nvmlEventTypeXidCriticalError = 8
 
     def __init__(self) -> None:
         self.name = "NVIDIA A100-SXM4-40GB"
         self.total = 40 * GIB
         self.used = 5 * 2**20
+        self.reserved: int | None = None  # by the driver for itself; None: an old driver, which does not say
         self.processes = 0
         self.driver = "580.65.06"
         self.cuda = 13000
@@ -68,11 +70,13 @@ class FakeNvml:
     def nvmlDeviceGetName(self, handle: str) -> str:
         return self.slices[0] if handle.startswith("slice") else self.name
 
-    def nvmlDeviceGetMemoryInfo(self, handle: str) -> Any:
+    def nvmlDeviceGetMemoryInfo(self, handle: str, version: int | None = None) -> Any:
         if self.lost:
             raise NVMLError("GPU is lost")
-        total = self.total // 8 if handle.startswith("slice") else self.total
-        return SimpleNamespace(total=total, used=self.used, free=total - self.used)
+        if version is not None and self.reserved is None:
+            return self._refuse()
+        total, kept = self.total // (8 if handle.startswith("slice") else 1), self.reserved or 0
+        return SimpleNamespace(total=total, used=self.used, free=total - kept - self.used, reserved=kept)
 
     def nvmlDeviceGetCudaComputeCapability(self, handle: str) -> tuple[int, int]:
         return self.capability

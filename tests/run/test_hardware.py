@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from fake_nvml import FakeNvml
 from made_run import config_of
 
 from engine.errors import UsageError
+from engine.plan.gpus import by_id
 from engine.run import hardware
 from engine.run.hardware import detect, detect_cpu, detect_gpu, device_for, require_device
 
@@ -43,6 +45,23 @@ def test_of_a_gpu_in_slices_the_slice_counts(
     assert found is not None
     assert found.capacity == gpu.total // 8
     assert found.peak_flops == pytest.approx(312e12 * 14 / 108, rel=0.1)
+
+
+def test_the_memory_is_what_the_driver_leaves_where_it_says_so(gpu: FakeNvml) -> None:
+    old = detect_gpu()
+    assert old is not None and old.capacity == by_id("a100-40gb").capacity  # the lowest seen, for drivers before 510
+    gpu.reserved = 451 * 2**20
+    new = detect_gpu()
+    assert new is not None and new.capacity == (40 * 1024 - 451) * 2**20
+    assert msgspec.structs.replace(new, capacity=old.capacity) == old
+    gpu.reserved = 0  # not said, as torch never sees all
+    assert detect_gpu() == old
+
+
+def test_a_slice_has_the_memory_that_its_driver_leaves(gpu: FakeNvml) -> None:
+    gpu.slices, gpu.reserved = ["NVIDIA A100-SXM4-40GB MIG 1g.5gb"], 20 * 2**20
+    found = detect_gpu()
+    assert found is not None and found.capacity == gpu.total // 8 - 20 * 2**20
 
 
 def test_a_lost_gpu_and_a_missing_driver_are_facts(gpu: FakeNvml) -> None:
