@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import msgspec
-import psutil
 
 from engine.errors import EXIT_OUT_OF_MEMORY, NanosoloError
 from engine.files import NOT_JSON
@@ -20,6 +19,7 @@ from engine.plan.layers import with_changes
 from engine.plan.plan import uses_compile
 from engine.plan.search import Fit
 from engine.plan.shape import shape_of
+from engine.run.hardware import memory_available
 
 FREE_SHARE = 0.85  # of the host's free memory that a probe on the CPU may take when no limit is given
 PROBE_PATIENCE = 600.0  # seconds; a first compilation takes up to two minutes
@@ -149,7 +149,7 @@ def memory_limit_for(gpu: Gpu, limit: int | None) -> int | None:
     """A probe on the CPU must never take the whole machine down with it."""
     if limit is not None or gpu.is_cuda:
         return limit
-    return int(FREE_SHARE * psutil.virtual_memory().available)
+    return int(FREE_SHARE * memory_available())
 
 
 def best_of(trials: list[Trial], capacity: int) -> Trial | None:

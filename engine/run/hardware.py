@@ -14,8 +14,7 @@ from engine.errors import UsageError
 from engine.plan import gpus
 from engine.plan.config import RunConfig
 from engine.plan.gpus import Gpu
-
-CGROUP = Path("/sys/fs/cgroup")
+from engine.run import cgroups
 
 
 def nvml() -> Any | None:
@@ -161,28 +160,22 @@ def require_device(config: RunConfig) -> None:
 
 
 def usable_cores() -> int:
-    """Cores this process may use: its affinity, and the container's quota where there is one."""
+    """Whole cores that this process may use, at least one: its affinity, and the smallest quota of its groups."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = _read(CGROUP / "cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit():
-        cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
+    quota = cgroups.cpu_quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 def memory_limit() -> int:
-    """Bytes of host memory this process may use: the machine's, or the container's limit where it is less."""
-    limit = _read(CGROUP / "memory.max")
-    total = int(psutil.virtual_memory().total)
-    return min(total, int(limit)) if limit.isdigit() else total
+    """Bytes of host memory that this process may use: the machine's, or the smallest limit of its groups."""
+    total, limit = int(psutil.virtual_memory().total), cgroups.memory_limit()
+    return total if limit is None else min(total, limit)
 
 
-def out_of_memory_kills() -> int:
-    """How many processes the kernel has killed in this container for lack of memory; 0 where it does not say."""
-    for line in _read(CGROUP / "memory.events").splitlines():
-        key, _, value = line.partition(" ")
-        if key == "oom_kill" and value.isdigit():
-            return int(value)
-    return 0
+def memory_available() -> int:
+    """Bytes of host memory that can still be taken: of the machine's, and below the limits of this process' groups."""
+    available, left = int(psutil.virtual_memory().available), cgroups.memory_left()
+    return available if left is None else min(available, left)
 
 
 def _read(path: Path) -> str:

@@ -13,7 +13,7 @@ import psutil
 from engine.errors import NanosoloError
 from engine.plan.gpus import Gpu
 from engine.run.fault_watch import row_remapping, uncorrected_errors
-from engine.run.hardware import detect_gpu, gpu_handle, memory_limit, nvml, usable_cores
+from engine.run.hardware import detect_gpu, gpu_handle, memory_available, memory_limit, nvml, usable_cores
 from engine.run.home import data_home, home, require_writable, runs_home
 from engine.run.monitor import throttle_words
 
@@ -75,15 +75,13 @@ def survey() -> Survey:
         require_writable(folder)
     except NanosoloError as error:
         fault = str(error)
-    memory = psutil.virtual_memory()
-    limit = memory_limit()
     return Survey(
         gpu=survey_gpu(),
         torch=torch_build(),
         cores=usable_cores(),
-        memory_total=int(memory.total),
-        memory_limit=limit,
-        memory_available=min(limit, int(memory.available)),
+        memory_total=int(psutil.virtual_memory().total),
+        memory_limit=memory_limit(),
+        memory_available=memory_available(),
         shared_memory=shutil.disk_usage(SHARED_MEMORY).total if SHARED_MEMORY.is_dir() else None,
         home=folder,
         home_fault=fault,

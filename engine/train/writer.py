@@ -6,14 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import torch
 from torch import Tensor
 
 from engine.errors import NanosoloError
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.run.hardware import memory_limit
+from engine.run.hardware import memory_available
 from engine.train.checkpoint import (
     MODEL_FILE,
     OPTIMIZER_FILE,
@@ -109,7 +108,7 @@ def _host_twins(source: Tensors) -> Tensors | None:
     """Memory for a copy, pinned for CUDA, which then copies at the bus' speed. None unless the host has twice that, and
     gives it."""
     needed = sum(tensor.nbytes for group in source.values() for tensor in group.values())
-    if 2 * needed > min(psutil.virtual_memory().available, memory_limit()):
+    if 2 * needed > memory_available():
         return None
     try:
         return {file: {name: _host_twin(tensor) for name, tensor in group.items()} for file, group in source.items()}

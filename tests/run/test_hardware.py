@@ -1,7 +1,5 @@
 """What is found of GPU, slices, processor and limits, on machines that have them and machines that do not."""
 
-from pathlib import Path
-
 import msgspec
 import pytest
 from fake_nvml import FakeNvml
@@ -9,7 +7,7 @@ from made_run import config_of
 
 from engine.errors import UsageError
 from engine.plan.gpus import by_id
-from engine.run import hardware
+from engine.run import cgroups, hardware
 from engine.run.hardware import detect, detect_cpu, detect_gpu, device_for, require_device
 
 
@@ -94,19 +92,18 @@ def test_the_processor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert detect_cpu().name
 
 
-def test_limits_of_a_container_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "CGROUP", tmp_path)
-    assert hardware.out_of_memory_kills() == 0
-    for name, text in {
-        "memory.max": "1073741824",
-        "cpu.max": "100000 100000",
-        "memory.events": "oom 3\noom_kill 2\n",
-    }.items():
-        (tmp_path / name).write_text(text)
-    assert hardware.memory_limit() == 2**30
-    assert hardware.usable_cores() == 1
-    assert hardware.out_of_memory_kills() == 2
-    for name in ("memory.max", "cpu.max"):
-        (tmp_path / name).write_text("max" if name == "memory.max" else "max 100000")
-    assert hardware.memory_limit() > 2**30
-    assert hardware.usable_cores() >= 1
+def test_cores_and_memory_are_those_that_the_groups_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda _: set(range(64)))
+    memory = type("Memory", (), {"total": 100, "available": 80})
+    monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: memory)
+    for quota, limit, left, expected in (
+        (None, None, None, (64, 100, 80)),
+        (12.9, 50, 30, (12, 50, 30)),
+        (0.5, 500, 300, (1, 100, 80)),
+        (1000.0, 90, 85, (64, 90, 80)),
+    ):
+        monkeypatch.setattr(cgroups, "cpu_quota", lambda quota=quota: quota)
+        monkeypatch.setattr(cgroups, "memory_limit", lambda limit=limit: limit)
+        monkeypatch.setattr(cgroups, "memory_left", lambda left=left: left)
+        found = (hardware.usable_cores(), hardware.memory_limit(), hardware.memory_available())
+        assert found == expected
