@@ -27,6 +27,7 @@ from engine.plan.gpus import GIB, Gpu
 from engine.plan.layers import from_dict
 from engine.plan.moments import all_moments, phase_peaks
 from engine.plan.shape import shape_of
+from engine.run.environment import torch_environment
 from engine.run.hardware import detect_gpu
 
 LARGEST_ERROR = 0.05
@@ -158,7 +159,9 @@ def run_apart(case: Case) -> dict[str, Any]:
     """Measure one case in a process of its own; a failure becomes an `error_message`."""
     command = [sys.executable, __file__, "--case", msgspec.json.encode(case).decode()]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=torch_environment()
+        )
         if done.returncode == 0:
             return dict(json.loads(done.stdout.splitlines()[-1]))
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

@@ -27,6 +27,7 @@ from engine.plan.gpus import GIB
 from engine.plan.memory import CHECKPOINTING_MODES
 from engine.plan.moments import all_moments, phase_peaks
 from engine.plan.shape import Shape
+from engine.run.environment import prepare_this_process
 
 LARGEST_ERROR = 0.03
 LOSSES: tuple[LossKind, ...] = ("chunked", "full")
@@ -169,6 +170,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--compiled", action="store_true", help="also compile small models and run them")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the results as JSON")
     options = parser.parse_args(arguments)
+    prepare_this_process()
     torch.set_num_threads(1)
     began = time.perf_counter()
     eager = [_shown(compare(case)) for case in grid()]

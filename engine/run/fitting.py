@@ -19,6 +19,7 @@ from engine.plan.layers import with_changes
 from engine.plan.plan import uses_compile
 from engine.plan.search import Fit
 from engine.plan.shape import shape_of
+from engine.run.environment import torch_environment
 from engine.run.hardware import memory_available
 
 FREE_SHARE = 0.85  # of the host's free memory that a probe on the CPU may take when no limit is given
@@ -68,7 +69,9 @@ def run_probe(config: RunConfig, steps: int, limit: int | None = None, patience:
     request = msgspec.json.encode(Request(config=config, steps=steps, limit=limit))
     command = (sys.executable, "-m", "engine.train.probe")
     try:
-        done = subprocess.run(command, input=request, capture_output=True, timeout=patience, check=False)
+        done = subprocess.run(
+            command, input=request, capture_output=True, timeout=patience, check=False, env=torch_environment()
+        )
     except subprocess.TimeoutExpired:
         return Finding(outcome="too_slow")
     if done.returncode in (0, EXIT_OUT_OF_MEMORY):

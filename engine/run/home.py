@@ -1,4 +1,4 @@
-"""Where nanosolo keeps things: $NANOSOLO_HOME with runs, tokenizers and data."""
+"""Where nanosolo keeps things: $NANOSOLO_HOME with runs, tokenizers, data and caches."""
 
 import os
 import tempfile
@@ -33,6 +33,11 @@ def tokenizers_home() -> Path:
 def presets_home() -> Path:
     """The user's own presets."""
     return home() / "presets"
+
+
+def cache_home() -> Path:
+    """What torch.compile has made: kept over restarts, made again where it is gone."""
+    return home() / "cache"
 
 
 def require_writable(folder: Path) -> None:

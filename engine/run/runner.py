@@ -22,6 +22,7 @@ from engine.run.calibration import record_run
 from engine.run.cgroups import out_of_memory_kills
 from engine.run.directory import RunDirectory, RunLock, RunnerInfo
 from engine.run.ending import exit_code_of, outcome_of, tail, why
+from engine.run.environment import torch_environment
 from engine.run.event_log import EventLog
 from engine.run.events import Advice, RunEnded, RunStarted, StageAnew, StageEnded, StageStarted
 from engine.run.faults import Fault
@@ -175,7 +176,7 @@ class Runner:
                     stdout=log,
                     stderr=log,
                     pass_fds=(self.lock.fd,),
-                    env=_child_environment(),
+                    env=torch_environment(),
                 )
         self.events.write(StageStarted(stage=stage, pid=self.child.pid, argv=argv))
         peak = self._watch(self.child)
@@ -246,17 +247,8 @@ def launch(run: RunDirectory) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=_child_environment(),
+            env=torch_environment(),
         )
-
-
-def _child_environment() -> dict[str, str]:
-    return {
-        # fragments of freed blocks would otherwise count as out of memory at the edge
-        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
-        **os.environ,
-        "PYTHONUNBUFFERED": "1",
-    }
 
 
 def _resident(pid: int) -> int:

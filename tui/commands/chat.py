@@ -22,6 +22,7 @@ from engine.chat.settings import (
 )
 from engine.errors import EXIT_DONE, NanosoloError, UsageError
 from engine.run.directory import find_run
+from engine.run.environment import prepare_this_process
 
 if TYPE_CHECKING:  # torch comes with these, and takes seconds
     from engine.chat.answer import Piece
@@ -44,6 +45,7 @@ def chat(options: argparse.Namespace) -> int:
         require_aiohttp()
     if sys.stdin.isatty() and not options.json:
         print("loading the model ...", file=sys.stderr)
+    prepare_this_process()
     from engine.chat.engine import load_engine
     from engine.chat.session import Session
 

@@ -13,6 +13,7 @@ from engine.chat.settings import Settings
 from engine.errors import one_line
 from engine.files import NOT_JSON
 from engine.run.directory import RunDirectory
+from engine.run.environment import torch_environment
 
 WORKER = ("-m", "engine.chat.worker")
 _LONGEST_LINE = 2**20  # bytes of one event
@@ -63,6 +64,7 @@ class WorkerClient:
             stdout=pipe,
             stderr=pipe,
             limit=_LONGEST_LINE,
+            env=torch_environment(),
             start_new_session=True,  # the terminal's signals are the console's alone
         )
         if self._closed:
