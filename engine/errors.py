@@ -5,6 +5,7 @@ EXIT_USAGE = 2
 EXIT_OUT_OF_MEMORY = 3
 EXIT_DIVERGED = 4
 EXIT_CRASHED = 5
+EXIT_OUT_OF_HOST_MEMORY = 6  # of a stage; a run ends with 3 for either memory
 EXIT_STOPPED = 130
 
 

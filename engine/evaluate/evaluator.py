@@ -47,7 +47,7 @@ class BatchedEvaluator:
                 value = measure()
                 break
             except Exception as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error, self._model.device.type):
                     raise
             if not self._shrink(step):
                 return None
@@ -65,7 +65,7 @@ class BatchedEvaluator:
             self._sample(step)
             return
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error, self._model.device.type):
                 raise
         self._tell_of_memory(step, "sampling", "these samples are left out")
 

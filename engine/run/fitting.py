@@ -21,12 +21,14 @@ from engine.plan.search import Fit
 from engine.plan.shape import shape_of
 from engine.run.environment import torch_environment
 from engine.run.hardware import memory_available
+from engine.run.last_words import abort_message, last_words
+from engine.run.memory_errors import exhausted_memory
 
 FREE_SHARE = 0.85  # of the host's free memory that a probe on the CPU may take when no limit is given
 PROBE_PATIENCE = 600.0  # seconds; a first compilation takes up to two minutes
 LADDER_STEPS = 10
 MEASURED_HEADROOM = 0.04  # share of the memory that a measured peak should leave; a predicted one needs more
-TAIL = 2000  # characters of a failed probe's last words
+TAIL = 32768  # characters of what a failed probe wrote last
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +84,8 @@ def run_probe(config: RunConfig, steps: int, limit: int | None = None, patience:
     words = done.stderr.decode(errors="replace")[-TAIL:]
     if _died_of_memory(done.returncode, words, limit):
         return Finding(outcome="out_of_memory")
-    last = next((line for line in reversed(words.splitlines()) if line.strip()), f"exit code {done.returncode}")
-    raise NanosoloError(f"the probe of {_name(config)} failed: {last.strip()}")
+    reason = last_words(words).line or f"exit code {done.returncode}"
+    raise NanosoloError(f"the probe of {_name(config)} failed: {reason}")
 
 
 def climb(
@@ -217,5 +219,6 @@ def _died_of_memory(code: int, words: str, limit: int | None) -> bool:
     """Whether a probe that could not say so ran out of memory: killed for it, or below its limit."""
     if code == -signal.SIGKILL:
         return True
-    clues = ("memory", "bad_alloc", "Resource temporarily unavailable")
-    return limit is not None and any(clue in words for clue in clues)
+    memory = exhausted_memory(last_words(words).text + abort_message(words))
+    clues = ("memory", "Resource temporarily unavailable")  # what fails below a limit fails in many words
+    return memory == "gpu" or (limit is not None and (memory == "host" or any(clue in words for clue in clues)))

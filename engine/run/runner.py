@@ -182,7 +182,8 @@ class Runner:
         peak = self._watch(self.child)
         code = self.child.returncode
         starved = out_of_memory_kills() > kills or self.monitor.killed(self.child.pid)
-        outcome = outcome_of(code, self.stop_asked, starved)
+        log_end = tail(self.run.log_file, log_start)
+        outcome = outcome_of(code, self.stop_asked, starved, log_end)
         self._report_faults()
         ended = StageEnded(
             stage=stage,
@@ -190,7 +191,7 @@ class Runner:
             seconds=time.monotonic() - began,
             exit_code=exit_code_of(outcome),
             peak_memory=peak,
-            message=why(outcome, code, tail(self.run.log_file, log_start), self.faults),
+            message=why(outcome, code, log_end, self.faults),
         )
         self.events.write(ended)
         return ended

@@ -10,11 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from engine.errors import EXIT_CRASHED, EXIT_OUT_OF_MEMORY, EXIT_USAGE, NanosoloError, Stopped
+from engine.errors import (
+    EXIT_CRASHED,
+    EXIT_OUT_OF_HOST_MEMORY,
+    EXIT_OUT_OF_MEMORY,
+    EXIT_USAGE,
+    NanosoloError,
+    Stopped,
+)
 from engine.plan.config import RunConfig
 from engine.run.directory import RunDirectory
 from engine.run.event_log import EventLog
 from engine.run.events import Event, Progress
+from engine.run.memory_errors import Memory, memory_that_ran_out
 
 PROGRESS_SECONDS = 0.5
 LAST_WORD_SECONDS = 10.0  # how long the end of a stage waits for a full disk
@@ -77,13 +85,16 @@ class StageContext:
         self.checkpoint_asked = True
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether torch, where the stage uses it, has run out of memory in a place that has no smaller way to go on."""
-    if "torch" not in sys.modules:
-        return False
-    from engine.train.device import is_out_of_memory
-
-    return is_out_of_memory(error)
+def _report_exhausted(memory: Memory, error: Exception) -> int:
+    """Say, as the last line of the log, that memory ran out where there is no smaller way. Returns the exit code."""
+    first = (str(error).splitlines() or [""])[0]
+    detail = f": {first}" if first else ""
+    if memory == "host":
+        way = "End other programs, or use a machine with more memory, then resume."
+        print(f"error: out of host memory{detail}. {way}", file=sys.stderr)
+        return EXIT_OUT_OF_HOST_MEMORY
+    print(f"error: out of memory{detail}. Close other programs on the GPU, then resume.", file=sys.stderr)
+    return EXIT_OUT_OF_MEMORY
 
 
 def main(arguments: list[str]) -> int:
@@ -105,17 +116,10 @@ def main(arguments: list[str]) -> int:
     except NanosoloError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except MemoryError:
-        traceback.print_exc()
-        print("error: the host's memory ran out", file=sys.stderr)
-        return EXIT_OUT_OF_MEMORY
     except Exception as error:
         traceback.print_exc()
-        if not _is_out_of_memory(error):
-            return EXIT_CRASHED
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        print(f"error: out of memory: {first}. Close other programs on the device, then resume.", file=sys.stderr)
-        return EXIT_OUT_OF_MEMORY
+        memory = memory_that_ran_out(error)
+        return EXIT_CRASHED if memory is None else _report_exhausted(memory, error)
     finally:
         if context is not None:
             context.stops_at_boundary = True  # it is over: a signal changes nothing any more

@@ -8,12 +8,7 @@ import torch
 
 from engine.plan.config import RunConfig
 from engine.run.hardware import memory_limit, usable_cores
-
-_OUT_OF_MEMORY = (
-    "can't allocate memory",  # torch's allocator on the CPU
-    "CUDA error: out of memory",  # what does not come from torch's allocator: pinned memory, kernels that are loaded
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
+from engine.run.memory_errors import memory_that_ran_out
 
 
 def choose_device(config: RunConfig) -> str:
@@ -63,11 +58,10 @@ def capacity(device: str) -> int:
     return torch.cuda.mem_get_info()[1] if device == "cuda" else memory_limit()
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: torch's allocator for the GPU by class, all others by their words."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+def is_out_of_memory(error: BaseException, device: str) -> bool:
+    """Whether the memory that a smaller batch takes less of ran out: the device's. Not the host's beside a GPU."""
+    memory = memory_that_ran_out(error)
+    return memory == "gpu" or (memory == "host" and device == "cpu")
 
 
 def release_memory(device: str) -> None:

@@ -54,7 +54,7 @@ def probe(request: Request) -> Finding:
     try:
         return _measure(asked, config, device, request.steps)
     except Exception as error:
-        if not (isinstance(error, OutOfMemory) or is_out_of_memory(error)):
+        if not (isinstance(error, OutOfMemory) or is_out_of_memory(error, device)):
             raise
     return Finding(outcome="out_of_memory", device=device, torch=str(torch.__version__), compiled=False)
 

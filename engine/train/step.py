@@ -113,7 +113,7 @@ class StepRunner:
             try:
                 total, norm = self._accumulate(batches)
             except Exception as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error, self._device):
                     raise
                 problem = error
             if problem is None:
@@ -159,7 +159,7 @@ class StepRunner:
         try:
             self._optimizer.step(learning_rate_scale, momentum)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error, self._device):
                 raise
             # some weights are updated already, so this step cannot be replayed: the checkpoint is the way back
             self._tell(step, "optimizer", "stopped; resume goes on from the last checkpoint")

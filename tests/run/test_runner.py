@@ -62,7 +62,12 @@ def test_stages_run_in_order_and_the_run_is_done(make_run: MakeRun) -> None:
     [
         ("refuse", "refused", 2, "data.paths: there is nothing here. Give a folder."),
         ("raise", "crashed", 5, "ValueError: something odd"),
-        ("starve", "out_of_memory", 3, "the host's memory ran out"),
+        (
+            "starve",
+            "out_of_host_memory",
+            3,
+            "out of host memory. End other programs, or use a machine with more memory, then resume.",
+        ),
         ("diverge", "diverged", 4, "exit code 4"),
         ("kill self", "killed", 5, "the process was ended by SIGKILL"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tiny_run import PATIENCE, Base, events_of, losses, train
 
+from engine.errors import EXIT_OUT_OF_HOST_MEMORY
 from engine.run.directory import RunDirectory
 from engine.run.events import Evaluation, OutOfMemory, Sample
 from engine.train.checkpoint import whole_checkpoint
@@ -162,5 +163,5 @@ def test_a_model_for_which_there_is_no_memory_ends_the_stage_as_out_of_memory(ba
         "training.GPT = small\n"
     )
     done = train(run, small)
-    assert done.returncode == 3, done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: out of memory: ")
+    assert done.returncode == EXIT_OUT_OF_HOST_MEMORY, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: out of host memory: ")

@@ -48,8 +48,8 @@ async def test_nobody_can_talk_yet(home: Path, size: tuple[int, int], runs: int)
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("damaged", "model.safetensors has 3 bytes, not 10. r loads it again."),
-        ("killed", "was killed, often because the machine's memory ran out. r loads it again."),
+        ("damaged", "model.safetensors has 3 bytes, not 10. Press r to load it again."),
+        ("killed", "was killed, often because the machine's memory ran out. Press r to load it again."),
     ],
 )
 async def test_a_model_that_cannot_be_loaded(home: Path, monkeypatch: pytest.MonkeyPatch, how: str, said: str) -> None:
@@ -127,12 +127,12 @@ async def test_a_gpu_whose_memory_is_full(home: Path, monkeypatch: pytest.Monkey
     app = console_on(None)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("7")
-        await shows(pilot, "The GPU has not enough free memory for this model. d loads it on the CPU.")
+        await shows(pilot, "Not enough free GPU memory for the model. Press d to load it on the CPU.")
         await pilot.press("escape", "d")
         await shows(pilot, "red sft · step 72 · 5.24M · CPU")
         await pilot.press("i")
         await say(pilot, "full")
-        await shows(pilot, "The machine has not enough free memory")
+        await shows(pilot, "Not enough free memory on this machine")
 
 
 async def test_a_gpu_that_trains_is_left_alone_unless_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

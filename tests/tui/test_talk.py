@@ -130,8 +130,12 @@ def test_two_answers_are_compared_once_both_are_there() -> None:
 @pytest.mark.parametrize(
     ("gone", "device", "said"),
     [
-        (Gone(1, "torch.OutOfMemoryError: CUDA out of memory."), "cuda", "The GPU has not enough free memory"),
-        (Gone(5, "RuntimeError: DefaultCPUAllocator: can't allocate memory"), "cpu", "The machine has not enough"),
+        (Gone(1, "torch.OutOfMemoryError: CUDA out of memory."), "cuda", "Not enough free GPU memory"),
+        (
+            Gone(5, "RuntimeError: DefaultCPUAllocator: can't allocate memory"),
+            "cpu",
+            "Not enough free memory on this machine",
+        ),
         (Gone(-9, ""), "cpu", "was killed"),
         (Gone(-11, ""), "cpu", "signal 11"),
         (Gone(5, "model.safetensors has 3 bytes, not 10"), "cpu", "Model.safetensors has 3 bytes, not 10."),
@@ -141,12 +145,12 @@ def test_two_answers_are_compared_once_both_are_there() -> None:
 def test_every_end_has_a_way_out(gone: Gone, device: str, said: str) -> None:
     text = why_gone(gone, device)
     assert said in text and "\n" not in text
-    assert text.endswith(("r loads it again.", "d loads it on the CPU."))
+    assert text.endswith(("Press r to load it again.", "Press d to load it on the CPU."))
 
 
 def test_a_refusal_is_one_line() -> None:
     assert why_refused("too\nlong\x1b", "cpu") == "Too long\N{REPLACEMENT CHARACTER}."
-    assert "d loads it on the CPU" in why_refused("OutOfMemoryError: CUDA out of memory", "cuda")
+    assert "Press d to load it on the CPU" in why_refused("OutOfMemoryError: CUDA out of memory", "cuda")
 
 
 # who can talk

@@ -3,35 +3,35 @@
 import signal
 
 from engine.errors import one_line
+from engine.run.memory_errors import Memory, exhausted_memory
 from tui.talk.client import Gone
-
-_MEMORY = ("outofmemoryerror", "out of memory", "memoryerror", "can't allocate memory", "cannot allocate memory")
 
 
 def why_gone(gone: Gone, device: str) -> str:
     """What ended a model's process."""
-    if _is_memory(gone.message):
-        return _no_memory(device)
+    memory = exhausted_memory(gone.message)
+    if memory is not None:
+        return _no_memory(device, memory)
     if gone.code == -signal.SIGKILL:
-        return "The model's process was killed, often because the machine's memory ran out. r loads it again."
+        return "The model's process was killed, often because the machine's memory ran out. Press r to load it again."
     if gone.code < 0:
-        return f"The model's process was ended by signal {-gone.code}. r loads it again."
-    return _sentence(gone.message or f"the model's process ended with exit code {gone.code}") + " r loads it again."
+        return f"The model's process was ended by signal {-gone.code}. Press r to load it again."
+    return (
+        _sentence(gone.message or f"the model's process ended with exit code {gone.code}")
+        + " Press r to load it again."
+    )
 
 
 def why_refused(message: str, device: str) -> str:
     """What speaks against answering one message."""
-    return _no_memory(device) if _is_memory(message) else _sentence(message)
+    memory = exhausted_memory(message)
+    return _no_memory(device, memory) if memory is not None else _sentence(message)
 
 
-def _is_memory(message: str) -> bool:
-    return any(word in message.lower() for word in _MEMORY)
-
-
-def _no_memory(device: str) -> str:
-    if device == "cpu":
-        return "The machine has not enough free memory for this model. Close what else runs, then r loads it again."
-    return "The GPU has not enough free memory for this model. d loads it on the CPU."
+def _no_memory(device: str, memory: Memory) -> str:
+    if device == "cpu" or memory == "host":
+        return "Not enough free memory on this machine for the model. Close other programs. Press r to load it again."
+    return "Not enough free GPU memory for the model. Press d to load it on the CPU."
 
 
 def _sentence(message: str) -> str:

@@ -85,7 +85,7 @@ class _ChatEvaluation:
             try:
                 return work()
             except Exception as error:
-                if not is_out_of_memory(error) or self._rows <= 1:
+                if not is_out_of_memory(error, self._model.device.type) or self._rows <= 1:
                     raise
             release_memory(self._model.device.type)
             self._rows, self._tokens = self._rows // 2, self._tokens // 2

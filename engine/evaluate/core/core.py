@@ -115,7 +115,7 @@ def _judge(
             model, questions, token_budget(model), lambda done: context.progress(done, len(questions), unit)
         )
     except Exception as error:
-        if not is_out_of_memory(error):
+        if not is_out_of_memory(error, model.device.type):
             raise
         outcomes = None
     if outcomes is None:

@@ -137,7 +137,7 @@ def _tried(model: GPT, questions: Sequence[Question], batch: Sequence[Packed]) -
         targets = np.concatenate([targets for question in questions for targets in question.targets])
         return _figures(model, run(model, batch), targets, questions[0].gold)
     except Exception as error:
-        if not is_out_of_memory(error):
+        if not is_out_of_memory(error, model.device.type):
             raise
     release_memory(model.device.type)  # here, where the error and what it holds are gone
     return None
