@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 import torch
+from phases import phases_of_a_step
 
 from engine.model.gpt import GPT
 from engine.model.loss import summed_loss
-from engine.model.trace import step_through
 from engine.optim.optimizer import Optimizer, clip_gradients
 from engine.plan import duration, memory
 from engine.plan.config import Checkpointing, LossKind, RunConfig
@@ -92,23 +92,9 @@ def measure(case: Case) -> dict[str, Any]:
     model.init_weights(0)
     optimizer = Optimizer(model, config.optim, shape.width)
     trunk = torch.compile(model.trunk, dynamic=False) if case.compiled else model.trunk
-    phases: dict[str, int] = {}
-    phase = ""
-
-    def begin(following: str) -> None:
-        nonlocal phase
-        torch.cuda.synchronize()
-        phases[phase] = max(phases.get(phase, 0), torch.cuda.max_memory_allocated())
-        phase = following
-        torch.cuda.reset_peak_memory_stats()
-
-    step_through(model, trunk, optimizer, config.batch, begin)  # compiles, and loads kernels
-    begin("")
+    phases_of_a_step(model, trunk, optimizer, config.batch)  # compiles, and loads kernels
     torch.cuda.empty_cache()
-    phases.clear()
-    step_through(model, trunk, optimizer, config.batch, begin)
-    begin("")
-    del phases[""]  # between the two
+    phases = phases_of_a_step(model, trunk, optimizer, config.batch)
     peak = max(phases.values())
     free, total = torch.cuda.mem_get_info()
     reserved = torch.cuda.memory_reserved()

@@ -1,0 +1,178 @@
+"""What the accounts of runs on the null GPU say: costs of steps and of other events, and which of them are too high.
+
+Pure functions over the lines that shim/sitecustomize.py writes; no torch.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+COUNTS = (
+    "kernels",
+    "triton",
+    "gemms",
+    "stream_syncs",
+    "device_syncs",
+    "event_syncs",
+    "blocking",
+    "pageable",
+    "graphs",
+    "breaks",
+)
+SYNCS = ("stream_syncs", "device_syncs", "event_syncs", "blocking")
+LAUNCHES = ("kernels", "triton", "gemms")
+WIDEST = 56  # characters of a column of the table; what is longer sticks out
+
+
+class Check(NamedTuple):
+    """One thing that must hold, and what was found."""
+
+    scenario: str
+    what: str
+    found: str
+    wanted: str
+    holds: bool
+
+
+class Cost(NamedTuple):
+    """What the device and the compiler were asked for between one event of a process and the event before."""
+
+    pid: int
+    stage: str
+    kind: str  # of the event that ends it: Step, Evaluation, Sample, ...
+    step: int
+    counts: dict[str, int]
+
+    @property
+    def syncs(self) -> int:
+        """How often the host waited for the device."""
+        return sum(self.counts[name] for name in SYNCS)
+
+    @property
+    def launches(self) -> int:
+        """Kernels and matrix products."""
+        return sum(self.counts[name] for name in LAUNCHES)
+
+
+def read_account(text: str) -> list[Cost]:
+    """The costs in an account, in order; what a process did before its first event is the cost of that event."""
+    before: dict[int, dict[str, int]] = {}
+    found = []
+    for line in text.splitlines():
+        entry: dict[str, Any] = json.loads(line)
+        earlier = before.get(entry["pid"], {})
+        counts = {name: entry[name] - earlier.get(name, 0) for name in COUNTS}
+        before[entry["pid"]] = entry
+        found.append(Cost(entry["pid"], entry["stage"], entry["kind"], entry["step"], counts))
+    return found
+
+
+def of_each_process(costs: Sequence[Cost]) -> Iterator[list[Cost]]:
+    """The costs of one process after the other."""
+    for pid in dict.fromkeys(cost.pid for cost in costs):
+        yield [cost for cost in costs if cost.pid == pid]
+
+
+def warm_steps(costs: Sequence[Cost], stage: str) -> list[Cost]:
+    """The steps of a stage that found everything compiled: all but the first of each process and the first after an
+    out-of-memory."""
+    found = []
+    for process in of_each_process([cost for cost in costs if cost.stage == stage]):
+        cold = True
+        for cost in process:
+            if cost.kind == "OutOfMemory":
+                cold = True
+            elif cost.kind == "Step":
+                if not cold:
+                    found.append(cost)
+                cold = False
+    return found
+
+
+def steady_steps(costs: Sequence[Cost], stage: str) -> list[Cost]:
+    """Warm steps during which no checkpoint was copied: that is done by a thread, which waits for the device too."""
+    copied: set[tuple[int, int]] = set()
+    for process in of_each_process([cost for cost in costs if cost.stage == stage]):
+        last_step = 0
+        for cost in process:
+            if cost.kind == "Checkpoint":
+                copied |= {(cost.pid, step) for step in range(cost.step + 1, last_step + 1)}
+            elif cost.kind == "Step":
+                last_step = cost.step
+    return [cost for cost in warm_steps(costs, stage) if (cost.pid, cost.step) not in copied]
+
+
+def later_ones(costs: Sequence[Cost], stage: str, kind: str) -> list[Cost]:
+    """All costs of a kind but the first of each process."""
+    return [
+        cost
+        for process in of_each_process([c for c in costs if (c.stage, c.kind) == (stage, kind)])
+        for cost in process[1:]
+    ]
+
+
+def stage_checks(scenario: str, costs: Sequence[Cost], stages: Iterable[str]) -> Iterator[Check]:
+    """What must hold for stages that train: one wait a step, nothing compiled again, no graph broken."""
+    for stage in stages:
+        steps = steady_steps(costs, stage)
+        yield _every(scenario, f"host syncs of a {stage} step", steps, lambda cost: cost.syncs, 1)
+        # the read of loss and norm goes to ordinary memory, and is the wait itself
+        yield _every(
+            scenario, f"copies of a {stage} step that are not pinned", steps, lambda cost: cost.counts["pageable"], 1
+        )
+        yield none_of(scenario, f"graphs compiled in warm {stage} steps", warm_steps(costs, stage), "graphs")
+        for kind in ("Evaluation", "Sample"):
+            later = later_ones(costs, stage, kind)
+            if later:
+                what = f"graphs compiled in later {stage} {kind.lower()}s"
+                yield none_of(scenario, what, later, "graphs")
+    yield none_of(scenario, "graph breaks", costs, "breaks")
+
+
+def _every(scenario: str, what: str, costs: Sequence[Cost], count: Callable[[Cost], int], wanted: int) -> Check:
+    values = sorted({count(cost) for cost in costs})
+    found = " and ".join(map(str, values)) or "no step"
+    return Check(scenario, what, f"{found} in {len(costs)} steps", str(wanted), values == [wanted])
+
+
+def none_of(scenario: str, what: str, costs: Sequence[Cost], name: str) -> Check:
+    """That a count stays 0; with nothing to count it does not hold."""
+    total = sum(cost.counts[name] for cost in costs)
+    return Check(scenario, what, f"{total} in {len(costs)} events", "0", bool(costs) and total == 0)
+
+
+def cost_table(costs: Sequence[Cost]) -> list[dict[str, Any]]:
+    """For each stage and kind of event: the first of its process, and what a later one costs (the most frequent)."""
+    rows = []
+    for stage, kind in dict.fromkeys((cost.stage, cost.kind) for cost in costs):
+        of_kind = [cost for cost in costs if (cost.stage, cost.kind) == (stage, kind)]
+        later = steady_steps(costs, stage) if kind == "Step" else later_ones(costs, stage, kind)
+        rows.append(
+            {
+                "stage": stage,
+                "event": kind,
+                "count": len(of_kind),
+                "graphs_at_first": of_kind[0].counts["graphs"],
+                "graphs_later": sum(cost.counts["graphs"] for cost in later),
+                "launches": most_frequent([cost.launches for cost in later]),
+                "triton": most_frequent([cost.counts["triton"] for cost in later]),
+                "gemms": most_frequent([cost.counts["gemms"] for cost in later]),
+                "syncs": most_frequent([cost.syncs for cost in later]),
+            }
+        )
+    return rows
+
+
+def most_frequent(values: Sequence[int]) -> int | None:
+    """The value that comes most often, the smaller of equals; None without any."""
+    return min(set(values), key=lambda value: (-values.count(value), value), default=None)
+
+
+def table(checks: Sequence[Check]) -> str:
+    """The checks as lines of text: what was looked at, what was found, what is wanted."""
+    widths = [min(WIDEST, max((len(check[column]) for check in checks), default=0)) for column in range(4)]
+    return "\n".join(
+        f"{'+' if check.holds else 'x'} "
+        + "  ".join(text.ljust(width) for text, width in zip(check[:4], widths, strict=True)).rstrip()
+        for check in checks
+    )
