@@ -18,6 +18,7 @@ import msgspec
 import torch
 from phases import phases_of_a_step
 
+from engine.model.compiling import compile_for_each_size
 from engine.model.gpt import GPT
 from engine.model.loss import summed_loss
 from engine.optim.optimizer import Optimizer, clip_gradients
@@ -91,7 +92,7 @@ def measure(case: Case) -> dict[str, Any]:
     model = GPT(shape, mode, "cuda")
     model.init_weights(0)
     optimizer = Optimizer(model, config.optim, shape.width)
-    trunk = torch.compile(model.trunk, dynamic=False) if case.compiled else model.trunk
+    trunk = compile_for_each_size(model.trunk) if case.compiled else model.trunk
     phases_of_a_step(model, trunk, optimizer, config.batch)  # compiles, and loads kernels
     torch.cuda.empty_cache()
     phases = phases_of_a_step(model, trunk, optimizer, config.batch)

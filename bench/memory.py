@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from engine.model.compiling import compile_for_each_size
 from engine.model.gpt import GPT
 from engine.model.loss import summed_loss
 from engine.model.trace import trace_training
@@ -127,7 +128,7 @@ def compare_compiled(case: Case) -> dict[str, Any]:
     torch._dynamo.reset()
     model = GPT(case.shape, case.mode, compute_dtype=torch.bfloat16)
     model.init_weights(0)
-    trunk = torch.compile(model.trunk, dynamic=False)
+    trunk = compile_for_each_size(model.trunk)
     tokens = torch.randint(case.vocab, (case.rows, case.seq))
 
     def micro_batch() -> None:

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import counters
 from phases import phases_of_a_step
 
+from engine.model.compiling import compile_for_each_size
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
 from engine.plan import gpus, memory
@@ -43,7 +44,7 @@ def measure(preset: str, changes: dict[str, Any]) -> dict[str, Any]:
     torch.set_float32_matmul_precision("high")
     model = GPT(shape, mode, "cuda")  # no weights are filled in: the device has no numbers
     optimizer = Optimizer(model, config.optim, shape.width)
-    trunk = torch.compile(model.trunk, dynamic=False) if compiled else model.trunk
+    trunk = compile_for_each_size(model.trunk) if compiled else model.trunk
     began = Spent.now()
     first = phases_of_a_step(model, trunk, optimizer, config.batch)
     compiling = Spent.now() - began

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from engine.model.compiling import compile_for_each_size
 from engine.plan.config import LossKind
 
 IGNORED = -1  # the target of a token that does not count
@@ -133,7 +134,7 @@ def gradients_of_logits(scaled: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
 
 @cache
 def _compiled_gradients() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    return torch.compile(gradients_of_logits, dynamic=False)  # type: ignore[no-any-return, unused-ignore]
+    return compile_for_each_size(gradients_of_logits)
 
 
 def _nats(tanh: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:

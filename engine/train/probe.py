@@ -15,6 +15,7 @@ import torch
 
 from engine.data.loader import Batch, LoaderState
 from engine.errors import EXIT_OUT_OF_MEMORY
+from engine.model.compiling import compile_for_each_size
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
 from engine.plan.batch import grad_accum_steps, tokens_per_micro_batch
@@ -65,7 +66,7 @@ def _measure(asked: RunConfig, config: RunConfig, device: str, steps: int) -> Fi
     model = GPT(shape, resolve_checkpointing(shape, asked.batch, gpu, compiled), device)
     model.init_weights(config.runtime.seed)
     optimizer = TimedOptimizer(model, config.optim, shape.width)
-    trunk = torch.compile(model.trunk, dynamic=False) if compiled else model.trunk
+    trunk = compile_for_each_size(model.trunk) if compiled else model.trunk
     runner = StepRunner(model, trunk, optimizer, config, "fit", lambda _event: None, 1)
     batches = _random_batches(config, device)
     micro_seconds, optimizer_seconds = [], []

@@ -10,6 +10,7 @@ import torch
 from engine.data.loader import RowLoader, RowSource
 from engine.errors import EXIT_DIVERGED, NanosoloError, Stopped
 from engine.evaluate.evaluator import Interrupted, Trunk
+from engine.model.compiling import compile_for_each_size
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
 from engine.optim.schedule import learning_rate_scale, muon_momentum
@@ -113,7 +114,7 @@ class Training:
         self.step_began_at = self.state.loader  # where the data of the last step begins
         self.history = read_history(context.run.events_file)
         self.saver = Saver(context, self.model, self.optimizer, self.state.step, self.history)
-        trunk = torch.compile(self.model.trunk, dynamic=False) if compiled else self.model.trunk
+        trunk = compile_for_each_size(self.model.trunk) if compiled else self.model.trunk
         self.stepper = course.stepper(self.model, trunk, self.optimizer, self.state.micro_splits)
         self.judge = course.judge(self.model, trunk, lambda: self._stop_reason() is not None)
         self.warm = False  # whether this process has done a step
