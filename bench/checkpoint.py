@@ -20,6 +20,8 @@ from engine.optim.optimizer import Optimizer
 from engine.plan.config import RunConfig
 from engine.plan.layers import from_dict
 from engine.plan.shape import shape_of
+from engine.run.environment import prepare_this_process
+from engine.train.allocator import settle_allocator
 from engine.train.checkpoint import first_state, write_checkpoint
 from engine.train.manifest import verify
 from engine.train.writer import CheckpointWriter
@@ -35,7 +37,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="on the disk to measure")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    prepare_this_process()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    settle_allocator(device, print)
     config = from_dict({"model": {"depth": given.depth}, "tokenizer": {"vocab_size": 32768}})
     folder = Path(tempfile.mkdtemp(dir=given.folder))
     try:

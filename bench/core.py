@@ -42,6 +42,7 @@ from engine.plan.config import TokenizerConfig, heads_of, width_of
 from engine.plan.shape import Shape
 from engine.run.directory import find_run
 from engine.run.environment import prepare_this_process
+from engine.train.allocator import settle_allocator
 from engine.train.checkpoint import load_model
 
 RESULTS = Path(__file__).parent / "results" / "core.json"
@@ -321,6 +322,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     prepare_this_process()
+    settle_allocator(options.device, print)
     torch.set_num_threads(options.threads)
     dtypes = [torch.bfloat16] if options.device == "cuda" else [torch.float32, torch.bfloat16]
     shapes = [tuple(map(int, model.split(":"))) for model in options.models]

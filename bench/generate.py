@@ -24,6 +24,7 @@ from engine.model.sampling import Sampling
 from engine.plan.config import heads_of, width_of
 from engine.plan.shape import Shape
 from engine.run.environment import prepare_this_process
+from engine.train.allocator import settle_allocator
 
 RESULTS = Path(__file__).parent / "results" / "generate.json"
 PROMPTS = {1: [32], 8: [12, 64, 33, 20, 48, 32, 57, 25]}  # lengths by batch size
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     prepare_this_process()
+    settle_allocator(options.device, print)
     torch.set_num_threads(options.threads)
     clock = time.process_time if options.device == "cpu" and options.threads == 1 else time.perf_counter
     rows = []

@@ -30,6 +30,7 @@ from engine.plan.moments import all_moments, phase_peaks
 from engine.plan.shape import shape_of
 from engine.run.environment import torch_environment
 from engine.run.hardware import detect_gpu
+from engine.train.allocator import settle_allocator
 
 LARGEST_ERROR = 0.05
 PATIENCE = 900  # seconds for one case; compiling the deepest takes minutes
@@ -80,6 +81,7 @@ def measure(case: Case) -> dict[str, Any]:
     """Run one case in this process."""
     gpu = detect_gpu()
     assert gpu is not None
+    settle_allocator("cuda", lambda message: print(f"warning: {message}", file=sys.stderr))
     if case.capacity_gib is not None:
         gpu = msgspec.structs.replace(gpu, capacity=int(case.capacity_gib * GIB))
         torch.cuda.set_per_process_memory_fraction((gpu.capacity - memory.CUDA_CONTEXT) / torch.cuda.mem_get_info()[1])

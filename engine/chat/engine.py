@@ -1,5 +1,6 @@
 """A trained model, ready to be talked to: which checkpoint, its tokens, the prompts of conversations."""
 
+import sys
 from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from engine.model.gpt import GPT
 from engine.model.sampling import Sampling
 from engine.run.directory import RunDirectory
 from engine.run.hardware import usable_cores
+from engine.train.allocator import settle_allocator
 from engine.train.checkpoint import load_model
 from engine.train.manifest import verify
 
@@ -117,6 +119,7 @@ def load_engine(run: RunDirectory, stage: str | None = None, device: str = "auto
         raise UsageError("--device cuda: torch sees no CUDA device here. Use --device cpu, or see nanosolo doctor.")
     if device == "cpu":
         torch.set_num_threads(run.config().runtime.threads or usable_cores())
+    settle_allocator(device, lambda message: print(f"warning: {message}", file=sys.stderr))
     verify(chosen.path)
     tokenizer = Tokenizer.load(run.tokenizer)
     model = load_model(chosen.path, device)

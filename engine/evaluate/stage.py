@@ -5,6 +5,7 @@ from engine.data.tokenizer import Tokenizer
 from engine.evaluate.core.core import evaluate_core
 from engine.evaluate.evaluator import Evaluator
 from engine.run.stage import StageContext
+from engine.train.allocator import settle_for_stage
 from engine.train.checkpoint import load_model, read_state, warning_of, whole_checkpoint
 from engine.train.device import prepare_device
 from engine.train.line import no_weights
@@ -13,6 +14,7 @@ from engine.train.line import no_weights
 def evaluate(context: StageContext) -> None:
     """Emit validation and training bits per byte, a sample for each prompt, and CORE, of the newest checkpoint."""
     device = prepare_device(context.config)
+    settle_for_stage(context, device)
     newest = whole_checkpoint(
         context.run.checkpoints("pretrain"), lambda step, what: context.emit(warning_of(context.stage, step, what))
     )

@@ -15,7 +15,8 @@ from engine.run.survey import GpuSurvey, Survey
 Level = Literal["ok", "note", "warning", "problem"]  # problem: training cannot work
 
 PROHIBITED, EXCLUSIVE = 2, 3  # NVML's compute modes
-BUSY_BYTES = 500 * MIB  # of GPU memory that others hold; an idle card shows a few MiB
+BUSY_BYTES = 500 * MIB  # of GPU memory that other programs hold; an idle card shows a few MiB
+DRIVER_BYTES = 900 * MIB  # most that a driver keeps for itself, and counts as used where it does not say (before 510)
 LITTLE_HOST_MEMORY = 4 * GIB  # torch with CUDA alone takes two or three
 LITTLE_SHARED_MEMORY = 64 * MIB
 LITTLE_DISK = 20 * GIB
@@ -65,7 +66,7 @@ def check_vram(found: GpuSurvey | None, need: int = 0, floor: int = 0) -> Check 
     """Free GPU memory against the predicted peak `need`, and the part `floor` of it that no setting saves."""
     if found is None:
         return None
-    held = found.total - found.free
+    idle = BUSY_BYTES + (DRIVER_BYTES if found.reserved is None else 0)
     others = f", {_others(found.processes)}" if found.processes else ""
     finding = f"{words.size(found.free)} of {words.size(found.total)} free{others}"
     wants = f"; the plan needs {words.size(need)}" if need else ""
@@ -77,7 +78,7 @@ def check_vram(found: GpuSurvey | None, need: int = 0, floor: int = 0) -> Check 
     if floor > found.free:
         finding += f"; weights, gradients and optimizer alone take {words.size(floor)}"
         return Check(name="GPU memory", verdict="problem", finding=finding, action=action)
-    if need > found.free or held > BUSY_BYTES:
+    if need > found.free or found.held > idle:
         return Check(name="GPU memory", verdict="warning", finding=finding + wants, action=action)
     return Check(name="GPU memory", verdict="ok", finding=finding + wants)
 

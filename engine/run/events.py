@@ -177,7 +177,7 @@ class Warning(Event, frozen=True, kw_only=True, tag="warning"):
 
     stage: str
     step: Natural
-    code: str  # checkpoint_failed, checkpoint_damaged, config_changed, spike
+    code: str  # checkpoint_failed, checkpoint_damaged, config_changed, spike, fixed_segments
     message: str
 
 

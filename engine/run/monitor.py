@@ -8,7 +8,7 @@ import psutil
 from engine.run.events import Advice, System
 from engine.run.fault_watch import FaultWatch, KernelLog
 from engine.run.faults import Fault
-from engine.run.hardware import gpu_handle, nvml
+from engine.run.hardware import gpu_handle, gpu_memory, nvml
 
 GIB = 2**30
 SAMPLE_SECONDS = 1.0
@@ -100,7 +100,7 @@ class Monitor:
         if lib is None or handle is None:
             return None
         try:
-            memory = lib.nvmlDeviceGetMemoryInfo(handle)
+            memory = gpu_memory(lib, handle)
             found: dict[str, Any] = {"used": _gib(memory.used), "total": _gib(memory.total)}
         except lib.NVMLError:
             return None

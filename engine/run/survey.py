@@ -13,7 +13,7 @@ import psutil
 from engine.errors import NanosoloError
 from engine.plan.gpus import Gpu
 from engine.run.fault_watch import row_remapping, uncorrected_errors
-from engine.run.hardware import detect_gpu, gpu_handle, memory_available, memory_limit, nvml, usable_cores
+from engine.run.hardware import detect_gpu, gpu_handle, gpu_memory, memory_available, memory_limit, nvml, usable_cores
 from engine.run.home import data_home, home, require_writable, runs_home
 from engine.run.monitor import throttle_words
 
@@ -26,6 +26,8 @@ class GpuSurvey(NamedTuple):
     gpu: Gpu
     total: int
     free: int
+    held: int  # by processes; with what the driver keeps for itself where `reserved` is None
+    reserved: int | None
     processes: int | None
     driver: str
     cuda: tuple[int, int]  # the newest CUDA that the driver runs
@@ -102,7 +104,7 @@ def survey_gpu() -> GpuSurvey | None:
         return None
     handle = gpu_handle(lib)
     try:
-        memory = lib.nvmlDeviceGetMemoryInfo(handle)
+        memory = gpu_memory(lib, handle)
         driver, cuda = str(lib.nvmlSystemGetDriverVersion()), int(lib.nvmlSystemGetCudaDriverVersion())
     except lib.NVMLError:
         return None
@@ -116,8 +118,10 @@ def survey_gpu() -> GpuSurvey | None:
     processes, throttle = ask("nvmlDeviceGetComputeRunningProcesses"), ask("nvmlDeviceGetCurrentClocksThrottleReasons")
     return GpuSurvey(
         gpu=gpu,
-        total=int(memory.total),
-        free=int(memory.free),
+        total=memory.total,
+        free=memory.free,
+        held=memory.used,
+        reserved=memory.reserved,
         processes=None if processes is None else len(processes),
         driver=driver,
         cuda=(cuda // 1000, cuda % 1000 // 10),

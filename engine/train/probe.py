@@ -26,6 +26,7 @@ from engine.plan.plan import uses_compile
 from engine.plan.shape import shape_of
 from engine.run.fitting import Finding, Request
 from engine.run.hardware import detect, detect_cpu
+from engine.train.allocator import settle_allocator
 from engine.train.device import is_out_of_memory, peak_memory, prepare_device, release_memory
 from engine.train.step import OutOfMemory, StepRunner
 
@@ -51,6 +52,7 @@ def probe(request: Request) -> Finding:
     asked = request.config
     config = _shortened(asked)
     device = prepare_device(config)
+    settle_allocator(device, lambda message: print(f"warning: {message}", file=sys.stderr))
     _limit_memory(device, request.limit)
     try:
         return _measure(asked, config, device, request.steps)

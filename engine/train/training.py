@@ -23,6 +23,7 @@ from engine.run.hardware import detect, detect_cpu
 from engine.run.history import read_history
 from engine.run.stage import StageContext
 from engine.train import resume
+from engine.train.allocator import settle_for_stage
 from engine.train.checkpoint import TrainingState
 from engine.train.device import device_name, peak_memory, prepare_device
 from engine.train.preemption import forget_notice, preemption_notice
@@ -85,6 +86,7 @@ def train(context: StageContext, open_course: Callable[[StageContext], Course]) 
     """
     forget_notice(context.run)  # of an earlier time
     device = prepare_device(context.config)
+    settle_for_stage(context, device)
     course = open_course(context)  # may take long; a stop ends it at once, as nothing is to be saved yet
     context.stops_at_boundary = True  # from here on a signal only sets a flag
     Training(context, device, course).run()

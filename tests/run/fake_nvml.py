@@ -76,7 +76,9 @@ class FakeNvml:
         if version is not None and self.reserved is None:
             return self._refuse()
         total, kept = self.total // (8 if handle.startswith("slice") else 1), self.reserved or 0
-        return SimpleNamespace(total=total, used=self.used, free=total - kept - self.used, reserved=kept)
+        return SimpleNamespace(
+            total=total, used=self.used + (kept if version is None else 0), free=total - kept - self.used, reserved=kept
+        )
 
     def nvmlDeviceGetCudaComputeCapability(self, handle: str) -> tuple[int, int]:
         return self.capability

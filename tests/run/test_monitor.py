@@ -63,6 +63,13 @@ def test_an_event_tells_of_all_samples(gpu: FakeNvml, tmp_path: Path, kernel_log
     )
 
 
+def test_what_the_driver_keeps_for_itself_is_not_used(gpu: FakeNvml, tmp_path: Path, kernel_log: Path) -> None:
+    gpu.used, gpu.reserved = 2 * 2**30, 2**30
+    event = event_of(Monitor(tmp_path))
+    assert event.gpu is not None
+    assert (event.gpu["used"], event.gpu["total"]) == (2.0, 40.0)
+
+
 def test_what_a_driver_does_not_say_is_left_open(gpu: FakeNvml, tmp_path: Path, kernel_log: Path) -> None:
     gpu.refused = {
         "nvmlDeviceGetUtilizationRates",

@@ -12,7 +12,7 @@ from made_run import config_of, plan_of
 
 from engine.errors import UsageError
 from engine.plan.config import RunConfig
-from engine.plan.gpus import GIB, cpu
+from engine.plan.gpus import GIB, MIB, cpu
 from engine.plan.layers import with_changes
 from engine.plan.plan import Plan
 from engine.run import survey as surveys
@@ -90,6 +90,23 @@ def test_what_a_machine_lacks_is_named_with_the_way_out(
     if verdict == "problem":
         with pytest.raises(UsageError, match=f"^{name}: [^\n]*[.]$"):
             require_ready(found)
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [
+        ({"used": 571 * MIB}, "ok"),  # an old driver counts what it keeps for itself
+        ({"used": 4 * MIB, "reserved": 571 * MIB}, "ok"),
+        ({"used": 600 * MIB, "reserved": 571 * MIB}, "warning"),
+        ({"used": 2 * GIB}, "warning"),
+    ],
+)
+def test_what_the_driver_keeps_for_itself_is_no_other_program(
+    machine: Callable[..., Survey], gpu: FakeNvml, state: dict[str, int], verdict: str
+) -> None:
+    for key, value in state.items():
+        setattr(gpu, key, value)
+    assert by_name(preflight(CONFIG, PLAN, machine()))["GPU memory"].verdict == verdict
 
 
 @pytest.mark.parametrize(

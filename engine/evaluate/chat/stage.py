@@ -18,6 +18,7 @@ from engine.run.history import read_history
 from engine.run.home import data_home
 from engine.run.scores import ENDS
 from engine.run.stage import StageContext
+from engine.train.allocator import settle_for_stage
 from engine.train.checkpoint import load_model, read_state
 from engine.train.device import is_out_of_memory, prepare_device, release_memory
 from engine.train.line import last_weights, no_weights
@@ -32,6 +33,7 @@ def chat_eval(context: StageContext) -> None:
     """Emit the accuracy on each task as `chat/<task>`, their centred mean as `chat_core`, and the share of written
     answers that come to their end token as `chat/ends`; as samples, right and wrong answers and a few conversations."""
     device = prepare_device(context.config)
+    settle_for_stage(context, device)
     newest = last_weights(context)
     if newest is None:
         raise no_weights(context, "evaluate")
