@@ -13,6 +13,7 @@ from engine.chat.packing import pack
 from engine.data.corpus import SPLITS, Split
 from engine.data.lock import exclusive
 from engine.data.progress import Progress, Reporter, silent
+from engine.data.shared import from_shared
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError, UsageError
 from engine.files import NOT_JSON, cannot_write, flush_to_disk, sync_directory, write_atomically
@@ -75,7 +76,10 @@ def write_set(
     tokenizer: Tokenizer,
     progress: Progress = silent,
 ) -> ConversationSet:
-    """Render conversations into a folder, or open what is there already. Raises NanosoloError."""
+    """Render conversations into a folder, or open what a shared cache or the folder has. Raises NanosoloError."""
+    shared = from_shared(directory, lambda copy: _open_shared(copy, identity))
+    if shared is not None:
+        return shared
     partial = directory.with_name(directory.name + ".partial")
     try:
         with exclusive(directory.with_name(directory.name + ".lock"), progress, "conversations"):
@@ -97,6 +101,13 @@ def write_set(
     if written is None:
         raise NanosoloError(f"{directory} could not be read back. Check the disk, and run again.")
     return written
+
+
+def _open_shared(directory: Path, identity: str) -> ConversationSet:
+    found = open_set(directory, identity)
+    if found is None:
+        raise NanosoloError("it is incomplete, damaged or of another version")
+    return found
 
 
 def _write(

@@ -12,6 +12,7 @@ from engine.data.corpus import Tally
 from engine.data.lock import exclusive
 from engine.data.progress import Progress, silent
 from engine.data.shards import Hub, ShardStore, patiently
+from engine.data.shared import from_shared
 from engine.errors import NanosoloError
 from engine.files import write_atomically
 
@@ -30,12 +31,17 @@ class NoSuchFiles(NanosoloError):
 def fetch(
     repo: str, pattern: str, data_home: Path, progress: Progress = silent, endpoint: str | None = None
 ) -> list[Path]:
-    """The dataset's files whose names match, in order; downloaded and checked unless they are here.
+    """The dataset's files whose names match, in order: from a shared cache, or here, downloaded and checked if need be.
 
     Raises NoSuchFiles, or NanosoloError. A folder that holds matching files but no listing was filled by hand, and is
     taken as it is.
     """
     folder = folder_of(repo, data_home)
+    shared = from_shared(folder, lambda copy: _shared_files(copy, pattern))
+    if shared is not None:
+        if not shared:
+            raise NoSuchFiles(repo, pattern)
+        return shared
     here = local_files(folder, pattern)
     if here is not None:
         return here
@@ -81,6 +87,24 @@ def local_files(folder: Path, pattern: str) -> list[Path] | None:
     if not wanted:
         raise NoSuchFiles(folder.relative_to(folder.parents[1]).as_posix(), pattern)
     return wanted if all(path.is_file() for path in wanted) else None
+
+
+def _shared_files(folder: Path, pattern: str) -> list[Path]:
+    """All files that match in a folder of a shared cache; empty where its listing of the dataset has none. Raises
+    NanosoloError where one is missing or not whole."""
+    try:
+        files = local_files(folder, pattern)
+    except NoSuchFiles:
+        return []
+    if files is None:
+        raise NanosoloError(f"not all of {pattern} is there")
+    if (folder / LISTING).exists():
+        store = ShardStore(folder, Tally())
+        for path in files:
+            fault = store.fault(path.relative_to(folder).as_posix())
+            if fault is not None:
+                raise NanosoloError(f"{path.name}: {fault}")
+    return files
 
 
 def filled_by_hand(folder: Path) -> bool:

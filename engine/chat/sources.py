@@ -14,6 +14,7 @@ from engine.data.order import permutation
 from engine.data.progress import Progress, silent
 from engine.data.readers import json_lines
 from engine.errors import NanosoloError, UsageError
+from engine.run.home import shared_copies
 
 _FORMAT = 1  # raise when the same files come out as other conversations
 _ORDER_SEED = 42  # of the shuffle that a limit takes the beginning of
@@ -177,8 +178,9 @@ class HubConversations(HubDataset):
     def _has_tests(self, progress: Progress) -> bool:
         pattern = self._dataset.files["validation"]
         folder = hub.folder_of(self._dataset.repo, self._data_home)
-        if hub.filled_by_hand(folder):
-            return hub.local_files(folder, pattern) is not None
+        for place in (*shared_copies(folder), folder):
+            if hub.filled_by_hand(place):
+                return hub.local_files(place, pattern) is not None
         try:
             self._fetch(pattern, progress)
         except hub.NoSuchFiles:

@@ -10,7 +10,7 @@ from engine.data.corpus import Corpus, Skipped, Split, Tally, short_hash
 from engine.data.lock import exclusive
 from engine.data.progress import Progress, silent
 from engine.data.readers import UnusableFile, read_parquet
-from engine.data.shards import Hub, ShardFacts, ShardStore, patiently
+from engine.data.shards import Hub, ShardFacts, ShardStore, patiently, shared_files
 from engine.errors import NanosoloError, UsageError
 from engine.files import cannot_write
 
@@ -27,7 +27,8 @@ _BACKOFF_SECONDS = 1.0  # doubled after each failed attempt
 
 
 class FineWebCorpus(Corpus):
-    """The first `shards` training shards, about 250M characters each, and the pinned validation shard.
+    """The first `shards` training shards, about 250M characters each, and the pinned validation shard: each from a
+    shared cache, or from `directory`, where it is downloaded when it is missing.
 
     `endpoint` is the hub's address (default: that of huggingface_hub, which HF_ENDPOINT sets).
     """
@@ -56,8 +57,10 @@ class FineWebCorpus(Corpus):
 
     def documents(self, split: Split) -> Iterator[str]:
         self._tally = Tally()
-        for name in self._names(split):
-            path = self._directory / name
+        names = self._names(split)
+        shared = shared_files(self._directory, names)
+        for name in names:
+            path = shared.get(name, self._directory / name)
             if not path.is_file():
                 raise NanosoloError(f"{path} is missing. Run the data stage, which downloads it.")
             try:
@@ -71,10 +74,19 @@ class FineWebCorpus(Corpus):
         return (*self._mended.skipped(), *self._tally.skipped())
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Download what is missing or damaged, several shards at once. Needs no network when all are here."""
+        """Download what is missing or damaged, several shards at once. Needs no network when all are here.
+
+        Shards of shared caches are used where they are; nothing is written there.
+        """
+        # validation first: a run that is stopped early and started again with fewer shards can still be evaluated
+        names = [*self._names("validation"), *self._names("train")]
+        shared = shared_files(self._directory, names)
+        wanted = [name for name in names if name not in shared]
+        if not wanted:
+            return
         try:
             with exclusive(self._directory / ".lock", progress, "bytes"):
-                self._fetch_missing(progress)
+                self._fetch_missing(wanted, progress)
         except OSError as error:
             raise cannot_write(self._directory, error, 0) from None
 
@@ -82,10 +94,9 @@ class FineWebCorpus(Corpus):
         numbers = [VALIDATION_SHARD] if split == "validation" else range(self._shards)
         return [f"shard_{number:05d}.parquet" for number in numbers]
 
-    def _fetch_missing(self, progress: Progress) -> None:
+    def _fetch_missing(self, wanted: list[str], progress: Progress) -> None:
         store = ShardStore(self._directory, self._mended)
-        # validation first: a run that is stopped early and started again with fewer shards can still be evaluated
-        missing = [name for name in [*self._names("validation"), *self._names("train")] if not store.is_whole(name)]
+        missing = [name for name in wanted if not store.is_whole(name)]
         if not missing:
             return
         store.remove_leftovers()

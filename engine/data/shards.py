@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import shutil
 import threading
 import time
@@ -12,8 +13,10 @@ from typing import TypeVar
 import msgspec
 
 from engine.data.corpus import Tally
+from engine.data.shared import note_ignored
 from engine.errors import NanosoloError
 from engine.files import FULL_DISK, NOT_JSON, cannot_write, write_atomically
+from engine.run.home import shared_copies
 
 Result = TypeVar("Result")
 
@@ -93,12 +96,22 @@ class ShardStore:
 
     def is_whole(self, name: str) -> bool:
         """Whether the file is here, unchanged since it was checked, and opens."""
+        return self.fault(name) is None
+
+    def fault(self, name: str) -> str | None:
+        """Why the file cannot be used as it is here; None where it can."""
         path = self._directory / name
         record = self._records.get(name)
-        if record is None or not path.is_file():
-            return False
+        if not path.is_file():
+            return "it is missing"
+        if record is None:
+            return f"{MANIFEST_NAME} has no record that it was checked"
         facts = path.stat()
-        return (facts.st_size, facts.st_mtime_ns) == (record.size, record.mtime_ns) and _opens(path)
+        if facts.st_size != record.size:
+            return f"it has {facts.st_size:,} bytes instead of {record.size:,}"
+        if facts.st_mtime_ns != record.mtime_ns:
+            return "it changed after it was checked (a copy must keep the times: cp -a, rsync -a)"
+        return None if _opens(path) else "it cannot be read as a parquet file"
 
     def fetch(self, hub: Hub, shard: ShardFacts) -> None:
         """See that a file is here and whole, downloading it if need be."""
@@ -159,6 +172,29 @@ class ShardStore:
             content = msgspec.json.format(msgspec.json.encode(self._records, order="sorted"), indent=1)
             write_atomically(self._directory / MANIFEST_NAME, content + b"\n")
         return True
+
+
+def shared_files(directory: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Of the files that belong in `directory`, those that a shared cache has, whole and checked, by name. Others there
+    are not used; a note says why."""
+    found: dict[str, Path] = {}
+    for copy in shared_copies(directory):
+        store = ShardStore(copy, Tally())
+        faulty: dict[str, str] = {}
+        for name in names:
+            path = copy / name
+            if name in found or not os.path.lexists(path):
+                continue
+            fault = store.fault(name)
+            if fault is None:
+                found[name] = path
+            else:
+                faulty[name] = fault
+        if faulty:
+            first, why = next(iter(faulty.items()))
+            more = f" (likewise {len(faulty) - 1:,} more files)" if len(faulty) > 1 else ""
+            note_ignored(copy / first, f"{why}{more}")
+    return found
 
 
 def patiently(what: str, action: Callable[[], Result], backoff_seconds: float) -> Result:

@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 
 from engine.data.corpus import SPLITS, Corpus, open_corpus, short_hash
+from engine.data.shared import from_shared
 from engine.data.tokenizer import Tokenizer, train_tokenizer
-from engine.data.tokens import TokenSet, open_tokens, tokenise
+from engine.data.tokens import TokenSet, open_verified, tokenise
 from engine.errors import NanosoloError, UsageError
 from engine.files import NOT_JSON, write_atomically
 from engine.plan.batch import tokens_per_step
@@ -18,7 +19,7 @@ from engine.plan.shape import shape_of
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
 from engine.run.events import Warning
-from engine.run.home import data_home, require_writable, tokenizers_home
+from engine.run.home import SHARED, data_home, require_writable, tokenizers_home
 from engine.run.stage import StageContext
 from engine.run.standing import read_standing
 
@@ -45,14 +46,14 @@ def train_the_tokenizer(context: StageContext) -> None:
     """Train the tokenizer, or take the one that the same corpus and settings gave before; keep a copy in the run."""
     corpus = _corpus(context.config)
     key = short_hash(corpus.identity(), msgspec.to_builtins(context.config.tokenizer))
-    shared = tokenizers_home() / key
-    try:
-        tokenizer = Tokenizer.load(shared)
+    place = tokenizers_home() / key
+    tokenizer = from_shared(place, Tokenizer.load) or _load_if_there(place)
+    if tokenizer is not None:
         print(f"tokenizer {key}: trained before")
-    except NanosoloError:
-        require_writable(tokenizers_home())
+    else:
+        require_writable(tokenizers_home(), mode=0o777)  # others may share it, as they may the tokens
         tokenizer = train_tokenizer(corpus, context.config.tokenizer, context.progress)
-        tokenizer.save(shared)
+        tokenizer.save(place)
         print(f"tokenizer {key}: {tokenizer.vocab_size:,} tokens")
         _report_skipped(corpus)
     if tokenizer.identity() != _identity_of(context.run.tokenizer, tokenizer):
@@ -75,37 +76,75 @@ def make_tokens(context: StageContext) -> TokenSet:
     config = context.config
     corpus = _corpus(config)
     tokenizer = Tokenizer.load(context.run.tokenizer)
-    directory = data_home() / "tokens" / f"{corpus.identity()}-{tokenizer.identity()}"
     # the whole corpus: a part of it would be its first files, and no other run could share it
+    directory = _place_of(corpus.identity(), tokenizer.identity())
     tokens = tokenise(corpus, tokenizer, directory, context.progress)
-    used = TokensUsed(str(directory), corpus.identity(), tokenizer.identity())
-    write_atomically(context.run.tokens_file, msgspec.json.encode(used))
+    _note_tokens(context.run, tokens)
     return tokens
 
 
 def tokens_of(context: StageContext) -> TokenSet:
-    """The tokens that the run trains on: those noted in it; made again where they are gone or it was moved here.
+    """The tokens that the run trains on: in the folder noted in the run, else the same ones in a shared cache or in the
+    home, else written again. A warning says when they are not where they were.
 
-    Raises NanosoloError when the corpus is no longer the one that training began with.
+    Raises NanosoloError when there are none and the corpus is no longer the one that training began with.
     """
     used = _noted_tokens(context.run)
     if used is None:
         return make_tokens(context)
     try:
-        tokens = open_tokens(Path(used.directory))
-        tokens.verify()
-        if (tokens.index.corpus, tokens.index.tokenizer) != (used.corpus, used.tokenizer):
-            raise NanosoloError(f"{used.directory} holds other tokens than the run's")
+        return open_verified(Path(used.directory), used.corpus, used.tokenizer)
+    except NanosoloError as error:  # moved to another machine, cleaned up, a cache that is gone, or a bad disk
+        why = str(error).partition(". ")[0]
+    tokens = _same_tokens(used)
+    if tokens is not None:
+        _warn_of_tokens(context, f"{why}. Training uses the same tokens in {tokens.directory}.")
+        _note_tokens(context.run, tokens)
         return tokens
-    except NanosoloError as error:  # moved to another machine, cleaned up, or spoilt by a disk
-        print(f"the tokens are made again: {error}")
     now = _corpus(context.config).identity()
     if now != used.corpus:
         raise NanosoloError(
             f"the tokens in {used.directory} are gone and the corpus has changed since (it is {now}, it was "
-            f"{used.corpus}). Bring the old text back, or start a new run."
+            f"{used.corpus}). Restore the folder (if it was in a shared cache: mount it, and name it in {SHARED}), "
+            "bring the old text back, or start a new run."
         )
+    _warn_of_tokens(context, f"{why}. The tokens are written again to {data_home()}.")
     return make_tokens(context)
+
+
+def _place_of(corpus: str, tokenizer: str) -> Path:
+    """Where the home keeps the tokens of a corpus and a tokenizer, by their identities."""
+    return data_home() / "tokens" / f"{corpus}-{tokenizer}"
+
+
+def _same_tokens(used: TokensUsed) -> TokenSet | None:
+    """The run's tokens from a shared cache or the home; None where they are in neither."""
+    place = _place_of(used.corpus, used.tokenizer)
+    found = from_shared(place, lambda copy: open_verified(copy, used.corpus, used.tokenizer))
+    if found is not None:
+        return found
+    try:
+        return open_verified(place, used.corpus, used.tokenizer)
+    except NanosoloError:
+        return None
+
+
+def _note_tokens(run: RunDirectory, tokens: TokenSet) -> None:
+    used = TokensUsed(str(tokens.directory), tokens.index.corpus, tokens.index.tokenizer)
+    write_atomically(run.tokens_file, msgspec.json.encode(used))
+
+
+def _warn_of_tokens(context: StageContext, message: str) -> None:
+    print(message)
+    context.emit(Warning(stage=context.stage, step=0, code="tokens_moved", message=message))
+
+
+def _load_if_there(folder: Path) -> Tokenizer | None:
+    """The tokenizer in a folder; None where it is missing or cannot be used."""
+    try:
+        return Tokenizer.load(folder)
+    except NanosoloError:
+        return None
 
 
 def _noted_tokens(run: RunDirectory) -> TokensUsed | None:
@@ -117,10 +156,7 @@ def _noted_tokens(run: RunDirectory) -> TokensUsed | None:
 
 def _identity_of(folder: Path, otherwise: Tokenizer) -> str:
     """Of the tokenizer that a run has; of the other where it has none, or a damaged one."""
-    try:
-        return Tokenizer.load(folder).identity()
-    except NanosoloError:
-        return otherwise.identity()
+    return (_load_if_there(folder) or otherwise).identity()
 
 
 def _refuse_after_training(context: StageContext, what: str) -> None:

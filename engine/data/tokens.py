@@ -11,6 +11,7 @@ import numpy as np
 from engine.data.corpus import SPLITS, Corpus, Skipped, Split
 from engine.data.lock import exclusive
 from engine.data.progress import Progress, Reporter, silent
+from engine.data.shared import from_shared
 from engine.data.token_writer import DTYPE, FILE_NAME, TokenFile, TokenWriter
 from engine.data.tokenizer import Tokenizer
 from engine.errors import NanosoloError
@@ -125,12 +126,16 @@ def tokenise(
     max_validation_tokens: int | None = None,
     tokens_per_file: int = TOKENS_PER_FILE,
 ) -> TokenSet:
-    """Tokenise a prepared corpus into `directory`, or open the set that is there when it already answers this request.
+    """Tokenise a prepared corpus into `directory`, or open the set that already answers this request: in a shared cache
+    first (nothing is written there, not even a lock), then in `directory`.
 
-    A split ends with the document that reaches its maximum. The set is made beside `directory` and renamed in when
+    A split ends with the document that reaches its maximum. The set is written to a temporary folder and renamed when
     it is complete, so that an interruption or an error leaves what was there before. Raises NanosoloError.
     """
     limits: dict[Split, int | None] = {"train": max_train_tokens, "validation": max_validation_tokens}
+    shared = from_shared(directory, lambda copy: _open_for(copy, corpus, tokenizer, limits))
+    if shared is not None:
+        return shared
     partial = directory.with_name(directory.name + ".partial")
     try:
         with exclusive(directory.with_name(directory.name + ".lock"), progress, "tokens"):
@@ -153,16 +158,27 @@ def _reusable(
     directory: Path, corpus: Corpus, tokenizer: Tokenizer, limits: dict[Split, int | None]
 ) -> TokenSet | None:
     try:
-        found = open_tokens(directory)
-        found.verify()
+        return _open_for(directory, corpus, tokenizer, limits)
     except NanosoloError:
         return None
-    if (found.index.corpus, found.index.tokenizer) != (corpus.identity(), tokenizer.identity()):
-        return None
+
+
+def _open_for(directory: Path, corpus: Corpus, tokenizer: Tokenizer, limits: dict[Split, int | None]) -> TokenSet:
+    """The set in a folder, verified. Raises NanosoloError where it does not answer the request."""
+    found = open_verified(directory, corpus.identity(), tokenizer.identity())
     for split, limit in limits.items():
         held = found.index.splits[split]
         if not held.complete and (limit is None or held.tokens < limit):
-            return None
+            raise NanosoloError(f"{directory} holds only a part of the {split} split. {_AGAIN}")
+    return found
+
+
+def open_verified(directory: Path, corpus: str, tokenizer: str) -> TokenSet:
+    """The set of this corpus and tokenizer (identities) in a folder, every byte of it checked. Raises NanosoloError."""
+    found = open_tokens(directory)
+    if (found.index.corpus, found.index.tokenizer) != (corpus, tokenizer):
+        raise NanosoloError(f"{directory} holds other tokens than the run's. {_AGAIN}")
+    found.verify()
     return found
 
 

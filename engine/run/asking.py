@@ -15,7 +15,7 @@ from engine.run import words
 from engine.run.aside import free_name, holds_result, size_of
 from engine.run.checkpoints import list_checkpoints
 from engine.run.control import require_finishable, require_startable, start_again, with_absolute_paths
-from engine.run.directory import RunDirectory
+from engine.run.directory import RunDirectory, require_own
 from engine.run.event_log import EventLog
 from engine.run.events import StagesAsked
 from engine.run.relaunch import goes_on, rewrite
@@ -72,6 +72,7 @@ def run_stages(
     """
     if run.is_running():
         raise UsageError(f"run {run.name} is running. Stop it first: nanosolo stop {run.name}")
+    require_own(run)
     before = run.config()
     config = _changed(run, before, changes or {})
     asking = weigh(run, stages, anew) if stages else None

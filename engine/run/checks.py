@@ -111,6 +111,13 @@ def check_home(look: Survey, where: str, need: int | None = None) -> Check:
     """Whether the home can be written, and has room: for `need` bytes, or for some run."""
     if look.home_fault:
         return problem_of("home", UsageError(look.home_fault))
+    if look.home_owner is not None and not look.root:
+        action = (
+            "set NANOSOLO_HOME to a folder of your own: who can write to a home can change what its other users run. "
+            f"NANOSOLO_DATA={look.home} then reads the data and tokenizers in it"
+        )
+        finding = f"{look.home} is the home of {look.home_owner}"
+        return Check(name="home", verdict="problem", finding=finding, action=action)
     finding = f"{look.home} ({where}), {words.size(look.disk_free)} free"
     if need is None:
         little = look.disk_free < LITTLE_DISK
@@ -123,6 +130,27 @@ def check_home(look: Survey, where: str, need: int | None = None) -> Check:
     if look.disk_free < need + max(GIB, need // 10):
         return Check(name="home", verdict="warning", finding=finding + ", which leaves little", action=action)
     return Check(name="home", verdict="ok", finding=finding)
+
+
+def check_home_owner(look: Survey) -> Check | None:
+    """A note for root in another user's home: the owner cannot change what root leaves there."""
+    if look.home_owner is None or not look.root:
+        return None
+    finding = f"{look.home} is the home of {look.home_owner}; what root writes there stays root's"
+    action = f"set NANOSOLO_HOME to a folder of root's own, or run as {look.home_owner}"
+    return Check(name="home owner", verdict="note", finding=finding, action=action)
+
+
+def check_caches(look: Survey) -> Iterator[Check]:
+    """The shared caches that NANOSOLO_DATA names: what they hold, or that they cannot be read."""
+    for cache in look.caches:
+        if cache.fault:
+            action = "mount it or make it readable, or take it out of NANOSOLO_DATA; without it, data is made again"
+            finding = f"{cache.path}: {cache.fault}"
+            yield Check(name="shared data", verdict="warning", finding=finding, action=action)
+        else:
+            held = f"token sets: {cache.token_sets}, tokenizers: {cache.tokenizers}, shards: {words.size(cache.shards)}"
+            yield Check(name="shared data", verdict="ok", finding=f"{cache.path} (NANOSOLO_DATA), {held}")
 
 
 def check_text(data: DataConfig) -> Check:

@@ -18,9 +18,10 @@ from engine.plan.pipeline import first_missing
 from engine.plan.plan import Plan, make_plan
 from engine.run.calibration import read_calibration
 from engine.run.checks import Check, problem_of
-from engine.run.directory import RunDirectory, create_run, free_name
+from engine.run.directory import RunDirectory, create_run, free_name, require_own
 from engine.run.hardware import detect, device_for, require_device
 from engine.run.history import read_history
+from engine.run.home import user_name
 from engine.run.preflight import preflight, require_ready
 from engine.run.runner import launch
 from engine.run.source_checks import absolute, absolute_source, is_bundle_path
@@ -129,8 +130,9 @@ def require_finishable(run: RunDirectory) -> None:
 
 
 def require_startable(run: RunDirectory, config: RunConfig, stages: Sequence[str] = ()) -> None:
-    """Raises UsageError when this machine cannot go on with the run under this configuration. `stages`: those that
-    will run; none: what is left of the run."""
+    """Raises UsageError when this user or this machine cannot go on with the run under this configuration. `stages`:
+    those that will run; none: what is left of the run."""
+    require_own(run)
     require_device(config)
     stages = stages or read_standing(run, config.pipeline.stages).left
     require_ready(preflight(config, plan_here(config), run=run, stages=stages))
@@ -175,7 +177,19 @@ def _signal(run: RunDirectory, number: signal.Signals) -> None:
     if runner is None and number == signal.SIGQUIT:
         number = signal.SIGKILL  # an orphaned stage has no runner to kill it
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+        try:
+            os.kill(pid, number)
+        except PermissionError:
+            raise UsageError(
+                f"run {run.name} was started by {_user_of(pid)}: only they, or root, can stop it. Ask them."
+            ) from None
+
+
+def _user_of(pid: int) -> str:
+    try:
+        return user_name(psutil.Process(pid).uids().real)
+    except psutil.Error:
+        return "another user"
 
 
 def _orphaned_stage(run: RunDirectory) -> int | None:

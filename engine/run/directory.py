@@ -15,7 +15,7 @@ from engine.files import NOT_JSON, write_atomically
 from engine.plan.config import RunConfig
 from engine.plan.layers import from_dict, read_toml, to_toml
 from engine.plan.plan import Plan
-from engine.run.home import require_writable, runs_home
+from engine.run.home import require_writable, runs_home, user_name
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NEWEST = "last"  # the word for the newest run
@@ -105,8 +105,10 @@ class RunDirectory:
         """Whether the runner, or a stage that outlived it, holds the lock."""
         try:
             fd = os.open(self.lock_file, os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError:
+            return self.runner() is not None  # another user's, who lets us read the rest of the run at most
         except OSError:
-            return False  # never started, or not readable by us
+            return False  # never started
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who look must not see each other
             return False
@@ -128,6 +130,20 @@ class RunDirectory:
             return info if ours else None
         except (OSError, *NOT_JSON, ValueError, OverflowError, psutil.Error):  # psutil refuses impossible ids
             return None
+
+
+def require_own(run: RunDirectory) -> None:
+    """Raises UsageError where the run is another user's: one may look at it as far as its owner allows, and copy it."""
+    if os.access(run.path, os.W_OK):
+        return
+    try:
+        owner = user_name(run.path.stat().st_uid)
+    except OSError:
+        owner = "another user"
+    raise UsageError(
+        f"run {run.name} is in {run.path}, where only {owner} can write. Ask {owner}, or go on with a copy: "
+        f"cp -r {run.path} {runs_home()}"
+    )
 
 
 class RunLock:

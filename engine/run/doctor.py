@@ -8,10 +8,12 @@ from importlib import metadata
 from engine import __version__
 from engine.run.checks import (
     Check,
+    check_caches,
     check_clock,
     check_compiler,
     check_gpu,
     check_home,
+    check_home_owner,
     check_host_memory,
     check_shared_memory,
     check_vram,
@@ -35,6 +37,8 @@ def examine(look: Survey | None = None) -> list[Check]:
         check_shared_memory(look),
         check_compiler(look) if look.gpu is not None else None,
         check_home(look, home_origin()),
+        check_home_owner(look),
+        *check_caches(look),
         check_clock(look),
     ]
     return [check for check in found if check is not None]

@@ -11,10 +11,12 @@ from engine.plan.plan import Plan
 from engine.run.aside import size_of
 from engine.run.checks import (
     Check,
+    check_caches,
     check_clock,
     check_compiler,
     check_gpu,
     check_home,
+    check_home_owner,
     check_host_memory,
     check_shared_memory,
     check_text,
@@ -48,6 +50,8 @@ def preflight(
         check_text(config.data),
         *check_sources(config, config.pipeline.stages if stages is None else stages),
         check_home(look, home_origin(), disk_need(plan, look, run)),
+        check_home_owner(look),
+        *check_caches(look),
     ]
     if on_gpu:
         found += [

@@ -11,7 +11,7 @@ from engine.files import write_atomically
 from engine.plan.config import RunConfig, get
 from engine.plan.layers import to_toml, with_changes
 from engine.run.control import plan_here, resume_run, start_run
-from engine.run.directory import RunDirectory
+from engine.run.directory import RunDirectory, require_own
 from engine.run.event_log import EventLog
 from engine.run.events import Advice
 from engine.run.hardware import require_device
@@ -33,6 +33,7 @@ def relaunch(run: RunDirectory, changes: Mapping[str, Any], effect: str = "") ->
     """
     if run.is_running():
         raise UsageError(f"run {run.name} is running. Stop it first: nanosolo stop {run.name}")
+    require_own(run)
     before = run.config()
     config = with_changes(before, changes)
     if not goes_on(changes):

@@ -1,9 +1,11 @@
 """One look at this machine: its GPU and driver, torch's build, memory, disk and clock, without importing torch."""
 
+import os
 import re
 import shutil
 import sysconfig
 import time
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +16,7 @@ from engine.errors import NanosoloError
 from engine.plan.gpus import Gpu
 from engine.run.fault_watch import row_remapping, uncorrected_errors
 from engine.run.hardware import detect_gpu, gpu_handle, gpu_memory, memory_available, memory_limit, nvml, usable_cores
-from engine.run.home import data_home, home, require_writable, runs_home
+from engine.run.home import data_home, home, home_owner, runs_home, shared_caches, shared_copies
 from engine.run.monitor import throttle_words
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -49,6 +51,16 @@ class TorchBuild(NamedTuple):
     cuda: tuple[int, int] | None  # None: a build for CPUs
 
 
+class Cache(NamedTuple):
+    """A shared cache."""
+
+    path: Path
+    fault: str  # why nothing can be read there; empty where it can
+    shards: int  # bytes
+    token_sets: int
+    tokenizers: int
+
+
 class Survey(NamedTuple):
     """This machine. Bytes and Unix seconds."""
 
@@ -68,13 +80,16 @@ class Survey(NamedTuple):
     newest_run: float | None  # when the newest run was made
     compiler: bool  # a C compiler, which torch.compile calls
     python_headers: bool  # it needs these as well
+    root: bool = False  # whether this is root, who can write anywhere
+    home_owner: str | None = None  # whose home this is, where it is another user's
+    caches: tuple[Cache, ...] = ()  # that are shared (NANOSOLO_DATA)
 
 
 def survey() -> Survey:
     """Look. Takes some milliseconds; writes and removes one small file in the home."""
-    folder, fault = home(), ""
+    folder, fault, owner = home(), "", None
     try:
-        require_writable(folder)
+        owner = home_owner()
     except NanosoloError as error:
         fault = str(error)
     return Survey(
@@ -88,13 +103,38 @@ def survey() -> Survey:
         home=folder,
         home_fault=fault,
         disk_free=0 if fault else shutil.disk_usage(folder).free,
-        shards=sum(_sizes(data_home() / "fineweb-edu", "*.parquet")),
-        tokens=max((sum(_sizes(path, "*.bin")) for path in _folders(data_home() / "tokens")), default=0),
+        shards=_shard_bytes(),
+        tokens=max((sum(_sizes(path, "*.bin")) for path in _token_folders()), default=0),
         now=time.time(),
         newest_run=max(_times(runs_home(), "*/run.toml"), default=None),
+        root=os.geteuid() == 0,
+        home_owner=owner,
+        caches=tuple(_look_into(cache) for cache in shared_caches()),
         compiler=any(shutil.which(name) for name in ("cc", "gcc", "clang")),
         python_headers=Path(sysconfig.get_path("include"), "Python.h").is_file(),
     )
+
+
+def _shard_bytes() -> int:
+    """Of the shards that are here or in a shared cache, each counted once."""
+    place = data_home() / "fineweb-edu"
+    return sum(dict(shard for folder in (place, *shared_copies(place)) for shard in _shards(folder)).values())
+
+
+def _token_folders() -> list[Path]:
+    place = data_home() / "tokens"
+    return [path for folder in (place, *shared_copies(place)) for path in _folders(folder)]
+
+
+def _look_into(cache: Path) -> Cache:
+    try:
+        there = {path.name for path in cache.iterdir()}
+    except OSError as error:
+        return Cache(cache, error.strerror or str(error), 0, 0, 0)
+    fault = "" if there & {"data", "tokenizers"} else "it holds neither data/ nor tokenizers/"
+    sets = [path for path in _folders(cache / "data" / "tokens") if (path / "index.json").is_file()]
+    shards = sum(size for _, size in _shards(cache / "data" / "fineweb-edu"))
+    return Cache(cache, fault, shards, len(sets), len(_folders(cache / "tokenizers")))
 
 
 def survey_gpu() -> GpuSurvey | None:
@@ -152,6 +192,15 @@ def _folders(path: Path) -> list[Path]:
         return [entry for entry in path.iterdir() if entry.is_dir()]
     except OSError:
         return []
+
+
+def _shards(folder: Path) -> list[tuple[str, int]]:
+    """(name, bytes) of each."""
+    found = []
+    for path in folder.glob("*.parquet"):
+        with suppress(OSError):  # gone since
+            found.append((path.name, path.stat().st_size))
+    return found
 
 
 def _sizes(path: Path, pattern: str) -> list[int]:

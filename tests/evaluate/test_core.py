@@ -319,3 +319,13 @@ def test_a_damaged_bundle_is_named(tmp_path: Path) -> None:
     archive.write_bytes(b"PK not really")
     with pytest.raises(NanosoloError, match="is no zip archive"):
         find_bundle(str(archive), tmp_path)
+
+
+def test_a_bundle_in_a_shared_cache_is_used_where_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NANOSOLO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NANOSOLO_DATA", str(tmp_path / "cache"))
+    shared = write_bundle(tmp_path / "cache" / "data" / "eval_bundle")
+    for setting in ("auto", "download"):
+        assert find_bundle(setting, tmp_path / "home" / "data") == shared
+    next((shared / "eval_data").rglob("*.jsonl")).unlink()
+    assert find_bundle("auto", tmp_path / "home" / "data") is None

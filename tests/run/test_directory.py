@@ -97,7 +97,7 @@ def test_a_free_name_is_free(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_home_that_cannot_be_written_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("NANOSOLO_HOME", str(tmp_path / "file" / "home"))
-    with pytest.raises(NanosoloError, match=r"cannot write to .*/file/home/runs: Not a directory. Free it, or name"):
+    with pytest.raises(NanosoloError, match=r"cannot write to .*/file/home/runs: Not a directory. Check its perm"):
         create_run("one", CONFIG, PLAN)
     assert list_runs() == []
     assert (tmp_path / "file").read_text() == "mine"

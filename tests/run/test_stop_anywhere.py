@@ -47,7 +47,7 @@ def test_a_stop_while_tokens_are_verified_is_no_damage(
     before = (run.path / "tokens.json").stat().st_ino
     done = stopped_while_reading(run, stage)
     assert done.returncode == 130, done.stderr
-    assert "made again" not in done.stdout
+    assert "written again" not in done.stdout
     assert not tiny_run.events_of(run, Progress), "the corpus was tokenised once more"
     assert (run.path / "tokens.json").stat().st_ino == before
 

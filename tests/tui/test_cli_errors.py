@@ -111,7 +111,7 @@ def test_a_file_in_the_place_of_the_home_is_named(tmp_path: Path) -> None:
     home.write_text("mine")
     done = nanosolo(home, "--preset", "quickstart")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: home: cannot write to {home}: File exists. Free it, or name another folder")
+    assert done.stderr.startswith(f"error: home: cannot write to {home}: File exists. Check its permissions, or")
     assert home.read_text() == "mine"
 
 
@@ -121,7 +121,7 @@ def test_a_home_that_can_only_be_read_is_named(tmp_path: Path) -> None:
         pytest.skip("no file systems can be mounted here")
     done = nanosolo(tmp_path, "--preset", "quickstart", within=within)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "Read-only file system. Free it, or name another folder with NANOSOLO_HOME." in done.stderr
+    assert "Read-only file system. Check its permissions, or set NANOSOLO_HOME to a folder of your own" in done.stderr
     assert nanosolo(tmp_path, "runs", within=within).returncode == 0
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from engine.data.lock import exclusive
 from engine.data.progress import Progress, Reporter, silent
+from engine.data.shared import from_shared
 from engine.errors import NanosoloError, UsageError
 from engine.files import cannot_write, write_atomically
 
@@ -69,12 +70,17 @@ def check_setting(setting: str) -> None:
 
 def find_bundle(setting: str, data_home: Path, progress: Progress = silent) -> Path | None:
     """The bundle's folder for `evaluate.core`: off, auto (where it is there already), download, or a folder or archive.
+    A bundle in a shared cache comes before that in `data_home`.
 
     None: there is nothing to evaluate. Raises NanosoloError when it cannot be had, UsageError for a wrong path.
     """
     home = data_home / FOLDER
     if setting == "off":
         return None
+    if setting in ("auto", "download"):
+        shared = from_shared(home, _whole)
+        if shared is not None:
+            return shared
     if setting == "auto":
         return home if _is_bundle(home) else None
     if setting == "download":
@@ -87,6 +93,9 @@ def find_bundle(setting: str, data_home: Path, progress: Progress = silent) -> P
     path = Path(setting).expanduser()
     if path.is_file():
         home = data_home / f"{FOLDER}-{_sha256(path)[:16]}"
+        shared = from_shared(home, _whole)
+        if shared is not None:
+            return shared
         if not _is_bundle(home):
             _unpack(path, home, path.name)
         return home
@@ -163,6 +172,14 @@ def _checked(example: Any, task: CoreTask, number: int) -> dict[str, Any]:
         raise ValueError(f"line {number} {fault}")
     assert isinstance(example, dict)
     return example
+
+
+def _whole(folder: Path) -> Path:
+    """The folder itself, where it is a bundle with the questions of all its tasks. Raises NanosoloError."""
+    missing = next((task.file for task in read_tasks(folder) if not task.file.is_file()), None)
+    if missing is not None:
+        raise NanosoloError(f"{missing} is missing")
+    return folder
 
 
 def _is_bundle(folder: Path) -> bool:
