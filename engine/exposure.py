@@ -1,11 +1,47 @@
-"""Who may reach a server of ours: addresses of this machine only, pages of our own, tokens."""
+"""Where a server of ours listens, and who may reach it: addresses of this machine only, pages of our own, tokens."""
 
+import errno
 import hmac
 import ipaddress
+import socket
+import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from engine.errors import UsageError
+
 SHORTEST_TOKEN = 16  # characters: nobody guesses that over a network
+DEFAULT_PORT = 8000
+PORTS_TRIED = 100  # from the default up: more servers than anybody runs on one host
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A socket that listens at `host`, on the port that the user named, or (None) on the first free one from
+    DEFAULT_PORT up. Raises UsageError for an address that cannot be used, and for a named port that is taken."""
+    bare = host.strip("[]")
+    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
+    first = DEFAULT_PORT if port is None else port
+    for candidate in range(first, first + PORTS_TRIED if port is None else first + 1):
+        try:
+            listening = socket.create_server((bare, candidate), family=family)
+        except OverflowError:
+            raise UsageError(f"--port {candidate}: expected a port from 1 to 65535.") from None
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise UsageError(
+                    f"cannot serve at --host {host} --port {candidate}: {error}. Choose another."
+                ) from None
+            continue
+        if port is None and candidate != DEFAULT_PORT:
+            print(f"port {DEFAULT_PORT} is taken, so this is port {candidate}", file=sys.stderr)
+        return listening
+    if port is None:
+        last = first + PORTS_TRIED - 1
+        raise UsageError(f"all ports from {first} to {last} are taken on {host}. Name a free one with --port.")
+    raise UsageError(
+        f"--port {port} is taken on {host}: another program listens there. Name another, or leave --port out to take "
+        f"the next free one from {DEFAULT_PORT} up. Which program it is: ss -ltnp"
+    )
 
 
 def is_loopback(host: str) -> bool:

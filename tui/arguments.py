@@ -162,7 +162,9 @@ def build_parser() -> Parser:
     serve.add_argument(
         "--host", metavar="ADDRESS", default="127.0.0.1", help="address to serve at (default: %(default)s)"
     )
-    serve.add_argument("--port", metavar="N", type=_port, default=8000, help="port to serve at (default: %(default)s)")
+    serve.add_argument(
+        "--port", metavar="N", type=_port, help="port to serve at (default: the first free one from 8000 up)"
+    )
     serve.add_argument(
         "--allow-remote", action="store_true", help="allow an address that others reach; they need the token"
     )
@@ -265,7 +267,9 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
     serving.add_argument(
         "--host", metavar="ADDRESS", default="127.0.0.1", help="address to listen on (default: this machine only)"
     )
-    serving.add_argument("--port", metavar="N", type=_whole, default=8000, help="0: any free one (default: 8000)")
+    serving.add_argument(
+        "--port", metavar="N", type=_whole, help="0: any free one (default: the first free one from 8000 up)"
+    )
     serving.add_argument("--token", metavar="TEXT", help="what clients must show as their API key")
 
 

@@ -4,21 +4,23 @@ import hashlib
 import os
 import secrets
 import shlex
-import socket
 import sys
 from collections.abc import Awaitable, Callable
-from socket import AF_INET, AF_INET6
 from typing import Any
 from urllib.parse import quote
 
 from engine.errors import EXIT_DONE, UsageError
-from engine.exposure import SHORTEST_TOKEN, is_loopback, is_ours, is_token
+from engine.exposure import DEFAULT_PORT, SHORTEST_TOKEN, is_loopback, is_ours, is_token, listen
 
 CONSOLE = (sys.executable, "-c", "from tui.app import run_console; raise SystemExit(run_console())")
 
 
-def serve(host: str = "127.0.0.1", port: int = 8000, allow_remote: bool = False, token: str | None = None) -> int:
+def serve(
+    host: str = "127.0.0.1", port: int | None = None, allow_remote: bool = False, token: str | None = None
+) -> int:
     """Serve the console until interrupted. Returns the exit code.
+
+    `port`: None means the first free one from the default up.
 
     Whoever reaches the page commands this machine's training. So an address that others reach needs `allow_remote`,
     and then every request needs the token: the one given, else one that is made and printed. On loopback a token is
@@ -30,7 +32,7 @@ def serve(host: str = "127.0.0.1", port: int = 8000, allow_remote: bool = False,
     if not is_loopback(host) and not allow_remote:
         raise UsageError(
             f"--host {host} can be reached by others, who could command this machine's training. "
-            f"Stay on 127.0.0.1 and tunnel: {tunnel(port)}; or add --allow-remote, which demands a token"
+            f"Stay on 127.0.0.1 and tunnel: {tunnel(port or DEFAULT_PORT)}; or add --allow-remote, which needs a token"
         )
     if token is not None and len(token) < SHORTEST_TOKEN:
         raise UsageError(
@@ -46,13 +48,16 @@ def serve(host: str = "127.0.0.1", port: int = 8000, allow_remote: bool = False,
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
 
+    listening = listen(host, port)
+    port = int(listening.getsockname()[1])
+
     class Guarded(Server):  # type: ignore[misc, unused-ignore]
         async def on_startup(self, app: Any) -> None:
             """Without the library's own banner."""
 
         async def _make_app(self) -> Any:
             app = await super()._make_app()
-            app.middlewares.append(_guard(host, port, token))
+            app.middlewares.append(guard)
             return app
 
         async def handle_index(self, request: Any) -> Any:
@@ -60,10 +65,7 @@ def serve(host: str = "127.0.0.1", port: int = 8000, allow_remote: bool = False,
             self.public_url = f"http://{request.host}"
             return await super().handle_index(request)
 
-    try:
-        listening = socket.create_server((host.strip("[]"), port), family=AF_INET6 if ":" in host else AF_INET)
-    except OSError as error:
-        raise UsageError(f"cannot serve at --host {host} --port {port}: {error.strerror}. Choose another") from None
+    guard = _guard(host, port, token)
     print("\n".join(_welcome(host, port, token)), flush=True)
     server = Guarded(shlex.join(CONSOLE), host=host, port=port, title="nanosolo")
     web.run_app(server._make_app(), sock=listening, print=None)

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 import re
-import socket
 import sys
 import time
 import uuid
@@ -27,7 +26,7 @@ from engine.chat.protocol import (
 )
 from engine.chat.settings import Settings
 from engine.errors import EXIT_DONE, UsageError
-from engine.exposure import SHORTEST_TOKEN, is_loopback, is_ours, is_token
+from engine.exposure import SHORTEST_TOKEN, is_loopback, is_ours, is_token, listen
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -56,18 +55,17 @@ def require_aiohttp() -> None:
         raise UsageError(f"serving needs aiohttp. Install it: {sys.executable} -m pip install aiohttp.") from None
 
 
-def serve(engine: ChatEngine, host: str, port: int, token: str | None, settings: Settings) -> int:
-    """Serve until interrupted. Returns the exit code. Raises UsageError for an address that cannot be used."""
+def serve(engine: ChatEngine, host: str, port: int | None, token: str | None, settings: Settings) -> int:
+    """Serve until interrupted. Returns the exit code. `port`: None takes the first free one from the default up.
+
+    Raises UsageError for an address that cannot be used.
+    """
     require_aiohttp()
     from aiohttp import web
 
     check_exposure(host, token)
+    listening = listen(host, port)
     bare = host.strip("[]")
-    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
-    try:
-        listening = socket.create_server((bare, port), family=family)
-    except (OSError, OverflowError) as error:
-        raise UsageError(f"cannot serve at --host {host} --port {port}: {error}. Choose another.") from None
     shown = f"[{bare}]" if ":" in bare else bare
     address = f"http://{shown}:{listening.getsockname()[1]}"
     print(f"{engine.name} ({engine.stage}, step {engine.step:,}): chat at {address}/", flush=True)

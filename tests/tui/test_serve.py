@@ -11,8 +11,42 @@ from typing import Any
 import pytest
 from command_line import PROGRAM, environment, nanosolo
 
+from engine import exposure
 from engine.errors import UsageError
+from tui.arguments import build_parser
 from tui.serve import is_loopback, is_ours, is_token, serve, tunnel
+
+
+def test_without_a_named_port_the_next_free_one_is_taken_and_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(exposure, "DEFAULT_PORT", free_port())
+    servers = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            servers.append(stack.enter_context(exposure.listen("127.0.0.1", None)).getsockname()[1])
+        first, second, third = servers
+        assert first == exposure.DEFAULT_PORT < second < third
+        assert capsys.readouterr().err == "".join(
+            f"port {first} is taken, so this is port {port}\n" for port in (second, third)
+        )
+        with pytest.raises(
+            UsageError, match=rf"--port {second} is taken on 127.0.0.1: .* next free one from {first} up"
+        ):
+            exposure.listen("127.0.0.1", second)
+        monkeypatch.setattr(exposure, "PORTS_TRIED", 1)
+        with pytest.raises(
+            UsageError, match=rf"all ports from {first} to {first} are taken .* Name a free one with --port"
+        ):
+            exposure.listen("127.0.0.1", None)
+
+
+def test_the_help_names_the_default_port() -> None:
+    commands = next(action for action in build_parser()._actions if isinstance(action.choices, dict))
+    assert commands.choices is not None
+    for command in ("chat", "serve"):
+        [port] = (action for action in commands.choices[command]._actions if action.dest == "port")
+        assert f"the first free one from {exposure.DEFAULT_PORT} up" in str(port.help) and port.default is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
@@ -140,5 +174,6 @@ def test_a_port_in_use_is_named_in_one_line(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         done = nanosolo(tmp_path, "serve", "--port", str(port))
-    assert done.returncode == 2 and done.stderr.startswith(f"error: cannot serve at --host 127.0.0.1 --port {port}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --port {port} is taken on 127.0.0.1: another program listens there.")
     assert done.stderr.count("\n") == 1
