@@ -275,3 +275,14 @@ def choices(field: msgspec.structs.FieldInfo) -> tuple[str, ...]:
     if isinstance(kind, msgspec.inspect.VarTupleType):
         kind = kind.item_type
     return tuple(str(v) for v in kind.values) if isinstance(kind, msgspec.inspect.LiteralType) else ()
+
+
+def is_list(field: msgspec.structs.FieldInfo) -> bool:
+    """Whether a setting is a list of any length. Its items are texts, or choices."""
+    return isinstance(msgspec.inspect.type_info(field.type), msgspec.inspect.VarTupleType)
+
+
+def list_example(field: msgspec.structs.FieldInfo) -> tuple[str, ...]:
+    """Two valid items of a list setting, to show its form."""
+    known = choices(field) or cast(tuple[str, ...], field.default)
+    return tuple(known[:2]) if len(known) > 1 else (*known, "my/text/", "more.jsonl")[:2]

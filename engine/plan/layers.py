@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engine.errors import UsageError
-from engine.plan.config import RunConfig, fields, to_dict
-from engine.plan.refusals import check_together, explain, refuse_unknown
+from engine.plan.config import RunConfig, choices, fields, is_list, to_dict
+from engine.plan.refusals import check_together, explain, list_form, refuse_unknown
 
 
 class Layer(NamedTuple):
@@ -39,8 +39,12 @@ def resolve(*layers: Layer) -> Resolved:
 
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
-    """Validate a nested table. Raises UsageError: dotted path, value, what was expected, the nearest valid key."""
+    """Validate a nested table. Raises UsageError: dotted path, value, what was expected, the nearest valid key.
+
+    A list setting may be given as one bare string: `paths = "text/"` means `paths = ["text/"]`.
+    """
     refuse_unknown(values)
+    values = _with_lists(values)
     try:
         config = msgspec.convert(values, RunConfig, strict=True)
     except msgspec.ValidationError as error:
@@ -54,9 +58,11 @@ def from_toml(text: str, name: str = "the configuration") -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{name} is not valid TOML: {error}. Mend that line and try again.") from None
+        raise UsageError(f"{name} is not valid TOML: {error}. Correct that line.") from None
     except RecursionError:
-        raise UsageError(f"{name} is not a configuration: its values are nested without end.") from None
+        raise UsageError(
+            f"{name} is not a configuration: its values are nested too deeply. Write one with: nanosolo --export FILE"
+        ) from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -81,6 +87,8 @@ def parse_override(text: str) -> dict[str, Any]:
     """`section.key=value` as a nested table. The value is read as TOML, and as a plain string where it is not TOML.
 
     `none` takes back a setting that may be left out, such as a preset's budget.steps; TOML has no word for that.
+    Lists: a bare string is one item, commas included, as paths and prompts may hold them; names of stages and tasks
+    hold none, so there commas separate items. Raises UsageError for what is neither, or begins like a list and is none.
     """
     path, equals, raw = text.partition("=")
     parts = path.strip().split(".")
@@ -88,16 +96,45 @@ def parse_override(text: str) -> dict[str, Any]:
         raise UsageError(f"--set {text}: expected section.key=value, for example --set model.depth=12")
     if raw.strip() == "none" and path.strip() in _optional():
         return {parts[0]: {parts[1]: None}}
+    return {parts[0]: {parts[1]: _value_of(path.strip(), raw.strip())}}
+
+
+def _value_of(path: str, raw: str) -> Any:
     try:
-        value = tomllib.loads(f"value = {raw.strip()}")["value"]
+        value = tomllib.loads(f"value = {raw}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
-        value = raw.strip()
-    return {parts[0]: {parts[1]: value}}
+        value = raw
+    field = _list_fields().get(path)
+    if field is None or isinstance(value, list):
+        return value
+    if raw.startswith("["):  # the shell takes quotes away: ["a", "b"] arrives as [a, b]
+        raise UsageError(f"--set {path}={raw}: not a list in TOML. {list_form(path, field)}")
+    if not isinstance(value, str):
+        return raw  # a folder may be called 2024
+    if choices(field) and "," in value:
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value
 
 
 def _optional() -> frozenset[str]:
     """The paths of all settings that may be left out."""
     return frozenset(path for path, field in fields() if field.default is None)
+
+
+def _list_fields() -> dict[str, msgspec.structs.FieldInfo]:
+    """All list settings by path."""
+    return {path: field for path, field in fields() if is_list(field)}
+
+
+def _with_lists(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with each bare string that stands for a list made a list of it. An empty one is left for the error."""
+    table = {section: dict(keys) for section, keys in values.items()}
+    for path in _list_fields():
+        section, key = path.split(".")
+        value = table.get(section, {}).get(key)
+        if isinstance(value, str) and value.strip():
+            table[section][key] = [value]
+    return table
 
 
 def with_changes(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:

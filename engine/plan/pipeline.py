@@ -49,7 +49,7 @@ def named_stages(names: Iterable[str], where: str) -> tuple[Stage, ...]:
             hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(STAGES)}."
             raise UsageError(f"{where} {name}: there is no such stage. {hint}")
         if given.count(name) > 1:
-            raise UsageError(f"{where}: {name} stands there twice. Name each once.")
+            raise UsageError(f"{where}: {name} is named twice. Name each once.")
     return tuple(stage for stage in STAGES if stage in given)
 
 

@@ -1,13 +1,27 @@
 """What is no configuration, in one line each: the dotted path, the value, what was expected, the nearest valid key."""
 
 import difflib
+import json
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from engine.errors import UsageError
-from engine.plan.config import RunConfig, choices, depth_is_valid, fields, get, heads_of, width_of
+from engine.plan.config import (
+    RunConfig,
+    choices,
+    depth_is_valid,
+    fields,
+    get,
+    heads_of,
+    is_list,
+    list_example,
+    width_of,
+)
 
 TYPES = {
     "int": "a whole number",
@@ -72,30 +86,45 @@ def check_together(config: RunConfig) -> None:
     if notice is not None and not notice.startswith("/"):
         raise UsageError(f'runtime.preempt_file = "{notice}": expected an absolute path.')
     if config.data.source == "local" and not config.data.paths:
-        raise UsageError('data.paths = []: data.source = "local" needs at least one folder, file or glob of text.')
+        form = list_form("data.paths", dict(fields())["data.paths"])
+        raise UsageError(f'data.paths = []: data.source = "local" needs a folder, file or glob of text. {form}')
     for path, sources in (("midtrain.sources", config.midtrain.sources), ("sft.sources", config.sft.sources)):
         if not sources:
             raise UsageError(f"{path} = []: name at least one source of conversations, for example builtin.")
     if not config.pipeline.stages:
         raise UsageError("pipeline.stages = []: name at least one stage, for example data.")
     if len(set(config.pipeline.stages)) != len(config.pipeline.stages):
-        raise UsageError(
-            f"pipeline.stages = {list(config.pipeline.stages)}: a stage stands there twice. Name each once."
-        )
+        raise UsageError(f"pipeline.stages = {list(config.pipeline.stages)}: a stage is named twice. Name each once.")
 
 
 def explain(message: str, values: Mapping[str, Any]) -> UsageError:
-    """Turn msgspec's `Expected ... - at `$.a.b`` into our sentence with the value."""
+    """Turn msgspec's `Expected ... - at `$.a.b[0]`` into our sentence with the value."""
     what, _, where = message.partition(" - at `$")
-    path = where.rstrip("`").lstrip(".").partition("[")[0]
+    path, _, place = where.rstrip("`").lstrip(".").partition("[")
     value: Any = values
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else value
-    allowed = _allowed(path)
-    expected = f"expected one of {', '.join(map(str, allowed))}" if allowed else _plainly(what)
+    if place and isinstance(value, list | tuple):
+        value = value[int(place.rstrip("]"))]
+    known = dict(fields()).get(path)
+    if known is not None and is_list(known) and not place:
+        return UsageError(f"{path} = {_show(value)}: expected a list of texts. {list_form(path, known)}")
+    allowed = choices(known) if known is not None else ()
+    expected = f"expected one of {', '.join(allowed)}" if allowed else _plainly(what)
     nearest = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5) if allowed else []
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
     return UsageError(f"{path} = {_show(value)}: {expected}.{hint}")
+
+
+def list_form(path: str, field: msgspec.structs.FieldInfo) -> str:
+    """How to write a list setting, in a file and on the command line."""
+    one, two = list_example(field)
+    section, key = path.split(".")
+    several = json.dumps([one, two])
+    return (
+        f"One item: --set {path}={shlex.quote(one)}. Several: --set '{path}={several}', or in a file "
+        f"under [{section}]: {key} = {several}"
+    )
 
 
 def _plainly(what: str) -> str:
@@ -111,14 +140,6 @@ def _suggest(name: str, homes: list[str], near: list[str], section: str = "") ->
     match = difflib.get_close_matches(name, near, n=1, cutoff=0.5)
     prefix = f"{section}." if section else ""
     return f"Did you mean {prefix}{match[0]}?" if match else f"Known here: {', '.join(near)}."
-
-
-def _allowed(path: str) -> tuple[str, ...]:
-    """The values of a choice; empty where the field is not one."""
-    for name, field in fields():
-        if name == path:
-            return choices(field)
-    return ()
 
 
 def _show(value: Any) -> str:

@@ -1,6 +1,8 @@
 """The configuration: one source of defaults, TOML both ways, errors that name path, value, expected and nearest."""
 
+import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UsageError
-from engine.plan.config import RunConfig, choices, fields, get, to_dict
+from engine.plan.config import RunConfig, choices, fields, get, is_list, list_example, to_dict
 from engine.plan.layers import Layer, from_dict, from_toml, parse_override, read_toml, resolve, to_toml, with_changes
 from engine.plan.presets import load_preset, preset_names
 
@@ -83,7 +85,12 @@ def test_defaults_are_valid_and_complete_in_toml() -> None:
         ({"optim": {"adam_beta2": 1.0}}, ("optim.adam_beta2 = 1.0", "< 1")),
         ({"runtime": {"seed": 2**64}}, ("runtime.seed = 18446744073709551616", "<")),
         ({"pipeline": {"stages": ["data", "data"]}}, ("pipeline.stages", "twice")),
-        ({"pipeline": {"stages": ["dta"]}}, ("pipeline.stages", "data")),
+        ({"pipeline": {"stages": ["data", "tkenize"]}}, ('pipeline.stages = "tkenize"', "Did you mean tokenize?")),
+        ({"pipeline": {"stages": "dta"}}, ('pipeline.stages = "dta"', "Did you mean data?")),
+        ({"data": {"paths": 5}}, ("data.paths = 5: expected a list of texts", "--set data.paths=my/text/.")),
+        ({"data": {"paths": ""}}, ('data.paths = "": expected a list of texts', 'paths = ["my/text/", "more.jsonl"]')),
+        ({"data": {"paths": ["a", 5]}}, ("data.paths = 5: expected text",)),
+        ({"evaluate": {"prompts": True}}, ("evaluate.prompts = true", 'prompts = ["The capital of France is", "If')),
         ({"tokenizer": {"vocab_size": 70_000}}, ("tokenizer.vocab_size = 70000", "65536")),
     ],
 )
@@ -148,6 +155,15 @@ def test_any_text_as_toml_is_a_table_or_one_line(text: str) -> None:
         ("optim.matrix_lr=2e-2", 0.02),
         ('data.paths=["a", "b c"]', ["a", "b c"]),
         ("data.text_column=a=b", "a=b"),
+        ("data.paths=text/", "text/"),
+        ("data.paths=a, b", "a, b"),  # a path may hold a comma
+        ("data.paths=2024", "2024"),
+        ("data.paths=true", "true"),
+        ("evaluate.prompts=If it rains, then", "If it rains, then"),
+        ("chat_eval.tasks=gsm8k, mmlu", ["gsm8k", "mmlu"]),  # a name of a task holds none
+        ("pipeline.stages=data,tokenizer", ["data", "tokenizer"]),
+        ("chat_eval.tasks=gsm8k", "gsm8k"),
+        ('chat_eval.tasks=["gsm8k"]', ["gsm8k"]),
     ],
 )
 def test_overrides(text: str, value: Any) -> None:
@@ -159,6 +175,28 @@ def test_overrides(text: str, value: Any) -> None:
 def test_overrides_that_cannot_be_read(text: str) -> None:
     with pytest.raises(UsageError, match=r"expected section\.key=value"):
         parse_override(text)
+
+
+def test_a_list_whose_quotes_the_shell_took_is_not_taken_for_a_path() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_override("data.paths=[a, b]")
+    assert 'Several: --set \'data.paths=["my/text/", "more.jsonl"]\'' in str(caught.value)
+
+
+@pytest.mark.parametrize("path", [path for path, field in fields() if is_list(field)])
+def test_every_list_takes_a_bare_string_in_a_file_and_on_the_command_line(path: str) -> None:
+    section, key = path.split(".")
+    one, two = list_example(dict(fields())[path])
+    for table in (from_toml(f"[{section}]\n{key} = {json.dumps(one)}"), parse_override(f"{path}={one}")):
+        assert get(from_dict(table), path) == (one,)
+    # the error shows a form that works when it is typed
+    with pytest.raises(UsageError) as caught:
+        from_dict({section: {key: {}}})
+    said = str(caught.value)
+    typed = shlex.split(said.partition("Several: --set ")[2].partition(", or in a file")[0])
+    assert get(from_dict(parse_override(typed[0])), path) == (one, two)
+    in_file = said.partition(f"under [{section}]: ")[2]
+    assert get(from_dict(from_toml(f"[{section}]\n{in_file}")), path) == (one, two)
 
 
 def test_later_layers_win_and_origins_are_kept() -> None:

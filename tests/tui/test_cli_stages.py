@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("words", "said"),
     [
         (["--preset", "quickstart", "--stages", "stf"], "--stages stf: there is no such stage. Did you mean sft?"),
-        (["--preset", "quickstart", "--stages", "sft,sft"], "--stages: sft stands there twice. Name each once."),
+        (["--preset", "quickstart", "--stages", "sft,sft"], "--stages: sft is named twice. Name each once."),
         (["--preset", "quickstart", "--stages", " ,"], "--stages: name at least one of data, tokenizer,"),
         (["--preset", "quickstart", "--stages", "data,sft"], "sft begins with the weights of pretrain, which does not"),
         (
