@@ -112,15 +112,14 @@ def advice_line(findings: Sequence[Finding], key: str, width: int) -> Content:
 def advice_rows(findings: Sequence[Finding], width: int, commands: bool = False) -> list[Content]:
     """Each piece of advice: what is, what to do, what it brings; with `commands` also the settings that do it."""
     if not findings:
-        return [Content.styled("Nothing to say: nothing is wrong, and no setting is known to do better.", "$quiet")]
+        return [Content.styled("No advice. The run looks healthy.", "$quiet")]
     rows: list[Content] = []
     for finding in findings:
         for i, part in enumerate(textwrap.wrap(finding.message, width - 2) or [""]):
             rows.append(
                 (sign(LEVEL_TONES[finding.level]) if i == 0 else Content(" ")) + Content.styled(f" {part}", "bold")
             )
-        advice = f"{finding.fix}: {finding.effect}" if finding.effect else finding.fix
-        rows += [Content(f"  {part}") for part in textwrap.wrap(advice, width - 2)]
+        rows += [Content(f"  {part}") for part in textwrap.wrap(finding.advice, width - 2)]
         if commands and finding.change:
             settings = " ".join(f"--set {path}={value}" for path, value in finding.change.items())
             rows += [Content.styled(f"  {part}", "$secondary") for part in textwrap.wrap(settings, width - 2)]

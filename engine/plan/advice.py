@@ -11,6 +11,7 @@ from engine.plan.duration import tokens_per_second
 from engine.plan.gpus import GIB, Gpu
 from engine.plan.layers import with_changes
 from engine.plan.memory import CHECKPOINTING_MODES, SAFE_HEADROOM
+from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM
 from engine.plan.shape import shape_of
 
 Changes = dict[str, int | float | str]
@@ -42,6 +43,17 @@ def ways_to_fit(config: RunConfig, gpu: Gpu, compiled: bool, scale: float = 1.0)
     kept = [way for way in ways if way.code != "both" or (way.fits and not _is_beaten(way, ways))]
     safe = gpu.capacity * (1 - SAFE_HEADROOM)
     return sorted(kept, key=lambda way: (not way.fits, way.changes_model, way.peak > safe, way.time_factor, way.peak))
+
+
+def compute_optimal(config: RunConfig, params: int) -> Changes:
+    """The setting that this configuration's budget is given by, at the value that is compute-optimal."""
+    per_step = tokens_per_step(config)
+    steps = -(-CHINCHILLA_TOKENS_PER_PARAM * params // per_step)
+    if config.budget.steps is not None:
+        return {"budget.steps": steps}
+    if config.budget.tokens is not None:
+        return {"budget.tokens": steps * per_step}
+    return {"budget.tokens_per_param": float(CHINCHILLA_TOKENS_PER_PARAM)}
 
 
 def _candidates(config: RunConfig) -> Iterator[tuple[str, str, Changes]]:

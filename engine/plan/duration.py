@@ -59,7 +59,7 @@ def estimate(
 ) -> Duration:
     """Predict a pretraining run of `steps` steps, corrected by what was measured on this device."""
     if gpu.peak_flops <= 0 and correction is None:
-        return _unknown(gpu)
+        return unknown(unknown_basis(gpu))
     shape, per_step = shape_of(config), tokens_per_step(config)
     scale = 1 / correction.factor if correction else 1.0
     of_step = step_parts(config, gpu, compiled)
@@ -186,7 +186,8 @@ def known(gpu: Gpu) -> Gpu:
     return gpu if gpu.peak_flops > 0 else by_id("a100-80gb")
 
 
-def _unknown(gpu: Gpu) -> Duration:
+def unknown(basis: str) -> Duration:
+    """No prediction; `basis` says why."""
     return Duration(
         low_hours=None,
         hours=None,
@@ -197,5 +198,5 @@ def _unknown(gpu: Gpu) -> Duration:
         parts={},
         energy_kwh=None,
         cost=None,
-        basis=unknown_basis(gpu),
+        basis=basis,
     )

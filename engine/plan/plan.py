@@ -79,6 +79,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[Warning, ...]
     pipeline: Pipeline = Pipeline()  # all stages together
 
+    @property
+    def pretrains(self) -> bool:
+        """Whether pretraining is one of the stages. If not, its figures are none of this plan's: `time` is unknown."""
+        return any(stage.stage == "pretrain" for stage in self.stages)
+
+    @property
+    def trains(self) -> bool:
+        """Whether a stage trains: it then holds gradients and the optimizer's state besides the weights."""
+        return any(stage.stage in LINE for stage in self.stages)
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes on the device at the peak of the most demanding stage; 0 where no stage uses the device."""
+        return max((stage.peak_memory or 0 for stage in self.stages), default=0)
+
 
 def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = None) -> Plan:
     """What `config` means on `gpu`, corrected by what was measured on that device before."""
@@ -91,9 +106,10 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
     tokens = steps * per_step
     checkpoint_bytes = checkpoint_size(shape, gpu)
     shards = min(shards_needed(tokens), TRAINING_SHARDS) + 1 if config.data.source == "fineweb-edu" else 0
+    stage_names = config.pipeline.stages
     disk = Disk(
-        shards=shards * SHARD_BYTES,
-        tokens=BYTES_PER_TOKEN * (tokens + config.evaluate.tokens),
+        shards=shards * SHARD_BYTES if "data" in stage_names else 0,
+        tokens=BYTES_PER_TOKEN * (tokens + config.evaluate.tokens) if "tokenize" in stage_names else 0,
         checkpoints=checkpoints_kept(config, steps) * checkpoint_bytes,
     )
     mode = memory.resolve_checkpointing(shape, config.batch, gpu, compiled)
@@ -165,7 +181,7 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
             )
             for each in memories
         ),
-        time=time,
+        time=time if "pretrain" in stage_names else duration.unknown("pretrain is not one of the stages"),
         stages=stages,
         expected_hours=config.about.expected_hours,
         warnings=tuple(plan_warnings(given, scale, stages)),

@@ -1,10 +1,11 @@
 """What the user should know of a plan before launching, each with the way out."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import msgspec
 
-from engine.plan.advice import Changes, ways_to_fit
+from engine.plan.advice import Changes, compute_optimal, ways_to_fit
 from engine.plan.batch import grad_accum_steps, tokens_per_micro_batch, tokens_per_step
 from engine.plan.config import RunConfig
 from engine.plan.datasets import TRAINING_SHARDS, shards_needed
@@ -12,7 +13,7 @@ from engine.plan.duration import Duration
 from engine.plan.gpus import GIB, Gpu
 from engine.plan.memory import SAFE_HEADROOM, Memory
 from engine.plan.plan_stages import fits_with
-from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM, per_param
+from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM, is_smoke_test, per_param, smoke_test_words
 from engine.plan.shape import Shape
 from engine.plan.stage_plan import Given, StagePlan
 
@@ -24,23 +25,39 @@ class Warning(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     fix: str
     change: Changes | None = None  # dotted overrides that apply the fix
+    level: Literal["note", "warning"] = "warning"  # note: good to know, nothing has to change
+
+    @property
+    def mark(self) -> str:
+        """The sign in front of it in text output, the same as for checks of the machine."""
+        return "-" if self.level == "note" else "!"
 
 
 def plan_warnings(given: Given, scale: float, stages: Sequence[StagePlan]) -> Iterator[Warning]:
     """All warnings of a plan. `scale`: measured over predicted memory of pretraining."""
-    config, gpu = given.config, given.gpu
+    pretrains = "pretrain" in given.config.pipeline.stages
     found = [
-        _rounded_batch(config),
-        _does_not_fit(config, gpu, given.memory, given.compiled, scale),
+        *(_of_pretraining(given, scale) if pretrains else ()),
         *(_stage_does_not_fit(given, stage) for stage in stages),
-        _few_tokens(config, given.shape, given.tokens),
-        _short_warmdown(config, given.steps),
-        _more_data_than_there_is(config, given.tokens),
-        _no_bfloat16(gpu),
-        _unknown_speed(gpu),
-        _optimistic_document(config, given.time),
+        *(_of_device(given.gpu) if any(stage.peak_memory is not None for stage in stages) else ()),
     ]
     yield from (warning for warning in found if warning is not None)
+
+
+def _of_pretraining(given: Given, scale: float) -> Iterator[Warning | None]:
+    config, gpu = given.config, given.gpu
+    yield _rounded_batch(config)
+    yield _does_not_fit(config, gpu, given.memory, given.compiled, scale)
+    yield _few_tokens(config, given.shape, given.tokens)
+    yield _short_warmdown(config, given.steps)
+    yield _more_data_than_there_is(config, given.tokens)
+    yield _optimistic_document(config, given.time)
+
+
+def _of_device(gpu: Gpu) -> Iterator[Warning | None]:
+    """About the device, for stages that use it."""
+    yield _no_bfloat16(gpu)
+    yield _unknown_speed(gpu)
 
 
 def _stage_does_not_fit(given: Given, stage: StagePlan) -> Warning | None:
@@ -115,19 +132,19 @@ def _few_tokens(config: RunConfig, shape: Shape, tokens: int) -> Warning | None:
     ratio = tokens / shape.params.total
     if ratio >= 0.98 * CHINCHILLA_TOKENS_PER_PARAM:
         return None
-    if config.budget.steps is not None:  # as asked: no reason to argue
+    if is_smoke_test(ratio):  # a fix would turn its minutes into hours
         return Warning(
             code="few_tokens_per_param",
-            message=f"{per_param(ratio)}: enough to see it work, not to train the model.",
-            fix="set budget.steps = none to train it in full",
-            change=None,
+            message=smoke_test_words(ratio),
+            fix="nothing to change for a test; nanosolo plan --hours 12 finds the best model for 12 hours",
+            level="note",
         )
+    longer = ", ".join(f"{path} = {value}" for path, value in compute_optimal(config, shape.params.total).items())
     return Warning(
         code="few_tokens_per_param",
         message=f"{per_param(ratio)}; about {CHINCHILLA_TOKENS_PER_PARAM} are compute-optimal, "
         "so a smaller model would reach the same loss with this budget.",
-        fix=f"train longer (budget.tokens_per_param = {CHINCHILLA_TOKENS_PER_PARAM}) or take a smaller model.depth",
-        change=None,
+        fix=f"train longer ({longer}) or take a smaller model.depth",
     )
 
 

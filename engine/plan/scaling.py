@@ -10,6 +10,7 @@ at 0.812 bits per byte of 4.8 bytes a token, which is 2.70 nats; the law says 2.
 import math
 
 CHINCHILLA_TOKENS_PER_PARAM = 20
+SMOKE_TEST_TOKENS_PER_PARAM = 1.0
 
 NAME = "Chinchilla, refit of Besiroglu et al. 2024"
 E, A, B = 1.8172, 482.01, 2085.43
@@ -30,6 +31,16 @@ def per_param(ratio: float) -> str:
     """`20 tokens per parameter`, `1 token per parameter`."""
     shown = f"{ratio:.2g}"
     return f"{shown} token{'s' * (shown != '1')} per parameter"
+
+
+def is_smoke_test(ratio: float) -> bool:
+    """Whether so few tokens per parameter can only show that the program works: asked for, and no mistake."""
+    return ratio < SMOKE_TEST_TOKENS_PER_PARAM
+
+
+def smoke_test_words(ratio: float) -> str:
+    """`smoke test only: 0.16 tokens per parameter, about 20 are needed.`"""
+    return f"smoke test only: {per_param(ratio)}, about {CHINCHILLA_TOKENS_PER_PARAM} are needed."
 
 
 def outside_range(params: int, tokens: int) -> str:

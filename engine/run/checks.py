@@ -17,9 +17,8 @@ Level = Literal["ok", "note", "warning", "problem"]  # problem: training cannot 
 PROHIBITED, EXCLUSIVE = 2, 3  # NVML's compute modes
 BUSY_BYTES = 500 * MIB  # of GPU memory that other programs hold; an idle card shows a few MiB
 DRIVER_BYTES = 900 * MIB  # most that a driver keeps for itself, and counts as used where it does not say (before 510)
-LITTLE_HOST_MEMORY = 4 * GIB  # torch with CUDA alone takes two or three
+LITTLE_HOST_MEMORY = 4 * GIB  # for a GPU: torch with CUDA alone takes two or three
 LITTLE_SHARED_MEMORY = 64 * MIB
-LITTLE_DISK = 20 * GIB
 EARLIEST_CLOCK = 1_735_689_600.0  # 2025-01-01: no clock was right before this was written
 CLOCK_SLACK = 86_400.0  # seconds; time zones and slow clocks are no matter
 
@@ -83,17 +82,17 @@ def check_vram(found: GpuSurvey | None, need: int = 0, floor: int = 0) -> Check 
     return Check(name="GPU memory", verdict="ok", finding=finding + wants)
 
 
-def check_host_memory(look: Survey, need: int = 0, floor: int = 0) -> Check:
-    """The host's memory, as the container limits it, against what a run takes of it, and what it must have."""
+def check_host_memory(look: Survey, need: int = 0, floor: int = 0, job: str = "the run") -> Check:
+    """The host's memory, as the container limits it, against what a job takes of it, and what it must have."""
     limit, free = look.memory_limit, look.memory_available
     bound = f", limited from {words.size(look.memory_total)} by the container" if limit < look.memory_total else ""
     finding = f"{look.cores} cores, {words.size(limit)} of memory{bound}, {words.size(free)} free"
+    wants = f"; {job} needs about {words.size(need)}" if need else ""
     if floor > limit:
-        finding += f"; the run needs about {words.size(need)}"
-        return Check(name="host", verdict="problem", finding=finding, action="take a machine with more memory")
-    if max(need, LITTLE_HOST_MEMORY) > free:
-        finding += f"; the run needs about {words.size(need)}" if need else ""
-        return Check(name="host", verdict="warning", finding=finding, action="end other programs")
+        return Check(name="host", verdict="problem", finding=finding + wants, action="take a machine with more memory")
+    least = LITTLE_HOST_MEMORY if look.gpu is not None else 0
+    if max(need, least) > free:
+        return Check(name="host", verdict="warning", finding=finding + wants, action="end other programs")
     return Check(name="host", verdict="ok", finding=finding)
 
 
@@ -107,8 +106,8 @@ def check_shared_memory(look: Survey) -> Check | None:
     return Check(name="/dev/shm", verdict=verdict, finding=words.size(look.shared_memory), action=action)
 
 
-def check_home(look: Survey, where: str, need: int | None = None) -> Check:
-    """Whether the home can be written, and has room: for `need` bytes, or for some run."""
+def check_home(look: Survey, where: str, need: int, job: str = "this run still") -> Check:
+    """Whether the home can be written, and has room for the `need` bytes that a job still writes."""
     if look.home_fault:
         return problem_of("home", UsageError(look.home_fault))
     if look.home_owner is not None and not look.root:
@@ -119,11 +118,7 @@ def check_home(look: Survey, where: str, need: int | None = None) -> Check:
         finding = f"{look.home} is the home of {look.home_owner}"
         return Check(name="home", verdict="problem", finding=finding, action=action)
     finding = f"{look.home} ({where}), {words.size(look.disk_free)} free"
-    if need is None:
-        little = look.disk_free < LITTLE_DISK
-        action = "free some space: a balanced run needs about 31 GB" if little else ""
-        return Check(name="home", verdict="warning" if little else "ok", finding=finding, action=action)
-    finding += f"; this run still needs {words.size(need)}"
+    finding += f"; {job} needs {words.size(need)}" if need else ""
     action = "free some space, set NANOSOLO_HOME to a folder on a larger disk, or lower checkpoint.keep_last"
     if look.disk_free < need:
         return Check(name="home", verdict="problem", finding=finding, action=action)

@@ -135,7 +135,8 @@ def require_startable(run: RunDirectory, config: RunConfig, stages: Sequence[str
     require_own(run)
     require_device(config)
     stages = stages or read_standing(run, config.pipeline.stages).left
-    require_ready(preflight(config, plan_here(config), run=run, stages=stages))
+    plan = plan_here(with_changes(config, {"pipeline.stages": list(stages)}) if stages else config)
+    require_ready(preflight(config, plan, run=run, stages=stages))
 
 
 def start_again(run: RunDirectory) -> None:

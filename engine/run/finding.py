@@ -31,7 +31,12 @@ class Finding(NamedTuple):
     message: str  # what is, with its number
     fix: str  # what to do, in words
     change: Changes  # dotted overrides that do it; empty where no setting does
-    effect: str  # what that is predicted to bring
+    effect: str  # what that is predicted to bring; empty where it brings nothing
+
+    @property
+    def advice(self) -> str:
+        """What to do, and what it brings."""
+        return f"{self.fix}: {self.effect}" if self.effect else self.fix
 
 
 class Situation(NamedTuple):

@@ -4,9 +4,9 @@ import math
 import statistics
 from collections.abc import Iterator
 
-from engine.plan.advice import Changes
+from engine.plan.advice import Changes, compute_optimal
 from engine.plan.config import RunConfig
-from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM, per_param
+from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM, is_smoke_test, per_param, smoke_test_words
 from engine.run import words
 from engine.run.finding import Finding, Situation
 from engine.run.step_columns import StepColumns
@@ -97,24 +97,21 @@ def few_tokens(s: Situation) -> Iterator[Finding]:
     ratio = s.plan.tokens_per_param
     if ratio >= 0.98 * CHINCHILLA_TOKENS_PER_PARAM or s.plan.tokens <= 0:
         return
+    if is_smoke_test(ratio):  # asked for; longer training would turn its minutes into hours
+        message = smoke_test_words(ratio).rstrip(".")
+        yield Finding("few_tokens_per_param", "hint", message, "nothing to change for a test", {}, "")
+        return
     wanted, planned = CHINCHILLA_TOKENS_PER_PARAM / ratio, per_param(ratio)
     verb = "is" if " token " in planned else "are"
-    steps = math.ceil(s.plan.steps * wanted)
-    change: Changes = (
-        {"budget.steps": steps}
-        if s.config.budget.steps is not None
-        else {"budget.tokens": steps * s.plan.total_batch_size}
-        if s.config.budget.tokens is not None
-        else {"budget.tokens_per_param": float(CHINCHILLA_TOKENS_PER_PARAM)}
-    )
     hours = s.plan.time.hours
     yield Finding(
         "few_tokens_per_param",
         "hint",
         f"{planned} {verb} planned, about {CHINCHILLA_TOKENS_PER_PARAM} are compute-optimal",
         "train longer, or take a smaller model next time",
-        change,
-        f"{steps:,} steps" + (f", about {words.duration(hours * wanted * 3600)}" if hours is not None else ""),
+        compute_optimal(s.config, s.plan.params.total),
+        f"{math.ceil(s.plan.steps * wanted):,} steps"
+        + (f", about {words.duration(hours * wanted * 3600)}" if hours is not None else ""),
     )
 
 

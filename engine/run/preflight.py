@@ -27,6 +27,7 @@ from engine.run.driver_checks import check_driver
 from engine.run.source_checks import check_sources
 from engine.run.survey import Survey, survey
 
+READS_TEXT = frozenset(("data", "tokenizer", "tokenize"))
 CUDA_HOST_BYTES = 3 * GIB  # of the host's memory, for torch and CUDA
 
 
@@ -40,15 +41,15 @@ def preflight(
     """What speaks for and against this run on this machine; a `problem` means that it cannot work.
 
     `look`: what is known of the machine (default: look now). `run`: the run that is gone on with, if it is one.
-    `stages`: those that will run (default: the pipeline).
+    `stages`: those that will run (default: the pipeline); the plan is of these alone.
     """
     look = look or survey()
-    on_gpu = plan.gpu != "cpu"
-    memory = plan.memory
-    floor = memory.weights + memory.gradients + memory.optimizer  # no setting of the batch saves these
+    stages = config.pipeline.stages if stages is None else stages
+    on_gpu = plan.gpu != "cpu" and plan.peak_memory > 0
+    floor = memory_floor(plan)
     found: list[Check | None] = [
-        check_text(config.data),
-        *check_sources(config, config.pipeline.stages if stages is None else stages),
+        check_text(config.data) if READS_TEXT.intersection(stages) else None,
+        *check_sources(config, stages),
         check_home(look, home_origin(), disk_need(plan, look, run)),
         check_home_owner(look),
         *check_caches(look),
@@ -57,12 +58,12 @@ def preflight(
         found += [
             *check_gpu(look.gpu),
             check_driver(look.gpu, look.torch),
-            check_vram(look.gpu, memory.total, floor),
+            check_vram(look.gpu, plan.peak_memory, floor),
             check_host_memory(look, CUDA_HOST_BYTES + plan.checkpoint_bytes, CUDA_HOST_BYTES),
         ]
     else:
-        found.append(check_host_memory(look, memory.total, floor))
-    if plan.compiled:
+        found.append(check_host_memory(look, plan.peak_memory, floor))
+    if plan.compiled and plan.trains:
         found.append(check_compiler(look))
     found += [check_shared_memory(look), check_clock(look)]
     return [check for check in found if check is not None]
@@ -76,12 +77,21 @@ def require_ready(checks: Sequence[Check]) -> None:
             raise UsageError(f"{check.name}: {check.finding}. {action[:1].upper()}{action[1:]}.")
 
 
+def memory_floor(plan: Plan) -> int:
+    """Bytes on the device that no setting of the batch saves: the weights, and what training holds besides."""
+    if not plan.peak_memory:
+        return 0
+    memory = plan.memory
+    return memory.weights + (memory.gradients + memory.optimizer if plan.trains else 0)
+
+
 def disk_need(plan: Plan, look: Survey, run: RunDirectory | None = None) -> int:
     """Bytes that the run will still write, beyond the text, tokens and checkpoints that are here already."""
     shards = max(0, plan.disk.shards - look.shards)
     tokens = max(0, plan.disk.tokens - look.tokens)
     # without what was set aside: it stays where it is, and room for new ones is wanted besides
-    kept = sum(size_of(run.checkpoints(stage)) for stage in LINE) if run is not None else 0
+    trains = [stage.stage for stage in plan.stages if stage.stage in LINE]
+    kept = sum(size_of(run.checkpoints(stage)) for stage in trains) if run is not None else 0
     return shards + tokens + max(0, plan.disk.checkpoints - kept)
 
 

@@ -149,6 +149,31 @@ def test_a_plan_survives_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan
 
 
+def test_a_plan_of_other_stages_says_nothing_of_pretraining() -> None:
+    plan = plan_of("balanced", pipeline__stages=["data", "tokenizer"])
+    assert not plan.pretrains and plan.time.hours is None and plan.peak_memory == 0
+    assert (plan.disk.tokens, plan.disk.checkpoints) == (0, 0) and plan.disk_bytes == plan.disk.shards > 0
+    assert plan.pipeline.high_hours is not None and plan.pipeline.high_hours < 0.5
+    assert plan.warnings == ()  # its rounded batch is no matter of these stages
+    judging = plan_of("balanced", pipeline__stages=["evaluate"])
+    assert 0 < judging.peak_memory < judging.memory.total and judging.disk_bytes == 0 and not judging.trains
+
+
+@pytest.mark.parametrize("budget", [{"budget__steps": 100}, {"budget__tokens_per_param": 0.1}])
+def test_a_smoke_test_is_no_warning_and_nothing_offers_to_make_it_last_for_hours(budget: dict[str, Any]) -> None:
+    (note,) = (w for w in plan_of("full-80gb", **budget).warnings if w.code == "few_tokens_per_param")
+    assert note.level == "note" and note.change is None and "budget." not in note.message + note.fix
+    assert note.message.startswith("smoke test only: ") and "about 20 are needed" in note.message
+
+
+def test_a_short_training_names_the_setting_of_its_own_budget() -> None:
+    for key, value in (("steps", 10_000), ("tokens", 10**9), ("tokens_per_param", 5.0)):
+        (warning,) = (w for w in plan_of("full-80gb", **{f"budget__{key}": value}).warnings if w.level == "warning")
+        assert warning.code == "few_tokens_per_param" and f"(budget.{key} = " in warning.fix
+        longer = json.loads(warning.fix.partition(f"budget.{key} = ")[2].partition(")")[0])
+        assert plan_of("full-80gb", **{f"budget__{key}": longer}).tokens_per_param == pytest.approx(20, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [

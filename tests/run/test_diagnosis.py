@@ -257,7 +257,7 @@ def test_what_the_stage_warned_of() -> None:
 
 def test_few_tokens_names_the_setting_that_was_used() -> None:
     for budget, key in (
-        ({"budget__steps": 500}, "budget.steps"),
+        ({"budget__steps": 5000}, "budget.steps"),
         ({"budget__tokens": 10**9}, "budget.tokens"),
         ({"budget__tokens_per_param": 5.0}, "budget.tokens_per_param"),
     ):
@@ -266,6 +266,12 @@ def test_few_tokens_names_the_setting_that_was_used() -> None:
         assert list(advice.change) == [key]
         changed = plan_of(with_changes(story.config, advice.change))
         assert changed.tokens_per_param == pytest.approx(20, rel=0.01)
+
+
+def test_a_smoke_test_is_not_advised_to_train_for_hours() -> None:
+    advice = found(healthy(budget__steps=100).steps(20))["few_tokens_per_param"]
+    assert (advice.level, advice.change, advice.advice) == ("hint", {}, "nothing to change for a test")
+    assert "smoke test only: 0.078 tokens per parameter, about 20 are needed" in advice.message
 
 
 def test_repeated_text() -> None:

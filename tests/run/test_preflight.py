@@ -187,6 +187,33 @@ def test_the_doctor_sees_what_is_here(machine: Callable[..., Survey], monkeypatc
     assert (missing.verdict, "pip install no-such-package" in missing.action) == ("problem", True)
 
 
+def test_the_doctor_demands_what_this_machine_can_train(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
+    a100 = by_name(examine(machine(disk_free=20 * GIB)))["home"]
+    assert a100.verdict == "problem" and "preset balanced needs" in a100.finding
+    gpu.lost = True
+    laptop = by_name(examine(machine(gpu=None, disk_free=3 * GIB, memory_limit=4 * GIB, memory_available=3 * GIB)))
+    assert (
+        laptop["home"].verdict == laptop["host"].verdict == "ok" and "preset quickstart needs" in laptop["home"].finding
+    )
+    small = by_name(examine(machine(gpu=None, disk_free=2**27, memory_available=2**29)))
+    assert (small["home"].verdict, small["host"].verdict) == ("problem", "warning")
+    assert "31 GB" not in str(small) and "compiler" not in small
+
+
+def test_stages_without_a_model_demand_no_gpu_no_compiler_and_no_room_for_checkpoints(
+    machine: Callable[..., Survey],
+) -> None:
+    config = with_changes(CONFIG, {"pipeline.stages": ["data", "tokenizer"]})
+    plan = plan_of(config)
+    look = machine(
+        torch=TorchBuild("2.13.0", None), compiler=False, memory_limit=GIB, disk_free=plan.disk.shards + 2 * GIB
+    )
+    assert set(by_name(preflight(config, plan, look))) == {"text", "home", "host", "/dev/shm", "clock"}
+    assert {check.verdict for check in preflight(config, plan, look)} == {"ok"}
+    report = with_changes(CONFIG, {"pipeline.stages": ["report"], "data.source": "local", "data.paths": ["/nowhere"]})
+    assert "text" not in by_name(preflight(report, plan_of(report), look))
+
+
 @pytest.mark.parametrize(
     ("line", "cuda"),
     [

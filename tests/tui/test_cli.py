@@ -101,6 +101,27 @@ def test_plan_as_text_fits_a_terminal(home: Path) -> None:
     assert done.stderr == ""
 
 
+def test_a_plan_of_chosen_stages_states_their_figures_alone(home: Path) -> None:
+    words = ("plan", "--preset", "balanced", "--gpu", "a100-40gb", "--stages")
+    text = nanosolo(home, *words, "data,tokenizer").stdout
+    assert "98 shards, 9.1 GiB on disk, enough for 5,046,331,392 training tokens" in text
+    assert "\nall stages   1–7 min without data\n" in text and "\ntokenizer " in text
+    for word in ("15 h", "MFU", "checkpoint", "parameters", "! ", "energy"):
+        assert word not in text
+    plan = json.loads(nanosolo(home, *words, "data,tokenizer", "--json").stdout)
+    assert plan["time"]["hours"] is None and plan["time"]["basis"] == "pretrain is not one of the stages"
+    assert plan["pipeline"]["high_hours"] < 0.5
+    judged = nanosolo(home, *words, "evaluate").stdout
+    assert "\nparameters   252,313,600" in judged and "micro-batches" not in judged and "disk" not in judged
+    assert "seconds" in nanosolo(home, *words, "report").stdout
+
+
+def test_a_smoke_test_is_a_note_in_the_plan(home: Path) -> None:
+    lines = nanosolo(home, "plan", "--preset", "quickstart").stdout.splitlines()
+    assert not [line for line in lines if line.startswith("! ")]
+    assert [line for line in lines if line.startswith("- smoke test only: 0.16 tokens per parameter, about 20 ")]
+
+
 def test_an_exported_preset_means_the_same(home: Path, tmp_path: Path) -> None:
     toml = tmp_path / "m.toml"
     done = nanosolo(home, "--preset", "maximum", "--export", str(toml))

@@ -52,7 +52,8 @@ def test_a_run_is_started_watched_and_refused_a_second_time(tmp_path: Path, stan
     words = (*QUICK, 'pipeline.stages=["data", "tokenizer"]')
     done = nanosolo(tmp_path, *words, **stand_in)
     assert done.returncode == 5
-    assert done.stdout.splitlines()[0].startswith("quickstart: depth 4, 5.24M parameters, 200 steps of 4,096 tokens")
+    assert done.stdout.splitlines()[0].startswith("quickstart: data and tokenizer only, 4–21 s on ")
+    assert "tokens per parameter" not in done.stdout
     assert f"run one in {tmp_path}/runs/one" in done.stdout
     assert done.stderr.startswith("error: run one: FileNotFoundError")
     assert len(done.stderr.splitlines()) == 1

@@ -200,7 +200,7 @@ async def test_chart_keys_work_at_once(home: Path) -> None:
 
 
 async def test_advice_and_samples_are_read_in_full(home: Path) -> None:
-    story = story_of("red", time.time(), budget__steps=400, evaluate__sample_every_steps=100).steps(400)
+    story = story_of("red", time.time(), budget__steps=2000, evaluate__sample_every_steps=100).steps(400)
     (run,) = put(home, ("red", story.end_stage("pretrain").end().until(time.time() - 60)))
     app = console_on(run)
     async with app.run_test(size=(80, 24), notifications=True) as pilot:

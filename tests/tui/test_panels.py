@@ -87,5 +87,5 @@ def test_advice_and_verdict_fit(message: str, fix: str, effect: str, width: int)
 
 
 def test_a_healthy_run_is_told_so() -> None:
-    assert "nothing is wrong" in panels.advice_rows([], 60)[0].plain
+    assert "The run looks healthy" in panels.advice_rows([], 60)[0].plain
     assert panels.advice_line([], "a", 60).plain == ""

@@ -252,7 +252,7 @@ async def test_a_stage_that_does_not_fit_is_told_with_its_way_out(home: Path, mo
         await looked(app)
         text = text_of(app)
         assert "stage sft does not fit" in text and "Set sft.device_batch_size = " in text
-        assert "read what stands at plan" in text and ", costs " in text
+        assert "read what stands at host and plan" in text and ", costs " in text
         assert "does not fit" in shown(app, "#stages")
 
 

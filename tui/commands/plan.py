@@ -48,15 +48,41 @@ def export(options: argparse.Namespace) -> int:
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """The plan as lines of text."""
-    time, vram = plan.time, plan.memory
-    lines = [
-        f"{plan.preset} on {plan.gpu_name} ({plan.gpu})",
-        "",
+    """The plan as lines of text. Figures of pretraining are left out where it is not one of the stages."""
+    lines = [f"{plan.preset} on {plan.gpu_name} ({plan.gpu})", ""]
+    if plan.peak_memory:
+        lines += _model_lines(plan)
+        if not plan.pretrains:
+            lines.append("")
+    if plan.pretrains:
+        lines += _training_lines(plan)
+    elif plan.disk_bytes:
+        lines += [_row("data", _data_words(plan)), ""]
+    lines += [*_stage_lines(plan), ""]
+    if plan.pretrains:
+        lines.append(_row("basis", plan.memory.basis))
+        if plan.time.basis:
+            lines.append(_row("", plan.time.basis))
+    else:
+        lines += _stage_bases(plan)
+    for warning in plan.warnings:
+        lines += ["", f"{warning.mark} {warning.message}", f"  {warning.fix}"]
+    return lines
+
+
+def _model_lines(plan: Plan) -> list[str]:
+    return [
         _row("model", f"depth {plan.depth}, width {plan.width}, {plan.heads} heads, vocabulary {plan.vocab_size:,}"),
         _row(
             "parameters", f"{plan.params.total:,}: {plan.params.matrices:,} in matrices, 2 x {plan.params.embedding:,}"
         ),
+    ]
+
+
+def _training_lines(plan: Plan) -> list[str]:
+    """Steps, data, time and memory of pretraining."""
+    vram = plan.memory
+    lines = [
         _row(
             "step",
             f"{plan.device_batch_size} x {plan.max_seq_len:,} x {plan.grad_accum_steps:,} micro-batches "
@@ -77,17 +103,10 @@ def plan_lines(plan: Plan) -> list[str]:
     for name in ("weights", "gradients", "optimizer", "activations", "loss", "overhead"):
         value = getattr(vram, name)
         filled = round(BAR * value / max(vram.capacity, vram.total))
-        lines.append(f"  {name:<12} {words.size(value):>9}  {'█' * filled}")
+        lines.append(f"  {name:<12} {words.size(value):>9}  {'█' * filled}".rstrip())
     left = max(0, vram.capacity - vram.total)
-    lines.append(f"  {'free':<12} {words.size(left):>9}  {'░' * round(BAR * left / vram.capacity)}")
-    lines += _checkpointing_lines(plan)
-    lines += ["", *_stage_lines(plan), ""]
-    lines.append(_row("basis", vram.basis))
-    if time.basis:
-        lines.append(_row("", time.basis))
-    for warning in plan.warnings:
-        lines += ["", f"! {warning.message}", f"  {warning.fix}"]
-    return lines
+    lines.append(f"  {'free':<12} {words.size(left):>9}  {'░' * round(BAR * left / vram.capacity)}".rstrip())
+    return [*lines, *_checkpointing_lines(plan), ""]
 
 
 def _checkpointing_lines(plan: Plan) -> list[str]:
@@ -103,6 +122,8 @@ def _checkpointing_lines(plan: Plan) -> list[str]:
 
 def _stage_lines(plan: Plan) -> list[str]:
     """Every stage with its peak and time, and all together; what stands above is pretraining's."""
+    if not plan.stages:
+        return ["These stages take seconds, little memory and little disk."]
     cost = f", costs {words.money(plan.pipeline.cost)}" if plan.pipeline.cost is not None else ""
     return [
         stage_figures.header(),
@@ -110,6 +131,13 @@ def _stage_lines(plan: Plan) -> list[str]:
         _row("all stages", f"{stage_figures.pipeline_range(plan)}{cost}"),
         *(_row("", reason) for reason in stage_figures.unknown_reasons(plan)),
     ]
+
+
+def _stage_bases(plan: Plan) -> list[str]:
+    """What the figures of each stage rest on; why a time is not known is said below the table already."""
+    bases = [f"{stage.stage}: {stage.time_basis}" for stage in plan.stages if stage.hours is not None]
+    bases += [f"{stage.stage}: {stage.memory_basis}" for stage in plan.stages if stage.peak_memory is not None]
+    return [_row("" if i else "basis", basis) for i, basis in enumerate(bases)]
 
 
 def _show_trace(config: RunConfig, plan: Plan, as_json: bool) -> int:
@@ -143,12 +171,12 @@ def _row(label: str, text: str) -> str:
 
 
 def _data_words(plan: Plan) -> str:
-    shards = f"{plan.data_shards} shards, " if plan.data_shards else ""
-    parts = f"shards {words.size(plan.disk.shards)}, " if plan.data_shards else ""
-    return (
-        f"{shards}{words.size(plan.disk_bytes)} on disk ({parts}tokens {words.size(plan.disk.tokens)}, "
-        f"checkpoints {words.size(plan.disk.checkpoints)})"
-    )
+    """What these stages leave on the disk."""
+    shards = f"{plan.data_shards} shards, " if plan.disk.shards else ""
+    parts = [f"{name} {words.size(size)}" for name, size in msgspec.structs.asdict(plan.disk).items() if size]
+    listed = f" ({', '.join(parts)})" if len(parts) > 1 else ""
+    purpose = f", enough for {plan.tokens:,} training tokens" if not plan.pretrains and plan.disk_bytes else ""
+    return f"{shards}{words.size(plan.disk_bytes)} on disk{listed}{purpose}"
 
 
 def _time_lines(plan: Plan) -> list[str]:

@@ -9,6 +9,7 @@ from engine.errors import EXIT_DONE, EXIT_STOPPED, UsageError
 from engine.plan.config import RunConfig, fields, get
 from engine.plan.layers import parse_override
 from engine.plan.pipeline import named_stages
+from engine.plan.plan import Plan
 from engine.run import words
 from engine.run.asking import run_stages, tell
 from engine.run.control import (
@@ -172,15 +173,23 @@ def _announce(config: RunConfig) -> None:
     work here."""
     plan, checks = readiness(config)
     require_ready(checks)
-    hours = f", about {words.duration(plan.time.hours * 3600)}" if plan.time.hours is not None else ""
-    if plan.pipeline.hours is not None:
-        hours += f" (all stages {pipeline_range(plan)})"
-    print(
-        f"{plan.preset}: depth {plan.depth}, {words.count(plan.params.total)} parameters, {plan.steps:,} steps of "
-        f"{plan.total_batch_size:,} tokens{hours} on {plan.gpu_name}"
-    )
+    print(f"{plan.preset}: {_summary(config, plan)} on {plan.gpu_name}")
     for check in checks:
         if check.verdict == "warning":
             print(f"! {check.name}: {check.finding}. {check.action[:1].upper()}{check.action[1:]}.")
     for warning in plan.warnings:
-        print(f"! {warning.message} {warning.fix[:1].upper()}{warning.fix[1:]}.")
+        print(f"{warning.mark} {warning.message} {warning.fix[:1].upper()}{warning.fix[1:]}.")
+
+
+def _summary(config: RunConfig, plan: Plan) -> str:
+    """What will run and how long it takes: the model and its training, or the stages where none of them pretrains."""
+    if not plan.pretrains:
+        time = f", {pipeline_range(plan)}" if plan.pipeline.hours is not None else ""
+        return f"{' and '.join(config.pipeline.stages)} only{time}"
+    hours = f", about {words.duration(plan.time.hours * 3600)}" if plan.time.hours is not None else ""
+    if plan.pipeline.hours is not None:
+        hours += f" (all stages {pipeline_range(plan)})"
+    return (
+        f"depth {plan.depth}, {words.count(plan.params.total)} parameters, {plan.steps:,} steps of "
+        f"{plan.total_batch_size:,} tokens{hours}"
+    )

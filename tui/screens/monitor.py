@@ -292,7 +292,7 @@ class MonitorScreen(ConsoleScreen):
         rows = [f"{self.watcher.run.name}: {self.verdict.text}"]
         figures = brief(self.feed, self.watcher.history, self.watcher.plan)
         rows += [f"{label}: {value}" for label, value in figures if "-" not in value[:1]]
-        rows += [f"advice: {f.message}. {f.fix}: {f.effect}" for f in self.findings]
+        rows += [f"advice: {f.message}. {f.advice}" for f in self.findings]
         rows += [str(self.watcher.run.path)]
         actions.copy_text(self.console, "\n".join(rows), "copied.txt")
 

@@ -88,8 +88,11 @@ class PlanScreen(ConsoleScreen):
         knobs = self.query_one(KnobList)
         knobs.gpu, knobs.draft = gpu, draft
         knobs.border_subtitle = f"{len(draft.edits)} edited · u takes back" if draft.edits else ""
-        # memory first: it ends runs
-        warnings = sorted(self.plan.warnings, key=lambda w: not w.code.endswith(("does_not_fit", "tight_memory")))
+        # memory first: it ends runs; notes last
+        warnings = sorted(
+            self.plan.warnings,
+            key=lambda w: (w.level == "note", not w.code.endswith(("does_not_fit", "tight_memory"))),
+        )
         self.query_one(WarningBar).warnings = tuple(warnings)
         self.query_one("#presets", ChoiceList).choose(draft.name)
         self.query_one("#gpus", ChoiceList).choose(draft.config.runtime.gpu)

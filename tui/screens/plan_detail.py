@@ -76,16 +76,20 @@ class WarningBar(Static):
         count = len(self.warnings)
         tail = "  f fixes" if warning.change else ""
         tail += f"  w {self.at % count + 1}/{count}" if count > 1 else ""
-        head = Content.styled("! ", "bold $warning")
+        head = Content.styled(f"{warning.mark} ", _style(warning))
         text = clip(warning.message, width - 2 - len(tail))
         return head + Content(text) + Content.styled(tail, "bold $quiet")
 
     def _whole(self, warning: Warning) -> Content:
         shown = warning is self.warning and len(self.warnings) > 1
-        mark = "▸ " if shown else "! "
+        mark = "▸ " if shown else f"{warning.mark} "
         fix = warning.fix[:1].upper() + warning.fix[1:]
         key = Content.styled("  f ", "bold $primary") if warning is self.fixable else Content("  ")
-        return Content.styled(mark, "bold $warning") + Content(warning.message) + key + Content.styled(fix, "$quiet")
+        return Content.styled(mark, _style(warning)) + Content(warning.message) + key + Content.styled(fix, "$quiet")
+
+
+def _style(warning: Warning) -> str:
+    return "bold $quiet" if warning.level == "note" else "bold $warning"
 
 
 class Editor(Input):
@@ -195,7 +199,9 @@ class Detail(Vertical):
     def show_warning(self, warning: Warning) -> None:
         """The whole of one warning."""
         key = Content.styled("f ", "bold $primary") if warning.change else Content("")
-        self._say("Warning", warning.message, key + Content(warning.fix[:1].upper() + warning.fix[1:] + "."))
+        self._say(
+            warning.level.capitalize(), warning.message, key + Content(warning.fix[:1].upper() + warning.fix[1:] + ".")
+        )
 
     def show_preset(self, about: AboutConfig) -> None:
         """What the preset is for."""
