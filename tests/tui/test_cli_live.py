@@ -79,7 +79,7 @@ def start_training(home: Path, stand_in: dict[str, str]) -> RunDirectory:
     wait_for(lambda: not run.is_running())
     behave(home, '{"data": "train"}')
     done = nanosolo(home, "resume", "one", "--detach", **stand_in)
-    assert (done.returncode, "Watch it with: nanosolo attach one" in done.stdout) == (0, True)
+    assert (done.returncode, "Follow it with: nanosolo attach one" in done.stdout) == (0, True)
     wait_for((run.path / "data.began").exists)
     return run
 
@@ -112,9 +112,29 @@ def test_ctrl_c_on_resume_stops_after_a_checkpoint(
     wait_for((run.path / "data.began").exists)
     following.send_signal(number)
     assert following.wait(30) == 130
-    assert following.stderr is not None
+    assert following.stderr is not None and following.stdout is not None
+    assert b"Ctrl-C stops the run after a checkpoint. Closing the terminal leaves it running" in following.stdout.read()
     assert b"stopping after a checkpoint" in following.stderr.read()
     assert not run.is_running()
+
+
+def test_starting_a_run_that_is_under_way_follows_it_and_ctrl_c_leaves_it_running(
+    tmp_path: Path, stand_in: dict[str, str]
+) -> None:
+    run = start_training(tmp_path, stand_in)
+    words = (*PROGRAM, *QUICK, 'pipeline.stages=["data"]', "--resume")
+    following = subprocess.Popen(
+        words, env=environment(tmp_path, **stand_in), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert following.stdout is not None and following.stderr is not None
+    assert following.stdout.readline() == "run one is running already\n"
+    assert following.stdout.readline() == "Ctrl-C leaves the run running.\n"
+    following.send_signal(signal.SIGINT)
+    assert following.wait(30) == 0
+    assert "Run one continues. Follow it again with: nanosolo attach one" in following.stderr.read()
+    assert run.is_running()
+    assert nanosolo(tmp_path, "stop", "--now").returncode == 0
+    wait_for(lambda: not run.is_running())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
@@ -162,7 +182,7 @@ def test_the_line_that_moves_fits_the_terminal(tmp_path: Path, width: int) -> No
         assert len(moving[0]) < width
         assert any("val_bpb" in line for line in lines)
         terminal.process.sendintr()
-        wait_for(lambda: any("left big, which goes on" in line for line in terminal.lines()))
+        wait_for(lambda: any("Run big continues" in line for line in terminal.lines()))
         terminal.process.wait()
         assert terminal.process.exitstatus == os.EX_OK
 

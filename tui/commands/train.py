@@ -1,6 +1,7 @@
 """`nanosolo --preset`, `resume`, `attach` and `stop`: start runs, follow them as text, end them."""
 
 import argparse
+import contextlib
 import signal
 import sys
 from types import FrameType
@@ -73,13 +74,10 @@ def resume(options: argparse.Namespace) -> int:
 
 
 def attach(options: argparse.Namespace) -> int:
-    """Tell in short what a run did so far, and follow it. Leaving does not touch it."""
+    """Summarize what a run did so far, and follow it. Leaving does not touch it."""
     run = find_run(options.run)
     last = options.lines if options.lines is not None else 0 if options.json else PAST_LINES
-    code = follow(run, every=options.every, as_json=options.json, last=last)
-    if code is None:
-        print(f"left {run.name}, which goes on. Come back with: nanosolo attach {run.name}", file=sys.stderr)
-    return EXIT_DONE if code is None else code
+    return _watch(run, options.every, last, as_json=options.json)
 
 
 def stop(options: argparse.Namespace) -> int:
@@ -119,8 +117,9 @@ def _shown(value: object) -> object:
 
 def _go_on(run: RunDirectory, options: argparse.Namespace) -> int:
     if run.is_running():
+        # somebody else may have started it: what stops this command must not stop the training
         print(f"run {run.name} is running already")
-        return _follow_unless_detached(run, options)
+        return _say_detached(run) if options.detach else _watch(run, options.every, PAST_LINES)
     if is_finished(run):
         print(f"run {run.name} is finished already. Its report: {run.page_file}")
         return EXIT_DONE
@@ -142,8 +141,12 @@ def _follow_on(run: RunDirectory, options: argparse.Namespace, seen: int) -> int
 def _follow_unless_detached(run: RunDirectory, options: argparse.Namespace, skip: int = 0) -> int:
     """Follow the run; Ctrl-C or SIGTERM asks it to stop after a checkpoint, a lost terminal leaves it alone."""
     if options.detach:
-        print(f"It goes on by itself. Watch it with: nanosolo attach {run.name}")
-        return EXIT_DONE
+        return _say_detached(run)
+    print(
+        f"Ctrl-C stops the run after a checkpoint. Closing the terminal leaves it running; "
+        f"to follow it again: nanosolo attach {run.name}",
+        flush=True,
+    )
     asked = False
 
     def on_stop(_signal: int, _frame: FrameType | None) -> None:
@@ -166,6 +169,24 @@ def _follow_unless_detached(run: RunDirectory, options: argparse.Namespace, skip
         ended = read_history(run.events_file).ended
         print(f"error: run {run.name}: {ended.message if ended else 'see nanosolo logs'}", file=sys.stderr)
     return code
+
+
+def _say_detached(run: RunDirectory) -> int:
+    print(f"The run continues in the background. Follow it with: nanosolo attach {run.name}")
+    return EXIT_DONE
+
+
+def _watch(run: RunDirectory, every: int, last: int, *, as_json: bool = False) -> int:
+    """Follow a run without touching it; leaving it is no failure. `last`: of its steps so far, show so many."""
+    code = None
+    with contextlib.suppress(KeyboardInterrupt):  # before there is anything to follow
+        if run.is_running():
+            print("Ctrl-C leaves the run running.", file=sys.stderr if as_json else sys.stdout, flush=True)
+        code = follow(run, every=every, as_json=as_json, last=last)
+    if code is not None:
+        return code
+    print(f"Run {run.name} continues. Follow it again with: nanosolo attach {run.name}", file=sys.stderr)
+    return EXIT_DONE
 
 
 def _announce(config: RunConfig) -> None:
