@@ -1,83 +1,329 @@
 #!/usr/bin/env bash
-# Sets nanosolo up and runs the whole pipeline on the GPU found here; without a GPU, a small model on the CPU.
+# Install nanosolo and run the whole pipeline on the GPU found here; without a GPU, a small model on the CPU.
 #
 #   bash run_single_a100.sh                 choose a preset by the GPU: 40 GB balanced, 80 GB maximum, none quickstart
-#   bash run_single_a100.sh full-40gb       this preset
-#   CONFIG=my.toml bash run_single_a100.sh  this configuration
+#   bash run_single_a100.sh full-40gb       use this preset
+#   CONFIG=my.toml bash run_single_a100.sh  use this configuration
 #   bash run_single_a100.sh balanced --skip chat_eval --set sft.epochs=2
-#                                           whatever follows the preset goes to nanosolo: stages, settings
-#   NAME=second bash run_single_a100.sh     another run of the same configuration
-#   bash run_single_a100.sh --setup [dev]   only set up; with what the tests need (dev) or serving (serve)
+#                                           what follows the preset goes to nanosolo: stages, settings
+#   NAME=second bash run_single_a100.sh     start another run of the same configuration
+#   bash run_single_a100.sh --setup [dev]   only install; with the tests (dev) or the server (serve)
 #
-# Run it again after anything went wrong: it goes on from the last checkpoint.
+# Run it again after an interruption: it resumes from the last checkpoint. A run that is still running is followed;
+# Ctrl-C then leaves it running.
+#
+#   PYTHON=python3.12       the Python to use (3.11 to 3.14)
+#   NANOSOLO_VENV=DIR       where to install (default: .venv in the checkout)
+#   TORCH_INDEX=...         the build of torch: cpu, cu126, cu130, an address, default (pip's own configuration), or
+#                           auto (by the driver). It is kept until the next TORCH_INDEX
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
 
-find_python() {
-    local candidate
-    for candidate in "${PYTHON:-}" python3.13 python3.12 python3.11 python3; do
-        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            command -v "$candidate"
-            return
-        fi
-    done
-    echo "error: nanosolo needs Python 3.11 or newer. Install it, or name one: PYTHON=/path/to/python3.12 bash $0" >&2
+here="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
+venv="${NANOSOLO_VENV:-$here/.venv}"
+case "$venv" in /*) ;; *) venv="$PWD/$venv" ;; esac
+python="$venv/bin/python"
+stamp="$venv/installed"      # what a complete installation was made of
+unfinished="$venv/installing" # stays when an installation is killed
+torch="$(sed -n 's/.*"torch==\([^"]*\)".*/\1/p' "$here/pyproject.toml")"
+
+fail() {
+    echo "error: $*" >&2
     exit 2
 }
 
-# Installs once, and again when what is needed changes. $1: extras, for example dev.
-set_up() {
-    local extras="${1:-}" stamp=.venv/installed wanted
-    wanted="$(cat pyproject.toml) $extras"
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
-        return
-    fi
-    if [ ! -x .venv/bin/python ]; then
-        "$(find_python)" -m venv .venv || {
-            echo "error: cannot make .venv. On Debian and Ubuntu: apt install python3-venv" >&2
-            exit 2
-        }
-    fi
-    echo "installing into .venv (the first time this takes minutes and, with CUDA, gigabytes)"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"
-    printf '%s' "$wanted" >"$stamp"
+# --- Python and the virtual environment ---
+
+suits() { # $1: a Python. Whether nanosolo and its dependencies have builds for it
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null
 }
 
-if [ "${1:-}" = --setup ]; then
-    set_up "${2:-}"
-    exit
-fi
+pythons() { # the Pythons to try, best first
+    local candidate
+    for candidate in ${PYTHON:+"$PYTHON"} python3.13 python3.12 python3.11 python3.14 python3; do
+        if suits "$candidate"; then
+            command -v "$candidate"
+        elif [ -n "${PYTHON:-}" ]; then
+            fail "PYTHON=$PYTHON is no Python from 3.11 to 3.14."
+        fi
+        [ -z "${PYTHON:-}" ] || return 0
+    done
+}
 
-# what is installed for development serves a run as well
-if [ ! -f .venv/installed ] || ! grep -q ' dev$' .venv/installed; then
-    set_up
-fi
-choice="${CONFIG:-auto}"
-if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then # what begins with a dash is an option
-    choice="$1"
+tool() { # $1: uv or virtualenv, on PATH or where their installers put them
+    command -v "$1" || ls "${HOME:-/}/.local/bin/$1" 2>/dev/null
+}
+
+no_venv() { # $1: what is missing, $2: Debian's packages that bring it
+    local sudo=""
+    [ "$(id -u)" = 0 ] || sudo="sudo "
+    if [ -n "$2" ] && command -v apt-get >/dev/null; then
+        fail "$1. Run: ${sudo}apt-get update && ${sudo}apt-get install -y $2; or, without root, install uv" \
+            "(https://docs.astral.sh/uv) or virtualenv. Then run this again."
+    fi
+    fail "$1. Install one, or uv (https://docs.astral.sh/uv; no root needed), and run this again."
+}
+
+try_venv() { # $*: a command that makes a virtual environment. Leaves nothing behind when it fails
+    mkdir -p "$venv" && "$@" >/dev/null 2>&1 && "$python" -c 'import pip' 2>/dev/null && return
+    empty_venv
+    return 1
+}
+
+empty_venv() {
+    find "$venv/" -mindepth 1 -delete
+}
+
+make_venv() {
+    local found candidate uv virtualenv
+    found="$(pythons)"
+    for candidate in $found; do
+        try_venv "$candidate" -m venv "$venv" && return
+    done
+    candidate="${found%%$'\n'*}"
+    if uv="$(tool uv)"; then
+        try_venv "$uv" venv --seed --allow-existing --python "${candidate:->=3.11,<3.15}" "$venv" && return
+    fi
+    if [ -n "$candidate" ] && virtualenv="$(tool virtualenv)"; then
+        try_venv "$virtualenv" --python "$candidate" "$venv" && return
+    fi
+    if [ -n "$candidate" ]; then
+        no_venv "$candidate cannot make the virtual environment $venv: venv or pip is missing" \
+            "python$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
+    elif found="$(python3 --version 2>&1)"; then
+        no_venv "nanosolo needs Python 3.11 to 3.14, and python3 here is $found" ""
+    fi
+    no_venv "nanosolo needs Python 3.11 to 3.14, and there is none here" "python3 python3-venv"
+}
+
+discard_venv() { # $1: what is wrong with it
+    [ "$venv" = "$here/.venv" ] || fail "$venv $1. Remove it and run this again: rm -r $venv"
+    echo "$venv $1; making it again"
+    empty_venv
+}
+
+has_pip() { # a virtual environment made by uv has none at first
+    local uv
+    "$python" -c 'import pip' 2>/dev/null || "$python" -m ensurepip >/dev/null 2>&1 ||
+        { uv="$(tool uv)" && "$uv" pip install --quiet --python "$python" pip; }
+}
+
+ready_venv() {
+    if [ -e "$unfinished" ]; then
+        discard_venv "holds an installation that was interrupted"
+    elif [ -e "$venv/pyvenv.cfg" ] && ! suits "$python"; then
+        discard_venv "has no working Python from 3.11 to 3.14"
+    elif [ -x "$python" ] && ! has_pip; then
+        discard_venv "has no pip"
+    fi
+    [ -x "$python" ] || make_venv
+}
+
+# --- what is installed, and what is wanted ---
+
+stamped() { # $1: a key of the stamp
+    [ ! -f "$stamp" ] || sed -n "s/^$1 //p" "$stamp"
+}
+
+project() { # changes when the dependencies change or the checkout moves
+    echo "$(cksum <"$here/pyproject.toml") $here"
+}
+
+with_extra() { # $1: an extra or nothing. All extras that are to be installed; none is ever taken away
+    printf '%s\n' "$(stamped extras | tr ',' '\n')" "$1" | grep . | sort -u | paste -sd, - || true
+}
+
+# Sets index, tag, by and why: where torch comes from on this machine.
+choose_torch() {
+    local said had by_whom=machine
+    had="$(stamped torch)"
+    if [ -n "$had" ]; then
+        by_whom="$(stamped chosen_by)"
+    else # installed by other hands, or by a script of long ago
+        case "$(installed_torch)" in
+            "$torch+"*) had="$(installed_torch)" && had="${had#*+}" ;;
+            "$torch") had=default ;;
+        esac
+    fi
+    said="$(PYTHONPATH="$here" "$python" -m engine.run.torch_choice "$had" "$by_whom")" || exit 2
+    { read -r index && read -r tag && read -r by && read -r why; } <<<"$said"
+}
+
+is_set_up() { # $1: the extras that are wanted
+    [ -x "$python" ] && [ ! -e "$unfinished" ] && [ "$(stamped project)" = "$(project)" ] &&
+        [ "$(stamped extras)" = "$1" ] || return 1
+    choose_torch
+    [ "$(stamped torch)" = "$index" ] && [ "$(stamped chosen_by)" = "$by" ] || return 1
+    # asked for by name: it must have come from there
+    [ -z "${TORCH_INDEX:-}" ] || [ "$by" = machine ] || [ "$(stamped came_from)" = "$index" ]
+}
+
+# --- installing ---
+
+ignore_pins() { # NVIDIA's containers pin the torch that they bring, for every pip
+    if grep -qs '^torch[^a-z]' "${PIP_CONSTRAINT:-}"; then
+        echo "note: PIP_CONSTRAINT=$PIP_CONSTRAINT pins another torch and is ignored for $venv"
+        export PIP_CONSTRAINT=
+    fi
+}
+
+installer() { # pip, kept to the virtual environment and its disk
+    mkdir -p "$venv/tmp"
+    PIP_USER=0 TMPDIR="$venv/tmp" "$python" -m pip install --disable-pip-version-check --no-input "$@"
+}
+
+pip_install() { # $*: arguments of pip install. pip tells in full what it does on a terminal only
+    local quiet=--quiet
+    [ ! -t 1 ] || quiet=--progress-bar=on
+    installer "$quiet" "$@" && return
+    rm -f "$unfinished" # pip failed in good order: what is installed is whole
+    fail "the installation failed; pip says why above. Check the network (HTTPS_PROXY, PIP_INDEX_URL) and the disk, and run this again."
+}
+
+installed_torch() { # its version with the tag of its build, or nothing
+    local found
+    for found in "$venv"/lib/python3*/site-packages/torch-[0-9]*.dist-info; do
+        if [ -f "$found/RECORD" ]; then
+            found="${found##*/torch-}"
+            echo "${found%.dist-info}"
+        fi
+    done
+}
+
+within() { # $1: seconds, then a command: end it after this long
+    local seconds="$1"
     shift
-fi
-case "$choice" in
-    *.toml) from=(--config "$choice") ;;
-    *) from=(--preset "$choice") ;;
-esac
-nanosolo=.venv/bin/nanosolo
-plan="$("$nanosolo" plan "${from[@]}" --json)"
-preset="$(.venv/bin/python -c 'import json, sys; print(json.load(sys.stdin)["preset"])' <<<"$plan")"
-if [ "$choice" = auto ]; then
-    from=(--preset "$preset")
-fi
-name="${NAME:-$preset}"
+    if command -v timeout >/dev/null; then timeout "$seconds" "$@"; else "$@"; fi
+}
 
-code=0
-"$nanosolo" "${from[@]}" --name "$name" --resume "$@" || code=$?
-if [ "$code" = 0 ]; then
-    echo
-    echo "Look further:"
+offered_torch() { # the version that the index has for this Python; fails where it has none or cannot be reached
+    local found
+    for found in $(within 30 "$python" -m pip index versions torch --no-input --index-url "$index" \
+        --timeout 5 --retries 0 2>/dev/null | sed -n 's/^Available versions: //p' | tr ',' ' '); do
+        if [ "$found" = "$torch${tag:++$tag}" ] || { [ -z "$tag" ] && [ "${found%%+*}" = "$torch" ]; }; then
+            echo "$found"
+            return
+        fi
+    done
+    return 1
+}
+
+# Installs torch from the index, before the rest. Sets came_from.
+install_torch() {
+    local version="$torch${tag:++$tag}" have offered
+    have="$(installed_torch)"
+    came_from="$index"
+    if [ "$index" = default ]; then
+        # the rest brings torch, but for a build from elsewhere that has to give way
+        if [ -n "$have" ] && [ -n "$(stamped came_from)" ] && [ "$(stamped came_from)" != default ]; then
+            pip_install --no-deps --force-reinstall "torch==$torch"
+        fi
+    elif [ -n "$tag" ] && [ "$have" = "$version" ]; then
+        return
+    elif [ -n "$tag" ] && installer --quiet --no-deps --no-index "torch==$version" 2>/dev/null; then
+        echo "torch $version is found on this machine"
+    elif offered="$(offered_torch)"; then
+        pip_install --no-deps --force-reinstall --index-url "$index" "torch==$offered"
+    elif [ "$by" = user ]; then
+        rm -f "$unfinished"
+        fail "TORCH_INDEX: $index cannot be reached or has no torch $version for $("$python" --version)."
+    else
+        came_from=default
+        echo "note: $index cannot be reached or has no torch $version for $("$python" --version); pip's default index is used instead." \
+            "To try again later: TORCH_INDEX=${tag:-$index} bash $0 --setup" >&2
+    fi
+}
+
+check_disk() { # torch with CUDA takes 5 GB, and as much while it is unpacked
+    local need=8 free
+    [ "$tag" != cpu ] || need=2
+    free="$(df -Pk "$venv" | awk 'NR == 2 { print int($4 / 1024 / 1024) }')"
+    [ -n "$(installed_torch)" ] || [ "$free" -ge "$need" ] ||
+        fail "$venv has $free GB of free disk and needs $need GB. Free some, or install elsewhere: NANOSOLO_VENV=/big/disk/nanosolo bash $0"
+}
+
+write_stamp() { # $1: extras
+    printf '%s\n' "project $(project)" "extras $1" "torch $index" "chosen_by $by" "came_from $came_from" >"$stamp.new"
+    mv "$stamp.new" "$stamp"
+}
+
+require_writable() {
+    { mkdir -p "$venv" && [ -w "$venv" ]; } 2>/dev/null ||
+        fail "nanosolo is not installed in $venv as it has to be here, and it cannot be written. Install elsewhere:" \
+            "NANOSOLO_VENV=\$HOME/nanosolo-venv bash $0; or let its owner run: bash $0 --setup"
+}
+
+# Installs once, and again when something else is needed. $1: an extra, or nothing.
+set_up() {
+    local extras came_from
+    extras="$(with_extra "${1:-}")"
+    is_set_up "$extras" && return
+    require_writable
+    if command -v flock >/dev/null; then # one installation at a time, where the file system can lock
+        exec 9<"$here/pyproject.toml"
+        flock 9 || true
+        is_set_up "$extras" && return
+    fi
+    trap 'exit 130' INT TERM # not to be taken for an orderly end of pip
+    ready_venv
+    choose_torch
+    check_disk
+    ignore_pins
+    echo "installing nanosolo${extras:+ with $extras} into $venv"
+    echo "$why"
+    : >"$unfinished"
+    install_torch
+    pip_install --editable "$here${extras:+[$extras]}"
+    rm -rf "$venv/tmp"
+    write_stamp "$extras"
+    rm -f "$unfinished"
+    trap - INT TERM
+    exec 9>&-
+}
+
+# --- the run ---
+
+run_pipeline() { # $*: preset and options
+    local choice="${CONFIG:-auto}" from preset name nanosolo="$venv/bin/nanosolo" plan code=0
+    if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then # what begins with a dash is an option
+        choice="$1"
+        shift
+    fi
+    case "$choice" in
+        *.toml) from=(--config "$choice") ;;
+        *) from=(--preset "$choice") ;;
+    esac
+    plan="$("$nanosolo" plan "${from[@]}" --json)"
+    preset="$("$python" -c 'import json, sys; print(json.load(sys.stdin)["preset"])' <<<"$plan")"
+    if [ "$choice" = auto ]; then
+        from=(--preset "$preset")
+    fi
+    name="${NAME:-$preset}"
+    "$nanosolo" "${from[@]}" --name "$name" --resume "$@" || code=$?
+    [ "$code" != 0 ] || say_next "${nanosolo#"$PWD"/}" "$name"
+    return "$code"
+}
+
+say_next() { # $1: the command nanosolo, $2: the run
+    printf '\nNext:\n'
     printf '  %-42s %s\n' \
-        "$nanosolo chat $name" "talk to it" \
-        "$nanosolo report $name" "the report as text" \
-        "$nanosolo runs" "all runs" \
-        "$nanosolo" "the console"
-fi
-exit "$code"
+        "$1 chat $2" "talk to it" \
+        "$1 report $2" "the report as text" \
+        "$1 runs" "all runs" \
+        "$1" "the console"
+}
+
+case "${1:-}" in
+    -h | --help)
+        sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "${BASH_SOURCE[0]}"
+        ;;
+    --setup)
+        case "${2:-}" in
+            '' | dev | serve) set_up "${2:-}" ;;
+            *) fail "--setup $2: nanosolo has the extras dev and serve." ;;
+        esac
+        ;;
+    *)
+        set_up
+        run_pipeline "$@"
+        ;;
+esac

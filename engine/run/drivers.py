@@ -1,6 +1,6 @@
 """Which NVIDIA driver each build of torch needs, and the command that installs the right build.
 
-Standard library only, so that `python engine/run/drivers.py [DRIVER]` can choose a build before anything is installed.
+Standard library only: engine/run/torch_choice.py asks it before anything is installed.
 """
 
 import re
@@ -58,18 +58,3 @@ def install_command(wheel: Wheel, torch: str, python: str = sys.executable, has_
     """The command that replaces the installed torch with this build of the same release, `torch` (2.13.0)."""
     pip = f"{python} -m pip install" if has_pip else f"uv pip install --python {python}"
     return f"{pip} torch=={torch.partition('+')[0]}+{wheel.tag} --index-url {wheel.index_url}"
-
-
-def main(arguments: list[str]) -> int:
-    """Print tag and index of the build for this driver, or, without one, for CPUs."""
-    wheel = wheel_for(arguments[0]) if arguments and arguments[0] else CPU_WHEEL
-    if wheel is None:
-        oldest = WHEELS[-1].oldest_driver
-        print(f"error: NVIDIA driver {arguments[0]}: torch needs {oldest} or newer. Update it.", file=sys.stderr)
-        return 2
-    print(wheel.tag, wheel.index_url)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

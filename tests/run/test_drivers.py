@@ -1,9 +1,7 @@
 """Which build of torch suits a driver, and the exact command that every check of it prints."""
 
-import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 from fake_nvml import FakeNvml
@@ -39,21 +37,6 @@ def test_a_build_must_hold_code_for_the_gpu() -> None:
     assert wheel_for("590.1", (12, 0)) == drivers.WHEELS[0]
     assert wheel_for("570.86.15", (12, 0)) is None  # Blackwell; the older build ends at Hopper
     assert wheel_for("590.1", (7, 0)) == drivers.WHEELS[1]  # Volta; the newer build begins at Turing
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "says"),
-    [
-        (["570.86.15"], 0, "cu126 https://download.pytorch.org/whl/cu126"),
-        (["580.65.06"], 0, "cu130 https://download.pytorch.org/whl/cu130"),
-        ([], 0, "cpu https://download.pytorch.org/whl/cpu"),
-        (["515.105.01"], 2, "error: NVIDIA driver 515.105.01: torch needs 525.60.13 or newer. Update it."),
-    ],
-)
-def test_a_script_can_choose_before_anything_is_installed(arguments: list[str], code: int, says: str) -> None:
-    program = (sys.executable, "-I", "-S", str(Path(drivers.__file__)))  # without site-packages
-    done = subprocess.run((*program, *arguments), capture_output=True, text=True, check=False)
-    assert (done.returncode, (done.stdout + done.stderr).strip()) == (code, says)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,299 @@
+"""The install script on bare machines: which torch it takes, what it keeps, how it recovers, what it says."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from sandbox import RELEASE, Sandbox, write_command, write_wheel
+
+
+def test_without_a_gpu_the_cpu_build_is_installed_and_the_pipeline_runs(sandbox: Sandbox) -> None:
+    done = sandbox.run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "CPU build" in done.stdout and "about 0.2 GB to download" in done.stdout
+    assert "Why: no NVIDIA GPU is found here" in done.stdout
+    assert "ran --preset quickstart --name quickstart --resume\n" in done.stdout
+    assert ".venv/bin/nanosolo chat quickstart" in done.stdout
+    assert sandbox.torch() == f"{RELEASE}+cpu"
+
+
+@pytest.mark.parametrize(
+    ("driver", "torch", "says"),
+    [
+        (
+            "580.65.06",
+            RELEASE,
+            "CUDA 13.0 build), about 2.8 GB to download. Why: NVIDIA A100-SXM4-40GB, driver 580.65.06",
+        ),
+        ("535.129.03", f"{RELEASE}+cu126", "the CUDA 13.0 build needs driver 580.65.06 or newer"),
+    ],
+)
+def test_the_driver_decides_which_build_is_taken(sandbox: Sandbox, driver: str, torch: str, says: str) -> None:
+    sandbox.add_gpu(driver)
+    assert says in sandbox.setup().stdout
+    assert sandbox.torch() == torch
+
+
+def test_a_driver_that_no_build_runs_on_is_refused_before_any_download(sandbox: Sandbox) -> None:
+    sandbox.add_gpu("470.256.02")
+    done = sandbox.run()
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: NVIDIA A100-SXM4-40GB has driver 470.256.02; torch needs 525.60.13 or newer.")
+    assert "TORCH_INDEX=cpu bash run_single_a100.sh" in done.stderr
+    assert sandbox.torch() == ""
+    sandbox.setup(TORCH_INDEX="cpu")  # what the message says
+    assert sandbox.torch() == f"{RELEASE}+cpu"
+
+
+def test_nothing_is_asked_of_the_network_once_it_is_installed(sandbox: Sandbox) -> None:
+    sandbox.setup("dev")
+    calls = sandbox.pip_calls()
+    for arguments in (("--setup",), ("--setup", "dev"), ()):
+        done = sandbox.run(*arguments, PIP_INDEX_URL="https://nowhere.invalid/simple")
+        assert (done.returncode, "installing" in done.stdout) == (0, False)
+    assert sandbox.pip_calls() == calls
+
+
+def test_an_extra_stays_when_another_is_added(sandbox: Sandbox) -> None:
+    sandbox.setup("dev")
+    sandbox.setup("serve")
+    assert "extras dev,serve\n" in (sandbox.venv / "installed").read_text()
+    assert list(sandbox.venv.glob("lib/python3*/site-packages/testing_tool.py"))
+    done = sandbox.run("--setup", "sevre")
+    assert (done.returncode, done.stderr) == (2, "error: --setup sevre: nanosolo has the extras dev and serve.\n")
+
+
+def test_another_driver_replaces_torch_only_when_it_no_longer_works(sandbox: Sandbox) -> None:
+    sandbox.setup("dev")
+    sandbox.add_gpu("570.86.15")  # a GPU appears: the CPU build does not use it
+    sandbox.setup()
+    assert sandbox.torch() == f"{RELEASE}+cu126"
+    calls = sandbox.pip_calls()
+    sandbox.add_gpu("590.44.01")  # what is there runs on it
+    sandbox.setup()
+    (sandbox.bin / "nvidia-smi").unlink()  # and without a GPU
+    sandbox.setup()
+    assert (sandbox.torch(), sandbox.pip_calls()) == (f"{RELEASE}+cu126", calls)
+    sandbox.add_gpu("590.44.01")
+    sandbox.setup(TORCH_INDEX="auto")  # asked again
+    assert sandbox.torch() == RELEASE
+    sandbox.add_gpu("535.129.03")
+    sandbox.setup()
+    assert sandbox.torch() == f"{RELEASE}+cu126"
+    assert "extras dev\n" in (sandbox.venv / "installed").read_text()
+
+
+def test_torch_index_overrides_the_choice_and_is_kept(sandbox: Sandbox) -> None:
+    sandbox.setup(TORCH_INDEX="default")
+    assert sandbox.torch() == RELEASE
+    sandbox.setup()
+    assert sandbox.torch() == RELEASE
+    write_wheel(sandbox.root / "own", "torch", RELEASE + "+own")
+    sandbox.setup(TORCH_INDEX=str(sandbox.root / "own"))
+    assert sandbox.torch() == RELEASE + "+own"
+    sandbox.setup(TORCH_INDEX=(sandbox.pytorch / "cu126").as_uri())
+    assert sandbox.torch() == f"{RELEASE}+cu126"
+
+
+def test_an_index_that_cannot_be_reached_is_said_and_pips_own_is_used(sandbox: Sandbox) -> None:
+    sandbox.add_gpu("535.129.03")
+    away = sandbox.pytorch.rename(sandbox.root / "away")
+    done = sandbox.setup()
+    assert done.stderr.count("\n") == 1 and "cannot be reached" in done.stderr
+    assert "TORCH_INDEX=cu126 bash" in done.stderr
+    assert sandbox.torch() == RELEASE
+    calls = sandbox.pip_calls()
+    assert "installing" not in sandbox.setup().stdout  # not tried at every start
+    assert sandbox.pip_calls() == calls
+    done = sandbox.run("--setup", TORCH_INDEX="cu126")  # named by the user: no other will do
+    assert done.returncode == 2 and done.stderr.startswith("error: TORCH_INDEX: ")
+    away.rename(sandbox.pytorch)
+    sandbox.setup(TORCH_INDEX="cu126")
+    assert sandbox.torch() == f"{RELEASE}+cu126"
+
+
+def test_a_wheel_that_pip_finds_on_this_machine_is_used_without_the_network(sandbox: Sandbox) -> None:
+    (sandbox.pytorch / "cpu").rename(sandbox.root / "wheels")
+    done = sandbox.setup(PIP_FIND_LINKS=str(sandbox.root / "wheels" / "torch"))
+    assert (f"torch {RELEASE}+cpu is found on this machine" in done.stdout, done.stderr) == (True, "")
+    assert sandbox.torch() == f"{RELEASE}+cpu"
+
+
+def test_what_other_hands_installed_is_kept_when_it_works(sandbox: Sandbox) -> None:
+    sandbox.setup(TORCH_INDEX="cu126")
+    (sandbox.venv / "installed").write_text("of an older script dev")
+    sandbox.setup()
+    assert sandbox.torch() == f"{RELEASE}+cu126"
+
+
+# --- Python and virtual environments ---
+
+
+def test_a_missing_venv_leaves_nothing_behind_and_its_remedy_works(sandbox: Sandbox) -> None:
+    sandbox.add_python("python3", venv="missing")
+    write_command(sandbox.bin / "apt-get", "")
+    done = sandbox.run()
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "apt-get update && " in done.stderr and "-venv; or, without root, install uv" in done.stderr
+    assert not sandbox.venv.exists() or not list(sandbox.venv.iterdir())
+    sandbox.add_python("python3")
+    sandbox.setup()
+
+
+def test_the_next_python_is_tried_when_one_lacks_venv(sandbox: Sandbox) -> None:
+    sandbox.add_python("python3.13", venv="missing")
+    sandbox.setup()
+
+
+@pytest.mark.parametrize(("tool", "place"), [("uv", "home/.local/bin"), ("virtualenv", "bin")])
+def test_uv_or_virtualenv_make_it_where_venv_is_missing(sandbox: Sandbox, tool: str, place: str) -> None:
+    sandbox.add_python("python3", venv="missing")
+    write_command(sandbox.root / place / tool, f'cp -a "{sandbox.template}/." "${{@: -1}}"')
+    sandbox.setup()
+    assert sandbox.torch() == f"{RELEASE}+cpu"
+
+
+def test_a_half_made_environment_is_made_again(sandbox: Sandbox) -> None:
+    sandbox.setup()
+    for path in sandbox.venv.glob("lib/python3*/site-packages/pip*"):
+        subprocess.run(["rm", "-r", str(path)], check=True)
+    (sandbox.venv / "installed").unlink()
+    done = sandbox.setup()
+    assert sandbox.torch() == f"{RELEASE}+cpu", done.stdout
+
+
+def test_no_suitable_python(sandbox: Sandbox) -> None:
+    sandbox.add_python("python3", version="3.10.12")
+    done = sandbox.run()
+    assert done.returncode == 2
+    assert "needs Python 3.11 to 3.14, and python3 here is Python 3.10.12" in done.stderr
+    (sandbox.bin / "python3").unlink()
+    done = sandbox.run()
+    assert "needs Python 3.11 to 3.14, and there is none here" in done.stderr
+    assert "https://docs.astral.sh/uv" in done.stderr
+    done = sandbox.run(PYTHON="python9")
+    assert done.stderr == "error: PYTHON=python9 is no Python from 3.11 to 3.14.\n"
+
+
+def test_an_installation_that_was_killed_is_made_again(sandbox: Sandbox) -> None:
+    sandbox.setup("dev")
+    site = next(sandbox.venv.glob("lib/python3*/site-packages"))
+    next(site.glob("torch-*.dist-info/RECORD")).unlink()  # as pip leaves it when it is killed
+    (sandbox.venv / "installing").touch()
+    done = sandbox.setup()
+    assert "holds an installation that was interrupted; making it again" in done.stdout
+    assert sandbox.torch() == f"{RELEASE}+cpu"
+    assert "extras dev\n" in (sandbox.venv / "installed").read_text()
+
+
+def test_a_failed_download_keeps_what_is_there(sandbox: Sandbox) -> None:
+    done = sandbox.run("--setup", PIP_INDEX_URL=(sandbox.root / "nowhere").as_uri(), TORCH_INDEX="cpu")
+    sandbox.pypi.rename(sandbox.root / "gone")
+    done = sandbox.run("--setup", "dev")
+    assert (done.returncode, "Check the network" in done.stderr) == (2, True)
+    assert not (sandbox.venv / "installing").exists()
+    (sandbox.root / "gone").rename(sandbox.pypi)
+    assert "making it again" not in sandbox.setup("dev").stdout
+
+
+def test_ctrl_c_while_installing_is_repaired_by_the_next_call(sandbox: Sandbox) -> None:
+    backend = sandbox.checkout / "backend.py"
+    text = backend.read_text()
+    began = sandbox.root / "began"
+    backend.write_text(f"import pathlib, time\npathlib.Path({str(began)!r}).touch()\ntime.sleep(60)\n" + text)
+    script = [str(sandbox.bin / "bash"), str(sandbox.checkout / "run_single_a100.sh"), "--setup"]
+    running = subprocess.Popen(
+        script,
+        env=sandbox.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which the tests' workers may ignore
+    )
+    deadline = time.monotonic() + 60
+    while not began.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait(30) == 130
+    backend.write_text(text)
+    assert "interrupted" in sandbox.setup().stdout
+    assert sandbox.torch() == f"{RELEASE}+cpu"
+
+
+# --- places and people ---
+
+
+def run_read_only(sandbox: Sandbox, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    """Run the script from a checkout that is mounted read-only, so that not even root can write it."""
+    mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    within = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(sandbox.checkout))
+    if not shutil.which("unshare") or subprocess.run((*within, "true"), capture_output=True, check=False).returncode:
+        pytest.skip("mounts are not allowed here")
+    settings = [f"{key}={value}" for key, value in sandbox.environment(**more).items()]
+    script = (str(sandbox.bin / "bash"), str(sandbox.checkout / "run_single_a100.sh"))
+    command = (*within, "env", "-i", *settings, *script, *arguments)
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+
+
+def test_a_read_only_checkout_that_is_set_up_runs(sandbox: Sandbox) -> None:
+    sandbox.setup()
+    done = run_read_only(sandbox, "balanced")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ran --preset balanced" in done.stdout
+    assert f"{sandbox.venv}/bin/nanosolo chat" in done.stdout  # from elsewhere the commands name the whole path
+
+
+def test_a_read_only_checkout_that_is_not_set_up_says_what_to_do(sandbox: Sandbox) -> None:
+    done = run_read_only(sandbox)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "NANOSOLO_VENV=$HOME/nanosolo-venv bash" in done.stderr
+    own = sandbox.home / "nanosolo-venv"
+    done = run_read_only(sandbox, NANOSOLO_VENV=str(own))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (own / "installed").exists()
+
+
+def test_a_path_is_the_callers(sandbox: Sandbox, tmp_path: Path) -> None:
+    done = sandbox.run(cwd=tmp_path, CONFIG="my.toml", NANOSOLO_VENV="here", NAME="one")
+    assert done.returncode == 0, done.stderr
+    assert "ran --config my.toml --name one --resume" in done.stdout
+    assert "here/bin/nanosolo chat one" in done.stdout
+    assert (tmp_path / "here" / "installed").exists()
+    assert not sandbox.venv.exists()
+
+
+def test_a_checkout_that_moved_is_installed_again(sandbox: Sandbox) -> None:
+    sandbox.setup("dev")
+    sandbox.checkout = sandbox.checkout.rename(sandbox.root / "moved")
+    sandbox.venv = sandbox.checkout / ".venv"
+    done = sandbox.run()
+    assert (done.returncode, "installing nanosolo with dev" in done.stdout) == (0, True), done.stderr
+    assert str(sandbox.checkout) in (sandbox.venv / "bin" / "nanosolo").read_text()
+
+
+def test_a_full_disk_is_said_before_the_download(sandbox: Sandbox) -> None:
+    (sandbox.bin / "df").unlink()
+    write_command(sandbox.bin / "df", "echo header; echo /dev/x 100 50 1048576 50% /")
+    sandbox.add_gpu("580.95.05")
+    done = sandbox.run()
+    assert done.returncode == 2
+    assert "has 1 GB of free disk and needs 8 GB. Free some, or install elsewhere: NANOSOLO_VENV=" in done.stderr
+
+
+def test_the_pins_of_a_container_are_ignored(sandbox: Sandbox) -> None:
+    pins = sandbox.root / "constraint.txt"
+    pins.write_text("numpy==1\ntorch==2.7.0a0+nv25.5\n")
+    done = sandbox.setup(PIP_CONSTRAINT=str(pins), PIP_USER="1")
+    assert f"PIP_CONSTRAINT={pins} pins another torch and is ignored" in done.stdout
+    assert sandbox.torch() == f"{RELEASE}+cpu"
+
+
+def test_help_installs_nothing(sandbox: Sandbox) -> None:
+    done = sandbox.run("--help")
+    assert done.returncode == 0 and "NANOSOLO_VENV=DIR" in done.stdout
+    assert not sandbox.venv.exists()
