@@ -1,38 +1,88 @@
 #!/usr/bin/env bash
-# Every check that needs a GPU, in one command: memory and speed against their predictions, eager and compiled; CORE's
-# answers in batches; then the smoke preset from start to report. Results: bench/results/gpu-*.json. Exit codes: 0 all
-# held, 1 something did not, 2 there is no GPU here.
-#   SECONDS_FOR_MEMORY=1200 bench/gpu.sh
+# All checks that need a GPU, in one command. It installs what is missing, as run_single_a100.sh does.
+#
+#   bash bench/gpu.sh            half an hour: memory and speed against the plan, CORE's answers in batches, a whole run
+#   bash bench/gpu.sh --quick    eight minutes: memory and speed of the presets' shapes, a whole run with a resume
+#
+# Results: bench/results/gpu-*.json, of --quick bench/results/gpu-quick.json and gpu-quick.md.
+# Exit codes: 0 all held, 1 something did not, 2 there is no GPU here.
+#   SECONDS_FOR_MEMORY=1200   begin no further case of memory and speed after this long (--quick: 240)
+#   PYTHON=, NANOSOLO=        use these instead of the installed ones
 set -uo pipefail
-cd "$(dirname "$0")/.."
-python=${PYTHON:-python}
-nanosolo=${NANOSOLO:-nanosolo}
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+venv="${NANOSOLO_VENV:-.venv}"
 results=bench/results
-
-if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
-    echo "error: torch sees no CUDA GPU here; run this on a machine with one (nanosolo doctor says more)." >&2
-    exit 2
-fi
-mkdir -p "$results"
 failed=0
 
-echo "== memory and speed"
-"$python" bench/gpu_memory.py --seconds "${SECONDS_FOR_MEMORY:-1200}" --output "$results/gpu-memory.json" || failed=1
+prepare() { # Sets python and nanosolo
+    if [ -z "${PYTHON:-}" ]; then
+        bash run_single_a100.sh --setup || exit 2
+    fi
+    python="${PYTHON:-$venv/bin/python}"
+    nanosolo="${NANOSOLO:-$(dirname "$python")/nanosolo}"
+    if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+        echo "error: torch sees no CUDA GPU here; run this on a machine with one ($nanosolo doctor says more)." >&2
+        exit 2
+    fi
+    mkdir -p "$results"
+    home="$(mktemp -d)"
+    trap 'rm -rf "$home"' EXIT
+}
 
-echo "== CORE in batches against one question at a time: speed, and what rounding does to answers"
-"$python" bench/core.py --device cuda --models 12:65536 20:65536 --tokens 60000 --drift-tokens 100000 --rounds 3 \
-    --output "$results/gpu-core.json" || failed=1
+smoke() { # $*: a command of nanosolo, in a home that is thrown away
+    NANOSOLO_HOME="$home" timeout 900 "$nanosolo" "$@"
+}
 
-echo "== the smoke preset, from text to report"
-home=$(mktemp -d)
-trap 'rm -rf "$home"' EXIT
-if NANOSOLO_HOME=$home timeout 900 "$nanosolo" --preset smoke --name smoke &&
-    NANOSOLO_HOME=$home "$nanosolo" report smoke --json >"$results/gpu-smoke.json.partial"; then
-    mv "$results/gpu-smoke.json.partial" "$results/gpu-smoke.json"
-else
-    rm -f "$results/gpu-smoke.json.partial"
+smoke_failed() {
     echo "the smoke preset failed; its log:" >&2
-    NANOSOLO_HOME=$home "$nanosolo" logs smoke -n 20 >&2
+    smoke logs smoke -n 20 >&2
     failed=1
-fi
+}
+
+write_report() { # $1: a file. The report of the run, complete or not at all
+    smoke report smoke --json >"$1.partial" && mv "$1.partial" "$1" && return
+    rm -f "$1.partial"
+    return 1
+}
+
+stop_in_training() { # Once it has made a step; it then writes a checkpoint
+    local log="$home/runs/smoke/events.jsonl" seconds
+    for ((seconds = 0; seconds < 300; seconds++)); do
+        if grep -qs '"kind":"step"' "$log"; then
+            smoke stop smoke && smoke attach smoke
+            [ $? = 130 ]
+            return
+        fi
+        grep -qs '"kind":"run_ended"' "$log" && return 1
+        sleep 1
+    done
+    return 1
+}
+
+everything() {
+    echo "== memory and speed"
+    "$python" bench/gpu_memory.py --seconds "${SECONDS_FOR_MEMORY:-1200}" --output "$results/gpu-memory.json" || failed=1
+    echo "== CORE in batches against one question at a time: speed, and what rounding does to answers"
+    "$python" bench/core.py --device cuda --models 12:65536 20:65536 --tokens 60000 --drift-tokens 100000 --rounds 3 \
+        --output "$results/gpu-core.json" || failed=1
+    echo "== the smoke preset, from text to report"
+    { smoke --preset smoke --name smoke && write_report "$results/gpu-smoke.json"; } || smoke_failed
+}
+
+quick() {
+    local memory="$home/memory.json" report="$home/report.json"
+    echo "== the smoke preset: stopped while it trains, resumed from its checkpoint, to the report"
+    { smoke --preset smoke --name smoke --detach --set budget.steps=300 && stop_in_training &&
+        smoke resume smoke && write_report "$report"; } || smoke_failed
+    echo "== memory and speed of the presets' shapes"
+    "$python" bench/gpu_memory.py --presets --seconds "${SECONDS_FOR_MEMORY:-240}" --output "$memory" || failed=1
+    "$python" bench/gpu_page.py --memory "$memory" --report "$report" --output "$results/gpu-quick.json" || failed=1
+}
+
+case "${1:-}" in
+    '') prepare && everything ;;
+    --quick) prepare && quick ;;
+    -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "${BASH_SOURCE[0]}" ;;
+    *) echo "error: $1: bench/gpu.sh knows --quick." >&2 && exit 2 ;;
+esac
 exit "$failed"

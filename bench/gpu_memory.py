@@ -27,6 +27,7 @@ from engine.plan.config import Checkpointing, LossKind, RunConfig
 from engine.plan.gpus import GIB, Gpu
 from engine.plan.layers import from_dict
 from engine.plan.moments import all_moments, phase_peaks
+from engine.plan.presets import load_preset, preset_names
 from engine.plan.shape import shape_of
 from engine.run.environment import torch_environment
 from engine.run.hardware import detect_gpu
@@ -35,6 +36,7 @@ from engine.train.allocator import settle_allocator
 LARGEST_ERROR = 0.05
 PATIENCE = 900  # seconds for one case; compiling the deepest takes minutes
 TIMED_STEPS = 3
+CPU_PRESETS = ("quickstart",)
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +77,22 @@ def cases() -> list[Case]:
         Case(depth=12, seq=1024, rows=8, mode="none", loss="full", compiled=compiled) for compiled in (False, True)
     ]
     return found + [Case(depth=20, seq=2048, rows=rows, mode="auto", capacity_gib=39.39) for rows in (8, 16, 32)]
+
+
+def preset_cases() -> list[Case]:
+    """The shapes of the presets that train on a GPU, smallest first, as they run."""
+    found = []
+    for name in preset_names():
+        config = from_dict(load_preset(name))
+        shape = Case(
+            depth=config.model.depth,
+            seq=config.model.max_seq_len,
+            rows=config.batch.device_batch_size,
+            mode=config.batch.activation_checkpointing,
+        )
+        if name not in CPU_PRESETS and shape not in found:
+            found.append(shape)
+    return sorted(found, key=lambda case: (case.depth, case.rows))
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -171,6 +189,7 @@ def main(arguments: list[str]) -> int:
     """All cases, or one in this process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--presets", action="store_true", help="only the shapes of the presets")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further case after this long")
     parser.add_argument("--output", metavar="FILE", type=Path, default=Path("bench/results/gpu-memory.json"))
     options = parser.parse_args(arguments)
@@ -183,12 +202,11 @@ def main(arguments: list[str]) -> int:
         return 0
     began = time.monotonic()
     rows: list[dict[str, Any]] = []
-    for case in cases():
+    planned = [case for case in (preset_cases() if options.presets else cases()) if room_for(case, gpu)]
+    for case in planned:
         if time.monotonic() - began > options.seconds:
-            print(f"the {options.seconds:g} s are over; {len(cases()) - len(rows)} cases are left out", flush=True)
+            print(f"the {options.seconds:g} s are over; {len(planned) - len(rows)} cases are left out", flush=True)
             break
-        if not room_for(case, gpu):
-            continue
         rows.append(run_apart(case))
         print(_line(rows[-1]), flush=True)
         _write(options.output, rows, gpu, arguments)  # after each, so that nothing measured is lost
