@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# A trial of the first contact in a bare Debian container: no venv, pip, gcc, git, tmux; 1 MiB of /dev/shm; no locale.
+#
+#   sudo bash tests/bare/run.sh                 as root: both commands of the README, doing what they print
+#   sudo bash tests/bare/run.sh user TOOL...    as a user without sudo, with these files (uv, virtualenv) on PATH
+#
+# It takes the committed state, needs root, debootstrap, the network and half an hour, and is no part of tests/run.sh.
+#   BARE_ROOT=DIR            where the container is made, and kept for the next trial (default: /var/tmp/nanosolo-bare)
+#   BARE_BIND="PATH ..."     files and folders of this machine that the container sees: a wheel house, pip's settings
+#   BARE_TESTS="ARG ..."     arguments of tests/run.sh, for example tests/plan (default: all tests)
+# Variables of pip and of proxies are passed on.
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+root="${BARE_ROOT:-/var/tmp/nanosolo-bare}"
+checkout=/home/guest/nanosolo
+
+if [ "${BARE_INSIDE:-}" != 1 ]; then
+    export BARE_INSIDE=1
+    exec unshare --mount --propagation private bash "${BASH_SOURCE[0]}" "$@" # the mounts below end with this process
+fi
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+make_root() { # the base once, a copy for each trial
+    local base="$root/base"
+    if [ ! -f "$base/made" ]; then
+        rm -rf "$base"
+        debootstrap --variant=minbase --include=python3 bookworm "$base" >"$root/debootstrap.log"
+        touch "$base/made"
+    fi
+    rm -rf "$root/trial"
+    cp -a "$base" "$root/trial"
+    root="$root/trial"
+    chroot "$root" useradd --create-home guest
+    mkdir "$root$checkout"
+    git -C "$here" archive HEAD | tar -x -C "$root$checkout"
+    chroot "$root" chown -R guest "$checkout"
+}
+
+mount_root() {
+    local path
+    mount -t proc proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    mount -t tmpfs -o size=1m shm "$root/dev/shm"
+    cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
+    for path in ${BARE_BIND:-}; do
+        mkdir -p "$root$(dirname "$path")"
+        if [ -d "$path" ]; then mkdir -p "$root$path"; else : >"$root$path"; fi
+        mount --bind "$path" "$root$path"
+    done
+}
+
+inside() { # $1: root or guest, then a command, in the checkout, in a bare environment
+    local user="$1" home=/root settings
+    shift
+    [ "$user" = root ] || home="/home/$user"
+    mapfile -t settings < <(env | grep -iE '^(PIP_|https?_proxy=|no_proxy=|SSL_CERT_FILE=)' || true)
+    env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME="$home" TERM=dumb "${settings[@]}" \
+        chroot --userspec="$user" "$root" bash -c "cd $checkout && $*"
+}
+
+has_not() { # $*: commands that a bare container lacks
+    local name
+    for name in "$@"; do
+        inside root "! command -v $name" >/dev/null || fail "the container has $name"
+    done
+}
+
+finished() { # $1: user
+    inside "$1" ".venv/bin/nanosolo runs" | tee /dev/stderr | grep -q 'quickstart.*done' || fail "no finished quickstart"
+    inside "$1" ".venv/bin/nanosolo report quickstart" | head -n 5
+}
+
+as_root() {
+    local remedy
+    echo "== first call"
+    if inside root bash run_single_a100.sh 2>"$root/stderr"; then fail "it ran without venv"; fi
+    cat "$root/stderr"
+    [ "$(wc -l <"$root/stderr")" = 1 ] || fail "more than one line"
+    remedy="$(sed -n 's/.*Run: \(.*\); or, without root.*/\1/p' "$root/stderr")"
+    echo "== its remedy: $remedy"
+    inside root "$remedy" >"$root/apt.log" 2>&1 || fail "the remedy"
+    echo "== second call"
+    inside root time bash run_single_a100.sh || fail "the second call"
+    finished root
+    echo "== the tests"
+    inside root "bash tests/run.sh ${BARE_TESTS:-}" || fail "tests/run.sh"
+}
+
+as_user() { # $*: files of tools
+    local tool
+    echo "== first call, without a tool"
+    if inside guest bash run_single_a100.sh; then fail "it ran without venv"; fi
+    mkdir -p "$root/home/guest/.local/bin"
+    for tool in "$@"; do
+        install -m 755 "$tool" "$root/home/guest/.local/bin/"
+    done
+    echo "== second call, with $*"
+    inside guest time bash run_single_a100.sh || fail "the second call"
+    finished guest
+}
+
+mkdir -p "$root"
+make_root
+mount_root
+has_not pip pip3 gcc cc git tmux sudo uv virtualenv
+case "${1:-root}" in
+    root) as_root ;;
+    user) shift && as_user "$@" ;;
+    *) fail "unknown trial $1" ;;
+esac
+echo "== passed"
