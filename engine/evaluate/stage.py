@@ -13,7 +13,7 @@ from engine.train.line import no_weights
 
 def evaluate(context: StageContext) -> None:
     """Emit validation and training bits per byte, a sample for each prompt, and CORE, of the newest checkpoint."""
-    device = prepare_device(context.config)
+    device = prepare_device(context.config, context.run.plan())
     settle_for_stage(context, device)
     newest = whole_checkpoint(
         context.run.checkpoints("pretrain"), lambda step, what: context.emit(warning_of(context.stage, step, what))

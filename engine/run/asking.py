@@ -15,6 +15,7 @@ from engine.run import words
 from engine.run.aside import free_name, holds_result, size_of
 from engine.run.checkpoints import list_checkpoints
 from engine.run.control import require_finishable, require_startable, start_again, with_absolute_paths
+from engine.run.device_checks import Announce, be_silent
 from engine.run.directory import RunDirectory, require_own
 from engine.run.event_log import EventLog
 from engine.run.events import StagesAsked
@@ -62,7 +63,11 @@ def weigh(run: RunDirectory, stages: Sequence[Stage], anew: bool = False, standi
 
 
 def run_stages(
-    run: RunDirectory, stages: Sequence[Stage], changes: Mapping[str, Any] | None = None, anew: bool = False
+    run: RunDirectory,
+    stages: Sequence[Stage],
+    changes: Mapping[str, Any] | None = None,
+    anew: bool = False,
+    announce: Announce = be_silent,
 ) -> Asking | None:
     """Start a runner for these stages alone, or, without any, for what is left; with the values at these dotted paths
     replaced. Returns what that means; None without stages.
@@ -78,7 +83,7 @@ def run_stages(
     asking = weigh(run, stages, anew) if stages else None
     if asking is None:
         require_finishable(run)
-    require_startable(run, config, stages)
+    require_startable(run, config, stages, announce)
     if config != before:
         rewrite(run, before, config)
     if asking is not None:

@@ -10,7 +10,9 @@ from engine.plan.config import DataConfig
 from engine.plan.gpus import GIB, MIB
 from engine.run import words
 from engine.run.fault_watch import memory_errors, row_faults
+from engine.run.gpu_access import ON_CPU, UNCUT, GpuAccess, why_no_gpu
 from engine.run.survey import GpuSurvey, Survey
+from engine.run.toolchain import WITHOUT
 
 Level = Literal["ok", "note", "warning", "problem"]  # problem: training cannot work
 
@@ -38,13 +40,19 @@ def problem_of(name: str, error: Exception) -> Check:
     return Check(name=name, verdict="problem", finding=finding.rstrip("."), action=action)
 
 
-def check_gpu(found: GpuSurvey | None) -> Iterator[Check]:
-    """Which GPU there is, and what it says of its own health."""
+def check_gpu(look: Survey) -> Iterator[Check]:
+    """Which GPU there is, and what it says of its own health; why there is none."""
+    found = look.gpu
     if found is None:
-        action = "train on the CPU with --preset quickstart; on a GPU machine, install NVIDIA's driver"
-        yield Check(name="GPU", verdict="note", finding="no NVIDIA GPU is visible here", action=action)
+        fault = why_no_gpu(look.access or GpuAccess())
+        verdict: Level = "note" if fault.code == "no_gpu" else "warning"
+        action = f"{fault.action}; on the CPU, train with --preset quickstart"
+        yield Check(name="GPU", verdict=verdict, finding=fault.what, action=action)
         return
     gpu = found.gpu
+    if found.uncut:
+        yield Check(name="GPU", verdict="problem", finding=UNCUT.what, action=UNCUT.action)
+        return
     known = "" if gpu.peak_flops else ", not in the catalogue: its times are not predicted"
     part = ", a MIG slice: planned with its own memory and its share of the speed" if found.is_slice else ""
     yield Check(name="GPU", verdict="ok", finding=f"{gpu.name}, plans as {gpu.id}{known}{part}")
@@ -59,6 +67,15 @@ def check_gpu(found: GpuSurvey | None) -> Iterator[Check]:
     if held:
         finding = f"held below its clock by {', '.join(held)}"
         yield Check(name="GPU clock", verdict="warning", finding=finding, action="improve its cooling or power supply")
+
+
+def check_no_gpu(look: Survey) -> Check | None:
+    """A GPU that is given to this machine and cannot be seen, where `auto` would take the CPU in its place."""
+    access = look.access
+    if look.gpu is not None or access is None or access.hidden or not access.has_nodes:
+        return None
+    fault = why_no_gpu(access)
+    return Check(name="GPU", verdict="problem", finding=fault.what, action=f"{fault.action}; {ON_CPU}")
 
 
 def check_vram(found: GpuSurvey | None, need: int = 0, floor: int = 0) -> Check | None:
@@ -174,22 +191,15 @@ def check_clock(look: Survey) -> Check:
     return Check(name="clock", verdict="ok", finding="plausible")
 
 
-def check_compiler(look: Survey) -> Check:
-    """What torch.compile needs beside torch: it builds small C programs with Python's headers."""
-    missing = [
-        what
-        for what, there in (("a C compiler", look.compiler), ("Python's headers", look.python_headers))
-        if not there
-    ]
+def check_compiler(look: Survey, cuda: bool, without: str = "") -> Check:
+    """What torch.compile needs beside torch. `without`: what it costs to do without, as predicted."""
+    tools = look.tools
+    missing = tools.missing(cuda)
     if missing:
-        action = "apt install gcc python3-dev, or run without: --set runtime.compile=off (about half the speed)"
-        return Check(
-            name="compiler",
-            verdict="warning",
-            finding=f"torch.compile needs {' and '.join(missing)}, not found here",
-            action=action,
-        )
-    return Check(name="compiler", verdict="ok", finding="a C compiler and Python's headers are here")
+        finding = f"torch.compile needs {' and '.join(missing)}, not found here"
+        action = f"{tools.fix(cuda)}, or {WITHOUT}{without}"
+        return Check(name="compiler", verdict="problem", finding=finding, action=action)
+    return Check(name="compiler", verdict="ok", finding=f"{tools.c if cuda else tools.cxx} and Python's headers")
 
 
 def _others(count: int) -> str:

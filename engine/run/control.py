@@ -18,8 +18,10 @@ from engine.plan.pipeline import first_missing
 from engine.plan.plan import Plan, make_plan
 from engine.run.calibration import read_calibration
 from engine.run.checks import Check, problem_of
+from engine.run.device_checks import ON_DEVICE, Announce, be_silent, check_device, require_device
 from engine.run.directory import RunDirectory, create_run, free_name, require_own
-from engine.run.hardware import detect, device_for, require_device
+from engine.run.gpu_access import gpu_access, why_no_gpu
+from engine.run.hardware import detect, device_for
 from engine.run.history import read_history
 from engine.run.home import user_name
 from engine.run.preflight import preflight, require_ready
@@ -60,7 +62,8 @@ class Readiness(NamedTuple):
 
 
 def readiness(config: RunConfig) -> Readiness:
-    """All that is looked at before a new run, here and in `start_run`: what that refuses is a `problem` here."""
+    """All that is looked at before a new run, here and in `start_run`, but for the device: what that refuses is a
+    `problem` here. Takes some milliseconds."""
     refused = []
     for name, require in (("stages", require_order), ("device", require_device)):
         try:
@@ -75,6 +78,14 @@ def readiness(config: RunConfig) -> Readiness:
     return Readiness(plan, [*refused, *_other_device(config, plan), *preflight(config, plan)])
 
 
+def with_device(config: RunConfig, ready: Readiness, announce: Announce = be_silent) -> Readiness:
+    """With the device tried as well, unless something else is in the way already. Takes seconds."""
+    if any(check.verdict == "problem" for check in ready.checks):
+        return ready
+    tried = check_device(config, ready.plan, config.pipeline.stages, announce)
+    return ready if tried is None else Readiness(ready.plan, [*ready.checks, tried])
+
+
 def _other_device(config: RunConfig, plan: Plan) -> Iterator[Check]:
     """A note where the configuration names another device than the run will use."""
     named = device_for(config)
@@ -83,12 +94,13 @@ def _other_device(config: RunConfig, plan: Plan) -> Iterator[Check]:
         yield Check(name="device", verdict="note", finding=finding, action="--gpu auto plans for what is here")
 
 
-def start_run(config: RunConfig, name: str | None = None) -> RunDirectory:
-    """Create a run and start its runner, detached. Raises UsageError or NanosoloError and leaves no directory then."""
+def start_run(config: RunConfig, name: str | None = None, announce: Announce = be_silent) -> RunDirectory:
+    """Create a run and start its runner, detached. Raises UsageError or NanosoloError and leaves no directory then.
+    `announce` is told of what takes seconds."""
     config = with_absolute_paths(config)
     require_order(config)
     require_device(config)
-    ready = readiness(config)
+    ready = with_device(config, readiness(config), announce)
     require_ready(ready.checks)
     run = create_run(name or free_name(config.about.preset), config, ready.plan)
     wait_until_running(run, launch(run))
@@ -105,12 +117,12 @@ def require_order(config: RunConfig) -> None:
         )
 
 
-def resume_run(run: RunDirectory) -> None:
+def resume_run(run: RunDirectory, announce: Announce = be_silent) -> None:
     """Start a runner for what is left of a run. Raises UsageError when one is at work or nothing is left."""
     if run.is_running():
         raise UsageError(f"run {run.name} is running already. Watch it with: nanosolo attach {run.name}")
     require_finishable(run)
-    require_startable(run, run.config())
+    require_startable(run, run.config(), announce=announce)
     start_again(run)
 
 
@@ -129,14 +141,32 @@ def require_finishable(run: RunDirectory) -> None:
         )
 
 
-def require_startable(run: RunDirectory, config: RunConfig, stages: Sequence[str] = ()) -> None:
+def require_startable(
+    run: RunDirectory, config: RunConfig, stages: Sequence[str] = (), announce: Announce = be_silent
+) -> None:
     """Raises UsageError when this user or this machine cannot go on with the run under this configuration. `stages`:
     those that will run; none: what is left of the run."""
     require_own(run)
     require_device(config)
     stages = stages or read_standing(run, config.pipeline.stages).left
     plan = plan_here(with_changes(config, {"pipeline.stages": list(stages)}) if stages else config)
+    require_same_kind(run, config, plan, stages)
     require_ready(preflight(config, plan, run=run, stages=stages))
+    tried = check_device(config, plan, stages, announce)
+    require_ready([tried] if tried is not None else [])
+
+
+def require_same_kind(run: RunDirectory, config: RunConfig, plan: Plan, stages: Sequence[str]) -> None:
+    """Raises UsageError where `auto` would take a run that was planned for a GPU on with the CPU."""
+    before = run.plan()
+    if before is None or before.gpu == "cpu" or plan.gpu != "cpu" or not ON_DEVICE.intersection(stages):
+        return
+    if config.runtime.gpu == "auto" and config.runtime.device == "auto":
+        fault = why_no_gpu(gpu_access())
+        raise UsageError(
+            f"run {run.name} was planned for {before.gpu_name}: {fault.what}. {fault.action}; or resume on the CPU: "
+            f"nanosolo resume {run.name} --set runtime.gpu=cpu"
+        )
 
 
 def start_again(run: RunDirectory) -> None:

@@ -37,12 +37,12 @@ def examine(look: Survey | None = None) -> list[Check]:
     host_need = CUDA_HOST_BYTES + plan.checkpoint_bytes if look.gpu is not None else plan.peak_memory
     found = [
         *check_software(),
-        *check_gpu(look.gpu),
+        *check_gpu(look),
         check_driver(look.gpu, look.torch),
         check_vram(look.gpu),
         check_host_memory(look, host_need, job=job),
         check_shared_memory(look),
-        check_compiler(look) if look.gpu is not None else None,
+        check_compiler(look, cuda=True) if look.gpu is not None else None,
         check_home(look, home_origin(), disk_need(plan, look), job),
         check_home_owner(look),
         *check_caches(look),

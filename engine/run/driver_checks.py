@@ -5,6 +5,7 @@ from importlib import metadata
 
 from engine.run.checks import Check
 from engine.run.drivers import OLDEST_DRIVER, WHEELS, Wheel, install_command, wheel_for
+from engine.run.gpu_access import ON_CPU
 from engine.run.survey import GpuSurvey, TorchBuild
 
 
@@ -17,7 +18,7 @@ def check_driver(found: GpuSurvey | None, torch: TorchBuild | None) -> Check | N
     has = f"driver {found.driver} runs CUDA up to {found.cuda[0]}.{found.cuda[1]}"
     if torch.cuda is None:
         finding = f"torch {torch.version} is a build for CPUs and cannot use {found.gpu.name}"
-        return _problem(finding, _reinstall(found, torch.version, "; to train on the CPU: --gpu cpu"))
+        return _problem(finding, _reinstall(found, torch.version, f"; {ON_CPU}"))
     built = f"torch {torch.version} is built for CUDA {torch.cuda[0]}.{torch.cuda[1]}"
     if found.cuda[0] < torch.cuda[0]:
         oldest = OLDEST_DRIVER.get(torch.cuda[0])

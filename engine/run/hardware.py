@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from engine.errors import UsageError
 from engine.plan import gpus
 from engine.plan.config import RunConfig
 from engine.plan.gpus import Gpu
@@ -100,6 +99,14 @@ def _first_slice(lib: Any, handle: Any) -> Any | None:
     return None
 
 
+def is_uncut(lib: Any, handle: Any) -> bool:
+    """Whether a GPU is in MIG mode and no slice of it is made, so that nothing can run on it."""
+    try:
+        return bool(lib.nvmlDeviceGetMigMode(handle)[0]) and _first_slice(lib, handle) is None
+    except (lib.NVMLError, AttributeError):
+        return False
+
+
 def detect_gpu() -> Gpu | None:
     """The GPU that torch would use; None where NVML sees none."""
     lib = nvml()
@@ -143,20 +150,6 @@ def device_for(config: RunConfig) -> Gpu:
     if config.runtime.gpu == "cpu" or (config.runtime.gpu == "auto" and config.runtime.device == "cpu"):
         return detect_cpu(config.runtime.threads)
     return detect() if config.runtime.gpu == "auto" else gpus.by_id(config.runtime.gpu)
-
-
-def require_device(config: RunConfig) -> None:
-    """Refuse a run that asks for a GPU where there is none. Raises UsageError with the ways out."""
-    if config.runtime.gpu not in ("auto", "cpu"):
-        gpus.by_id(config.runtime.gpu)
-    wants_gpu = config.runtime.device == "cuda" or (
-        config.runtime.device == "auto" and config.runtime.gpu not in ("auto", "cpu")
-    )
-    if wants_gpu and detect_gpu() is None:
-        raise UsageError(
-            f'runtime.gpu = "{config.runtime.gpu}": no NVIDIA GPU is visible here. Run it on that machine, '
-            "train on this CPU with --preset quickstart, or insist with --gpu cpu."
-        )
 
 
 def usable_cores() -> int:

@@ -5,10 +5,13 @@ from collections.abc import Collection, Sequence
 
 from engine.errors import UsageError
 from engine.plan.config import RunConfig
-from engine.plan.gpus import GIB
+from engine.plan.gpus import GIB, by_id
+from engine.plan.layers import with_changes
 from engine.plan.pipeline import LINE
-from engine.plan.plan import Plan
+from engine.plan.plan import Plan, make_plan
+from engine.run import words
 from engine.run.aside import size_of
+from engine.run.calibration import read_calibration
 from engine.run.checks import (
     Check,
     check_caches,
@@ -18,12 +21,14 @@ from engine.run.checks import (
     check_home,
     check_home_owner,
     check_host_memory,
+    check_no_gpu,
     check_shared_memory,
     check_text,
     check_vram,
 )
 from engine.run.directory import RunDirectory
 from engine.run.driver_checks import check_driver
+from engine.run.hardware import detect_cpu, detect_gpu
 from engine.run.source_checks import check_sources
 from engine.run.survey import Survey, survey
 
@@ -56,15 +61,18 @@ def preflight(
     ]
     if on_gpu:
         found += [
-            *check_gpu(look.gpu),
+            *check_gpu(look),
             check_driver(look.gpu, look.torch),
             check_vram(look.gpu, plan.peak_memory, floor),
             check_host_memory(look, CUDA_HOST_BYTES + plan.checkpoint_bytes, CUDA_HOST_BYTES),
         ]
     else:
         found.append(check_host_memory(look, plan.peak_memory, floor))
+    if plan.gpu == "cpu" and plan.peak_memory and (config.runtime.gpu, config.runtime.device) == ("auto", "auto"):
+        found.append(check_no_gpu(look))
     if plan.compiled and plan.trains:
-        found.append(check_compiler(look))
+        lacks = look.tools.missing(on_gpu)
+        found.append(check_compiler(look, on_gpu, cost_of_eager(config, plan) if lacks else ""))
     found += [check_shared_memory(look), check_clock(look)]
     return [check for check in found if check is not None]
 
@@ -83,6 +91,21 @@ def memory_floor(plan: Plan) -> int:
         return 0
     memory = plan.memory
     return memory.weights + (memory.gradients + memory.optimizer if plan.trains else 0)
+
+
+def cost_of_eager(config: RunConfig, plan: Plan) -> str:
+    """What the plan takes without torch.compile, in words that follow the advice to do without."""
+    gpu = detect_gpu() if plan.gpu != "cpu" else detect_cpu(config.runtime.threads)
+    if gpu is None or gpu.id != plan.gpu:
+        gpu = by_id(plan.gpu)
+    eager = make_plan(with_changes(config, {"runtime.compile": "off"}), gpu, read_calibration(gpu))
+    if not eager.memory.fits:
+        return f", which needs {words.size(eager.memory.total)} and does not fit: lower batch.device_batch_size too"
+    hours = (eager.time.hours, plan.time.hours)
+    if None in hours:
+        return ""
+    slow, fast = (words.duration(3600 * taken) for taken in hours if taken is not None)
+    return f", which takes about {slow}, not {fast}"
 
 
 def disk_need(plan: Plan, look: Survey, run: RunDirectory | None = None) -> int:

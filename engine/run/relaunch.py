@@ -10,11 +10,10 @@ from engine.errors import UsageError
 from engine.files import write_atomically
 from engine.plan.config import RunConfig, get
 from engine.plan.layers import to_toml, with_changes
-from engine.run.control import plan_here, resume_run, start_run
+from engine.run.control import plan_here, require_startable, resume_run, start_run
 from engine.run.directory import RunDirectory, require_own
 from engine.run.event_log import EventLog
 from engine.run.events import Advice
-from engine.run.hardware import require_device
 
 # What a checkpoint cannot be carried over to: it holds another model, or a place in differently cut text.
 NEEDS_A_NEW_RUN = ("model.", "tokenizer.", "data.")
@@ -38,7 +37,7 @@ def relaunch(run: RunDirectory, changes: Mapping[str, Any], effect: str = "") ->
     config = with_changes(before, changes)
     if not goes_on(changes):
         return start_run(config)
-    require_device(config)
+    require_startable(run, config)  # before anything is changed
     rewrite(run, before, config, effect)
     resume_run(run)
     return run

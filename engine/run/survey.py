@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import sysconfig
 import time
 from contextlib import suppress
 from importlib import metadata
@@ -15,9 +14,20 @@ import psutil
 from engine.errors import NanosoloError
 from engine.plan.gpus import Gpu
 from engine.run.fault_watch import row_remapping, uncorrected_errors
-from engine.run.hardware import detect_gpu, gpu_handle, gpu_memory, memory_available, memory_limit, nvml, usable_cores
+from engine.run.gpu_access import GpuAccess, gpu_access
+from engine.run.hardware import (
+    detect_gpu,
+    gpu_handle,
+    gpu_memory,
+    is_uncut,
+    memory_available,
+    memory_limit,
+    nvml,
+    usable_cores,
+)
 from engine.run.home import data_home, home, home_owner, runs_home, shared_caches, shared_copies
 from engine.run.monitor import throttle_words
+from engine.run.toolchain import Toolchain, find_toolchain
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -37,6 +47,7 @@ class GpuSurvey(NamedTuple):
     uncorrected_errors: int | None
     row_remapping: tuple[bool, bool] | None  # pending, failed
     throttle: tuple[str, ...]
+    uncut: bool = False  # MIG is on, and no slice is made: nothing can run
 
     @property
     def is_slice(self) -> bool:
@@ -65,6 +76,7 @@ class Survey(NamedTuple):
     """This machine. Bytes and Unix seconds."""
 
     gpu: GpuSurvey | None
+    access: GpuAccess | None  # why there is none; None where there is one
     torch: TorchBuild | None
     cores: int
     memory_total: int
@@ -78,8 +90,7 @@ class Survey(NamedTuple):
     tokens: int  # the largest set of token files that is here
     now: float
     newest_run: float | None  # when the newest run was made
-    compiler: bool  # a C compiler, which torch.compile calls
-    python_headers: bool  # it needs these as well
+    tools: Toolchain  # what torch.compile builds with
     root: bool = False  # whether this is root, who can write anywhere
     home_owner: str | None = None  # whose home this is, where it is another user's
     caches: tuple[Cache, ...] = ()  # that are shared (NANOSOLO_DATA)
@@ -92,8 +103,10 @@ def survey() -> Survey:
         owner = home_owner()
     except NanosoloError as error:
         fault = str(error)
+    gpu = survey_gpu()
     return Survey(
-        gpu=survey_gpu(),
+        gpu=gpu,
+        access=gpu_access() if gpu is None else None,
         torch=torch_build(),
         cores=usable_cores(),
         memory_total=int(psutil.virtual_memory().total),
@@ -107,11 +120,10 @@ def survey() -> Survey:
         tokens=max((sum(_sizes(path, "*.bin")) for path in _token_folders()), default=0),
         now=time.time(),
         newest_run=max(_times(runs_home(), "*/run.toml"), default=None),
+        tools=find_toolchain(),
         root=os.geteuid() == 0,
         home_owner=owner,
         caches=tuple(_look_into(cache) for cache in shared_caches()),
-        compiler=any(shutil.which(name) for name in ("cc", "gcc", "clang")),
-        python_headers=Path(sysconfig.get_path("include"), "Python.h").is_file(),
     )
 
 
@@ -169,6 +181,7 @@ def survey_gpu() -> GpuSurvey | None:
         uncorrected_errors=uncorrected_errors(lib, handle),
         row_remapping=row_remapping(lib, handle),
         throttle=tuple(throttle_words(throttle or 0)),
+        uncut=is_uncut(lib, handle),
     )
 
 

@@ -6,24 +6,38 @@ from pathlib import Path
 
 import torch
 
+from engine.errors import UsageError
 from engine.plan.config import RunConfig
-from engine.run.hardware import memory_limit, usable_cores
+from engine.plan.plan import Plan
+from engine.run.device_checks import device_fault
+from engine.run.hardware import detect_gpu, memory_limit, usable_cores
 from engine.run.memory_errors import memory_that_ran_out
 
 
-def choose_device(config: RunConfig) -> str:
-    """`cuda` or `cpu`, as configured; `auto` takes CUDA where torch sees it and the plan is not for the CPU."""
-    if config.runtime.device != "auto":
-        return config.runtime.device
-    return "cuda" if torch.cuda.is_available() and config.runtime.gpu != "cpu" else "cpu"
+def choose_device(config: RunConfig, plan: Plan | None = None) -> str:
+    """`cuda` or `cpu`, as configured; `auto` takes CUDA where torch sees it and the plan is not for the CPU.
+
+    Raises UsageError with the cause where CUDA is asked for, or the plan is for a GPU, and torch cannot use it: never
+    the CPU in its place. `plan`: the run's, if it has one.
+    """
+    runtime = config.runtime
+    if runtime.device == "cpu" or (runtime.device == "auto" and runtime.gpu == "cpu"):
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    planned = runtime.gpu != "auto" or (plan is not None and plan.gpu != "cpu") or detect_gpu() is not None
+    if runtime.device == "auto" and not planned:
+        return "cpu"
+    fault = device_fault("cuda", compiled=False)
+    cause = f"{fault}" if fault is not None else "torch sees no CUDA device. Start it again."
+    raise UsageError(f"this run is for a GPU: {cause} To train on the CPU: --set runtime.gpu=cpu")
 
 
-def prepare_device(config: RunConfig) -> str:
-    """Set torch up for the chosen device and return its name."""
-    device = choose_device(config)
-    if device == "cpu":
-        torch.set_num_threads(config.runtime.threads or usable_cores())
-    else:
+def prepare_device(config: RunConfig, plan: Plan | None = None) -> str:
+    """Set torch up for the chosen device and return its name. Raises UsageError where it cannot be used."""
+    device = choose_device(config, plan)
+    torch.set_num_threads(config.runtime.threads or usable_cores())
+    if device == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.cuda.set_device(0)
     return device

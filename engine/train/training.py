@@ -85,7 +85,7 @@ def train(context: StageContext, open_course: Callable[[StageContext], Course]) 
     Raises Stopped (after a checkpoint), Diverged, OutOfMemory, or NanosoloError when nothing can be saved.
     """
     forget_notice(context.run)  # of an earlier time
-    device = prepare_device(context.config)
+    device = prepare_device(context.config, context.run.plan())
     settle_for_stage(context, device)
     course = open_course(context)  # may take long; a stop ends it at once, as nothing is to be saved yet
     context.stops_at_boundary = True  # from here on a signal only sets a flag

@@ -6,8 +6,15 @@ from typing import Any
 GIB = 2**30
 
 
+NUMBERS = {"Invalid Argument": 2, "Not Supported": 3, "Timeout": 10, "GPU is lost": 15}
+
+
 class NVMLError(Exception):
-    """What the real bindings raise for everything that NVML refuses."""
+    """What the real bindings raise for everything that NVML refuses; `value` is NVML's number for it."""
+
+    @property
+    def value(self) -> int:
+        return NUMBERS.get(self.args[0], self.args[0])
 
 
 class FakeNvml:
@@ -34,10 +41,12 @@ class FakeNvml:
         self.uncorrected = 0
         self.rows = (0, 0, 0, 0)
         self.throttle = 0
+        self.mig = False
         self.slices: list[str] = []  # names of MIG slices
         self.xids: list[int] = []  # to be told, one a call
         self.refused: set[str] = set()  # functions that this driver does not have
         self.lost = False
+        self.fails = 0  # NVML's number of the error with which it does not start
 
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("nvml") and name[4].isupper() and name in object.__getattribute__(self, "refused"):
@@ -48,18 +57,22 @@ class FakeNvml:
         raise NVMLError("Not Supported")
 
     def nvmlInit(self) -> None:
-        pass
+        if self.fails:
+            raise NVMLError(self.fails)
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 1
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
         if index != 0 or self.lost:
-            raise NVMLError("Invalid Argument")
+            raise NVMLError("GPU is lost" if self.lost else "Invalid Argument")
         return "gpu"
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
         return {"GPU-1": "gpu", "MIG-1": "slice 1"}.get(uuid) or self._refuse()
 
     def nvmlDeviceGetMigMode(self, handle: str) -> list[int]:
-        return [int(bool(self.slices)), 0]
+        return [int(self.mig or bool(self.slices)), 0]
 
     def nvmlDeviceGetMaxMigDeviceCount(self, handle: str) -> int:
         return 7

@@ -8,7 +8,8 @@ from made_run import config_of
 from engine.errors import UsageError
 from engine.plan.gpus import by_id
 from engine.run import cgroups, hardware
-from engine.run.hardware import detect, detect_cpu, detect_gpu, device_for, require_device
+from engine.run.device_checks import require_device
+from engine.run.hardware import detect, detect_cpu, detect_gpu, device_for
 
 
 def test_a_gpu_is_found_by_the_name_that_nvml_gives(gpu: FakeNvml) -> None:
@@ -77,7 +78,7 @@ def test_a_machine_without_nvml_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_run_for_a_gpu_needs_one(gpu: FakeNvml) -> None:
     require_device(config_of("balanced"))
     gpu.lost = True
-    with pytest.raises(UsageError, match="no NVIDIA GPU is visible here"):
+    with pytest.raises(UsageError, match="the GPU has fallen off the bus"):
         require_device(config_of("balanced"))
     require_device(config_of("quickstart"))
     with pytest.raises(UsageError, match=r"not in the catalogue. Did you mean a100-80gb"):

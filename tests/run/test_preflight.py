@@ -22,10 +22,12 @@ from engine.run.directory import RunDirectory
 from engine.run.doctor import examine
 from engine.run.preflight import disk_need, preflight, require_ready
 from engine.run.survey import Survey, TorchBuild, survey, torch_build
+from engine.run.toolchain import Toolchain
 
 CONFIG = config_of("balanced")
 PLAN = plan_of(CONFIG)
 BUILD = TorchBuild("2.13.0", (13, 0))
+TOOLS = Toolchain("/usr/bin/gcc", "/usr/bin/g++", headers=True, manager="apt-get", root=True)
 
 
 @pytest.fixture
@@ -41,8 +43,7 @@ def machine(home: Path, gpu: FakeNvml) -> Callable[..., Survey]:
             memory_available=80 * GIB,
             shared_memory=8 * GIB,
             disk_free=500 * GIB,
-            compiler=True,
-            python_headers=True,
+            tools=TOOLS,
         )
         return good._replace(**different)
 
@@ -75,8 +76,8 @@ def test_a_good_machine_is_ready(machine: Callable[..., Survey]) -> None:
         ({"shared_memory": 64 * 2**20}, "/dev/shm", "note", "64 MiB"),
         ({"now": 1e9}, "clock", "warning", "before 2025"),
         ({"now": 1.8e9, "newest_run": 1.9e9}, "clock", "warning", "in the future"),
-        ({"compiler": False}, "compiler", "warning", "needs a C compiler, not found"),
-        ({"compiler": False, "python_headers": False}, "compiler", "warning", "a C compiler and Python's headers"),
+        ({"tools": TOOLS._replace(c=None)}, "compiler", "problem", "needs a C compiler (gcc, clang or $CC), not found"),
+        ({"tools": TOOLS._replace(headers=False)}, "compiler", "problem", "needs Python's headers (Python.h), not"),
     ],
 )
 def test_what_a_machine_lacks_is_named_with_the_way_out(
@@ -206,7 +207,10 @@ def test_stages_without_a_model_demand_no_gpu_no_compiler_and_no_room_for_checkp
     config = with_changes(CONFIG, {"pipeline.stages": ["data", "tokenizer"]})
     plan = plan_of(config)
     look = machine(
-        torch=TorchBuild("2.13.0", None), compiler=False, memory_limit=GIB, disk_free=plan.disk.shards + 2 * GIB
+        torch=TorchBuild("2.13.0", None),
+        tools=TOOLS._replace(c=None),
+        memory_limit=GIB,
+        disk_free=plan.disk.shards + 2 * GIB,
     )
     assert set(by_name(preflight(config, plan, look))) == {"text", "home", "host", "/dev/shm", "clock"}
     assert {check.verdict for check in preflight(config, plan, look)} == {"ok"}

@@ -1,18 +1,26 @@
 """`nanosolo doctor`: what this machine is fit for."""
 
 import argparse
+import sys
 
 import msgspec
 
 from engine.errors import EXIT_CRASHED, EXIT_DONE
+from engine.run.device_checks import ANNOUNCEMENT, device_here
 from engine.run.doctor import examine
+from engine.run.survey import survey
 
 MARKS = {"ok": "+", "note": "-", "warning": "!", "problem": "x"}
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Print all checks. The exit code is 5 where something stands in the way of training."""
-    checks = examine()
+    """Print all checks; where there is a GPU, try it as well. The exit code is 5 where something stands in the way of
+    training."""
+    look = survey()
+    checks = examine(look)
+    if look.gpu is not None:
+        print(ANNOUNCEMENT, file=sys.stderr, flush=True)
+        checks += [device_here(look.gpu)]
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(checks), indent=2).decode())
     else:

@@ -17,6 +17,7 @@ from engine.plan.layers import to_toml, with_changes
 from engine.plan.plan import uses_compile
 from engine.run import fitting, words
 from engine.run.calibration import read_calibration, record
+from engine.run.device_checks import ANNOUNCEMENT, device_fault
 from engine.run.fitting import Trial
 from engine.run.hardware import detect_gpu, device_for
 from tui.commands.configuration import configuration
@@ -103,6 +104,7 @@ def _try(
         tries = fitting.until_it_fails(rungs, gpu, mode, steps or fitting.LADDER_STEPS, limit, options.patience)
     else:
         tries = fitting.climb(config, gpu, mode, steps or 3, limit, options.patience)
+    _require_device(config, gpu)
     tell(TRIAL_HEADS)
     trials = []
     for trial in tries:
@@ -111,6 +113,15 @@ def _try(
         if trial.finding.outcome == "done":
             record(device_for(config), fitting.measurement(trial, device_for(config)))
     return trials
+
+
+def _require_device(config: RunConfig, gpu: Gpu) -> None:
+    """Try the GPU once, so that what is wrong with it is told as such. Raises UsageError."""
+    if gpu.is_cuda:
+        print(ANNOUNCEMENT, file=sys.stderr, flush=True)
+        fault = device_fault("cuda", uses_compile(config, gpu))
+        if fault is not None:
+            raise UsageError(f"device: {fault}")
 
 
 def _trial_line(trial: Trial) -> str:

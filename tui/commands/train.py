@@ -22,9 +22,9 @@ from engine.run.control import (
     stop_run,
     with_absolute_paths,
 )
+from engine.run.device_checks import require_device
 from engine.run.directory import RunDirectory, find_run, named_run
 from engine.run.event_log import read_events
-from engine.run.hardware import require_device
 from engine.run.history import read_history
 from engine.run.preflight import require_ready
 from tui.commands.configuration import configuration
@@ -46,7 +46,7 @@ def train(options: argparse.Namespace) -> int:
     require_order(config)  # before anything is said
     require_device(config)
     _announce(config)
-    run = start_run(config, options.name)
+    run = start_run(config, options.name, _say)
     print(f"run {run.name} in {run.path}")
     return _follow_unless_detached(run, options)
 
@@ -65,9 +65,9 @@ def resume(options: argparse.Namespace) -> int:
     run = find_run(options.run)
     seen = _events_of(run)
     if not stages and not changes:
-        resume_run(run)
+        resume_run(run, _say)
     else:
-        asking = run_stages(run, stages, changes, options.anew)
+        asking = run_stages(run, stages, changes, options.anew, _say)
         for line in tell(run, asking) if asking is not None else []:
             print(line)
     return _follow_on(run, options, seen)
@@ -124,7 +124,7 @@ def _go_on(run: RunDirectory, options: argparse.Namespace) -> int:
         print(f"run {run.name} is finished already. Its report: {run.page_file}")
         return EXIT_DONE
     seen = _events_of(run)
-    resume_run(run)
+    resume_run(run, _say)
     return _follow_on(run, options, seen)
 
 
@@ -187,6 +187,10 @@ def _watch(run: RunDirectory, every: int, last: int, *, as_json: bool = False) -
         return code
     print(f"Run {run.name} continues. Follow it again with: nanosolo attach {run.name}", file=sys.stderr)
     return EXIT_DONE
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _announce(config: RunConfig) -> None:

@@ -13,7 +13,7 @@ from engine.errors import NanosoloError, UsageError
 from engine.plan.layers import to_toml
 from engine.run import words
 from engine.run.checks import Check, Level, problem_of
-from engine.run.control import Readiness, readiness, start_run, with_absolute_paths
+from engine.run.control import Readiness, readiness, start_run, with_absolute_paths, with_device
 from engine.run.directory import RunDirectory, free_name, require_free
 from engine.run.home import runs_home
 from tui.aside import read_aside
@@ -66,6 +66,7 @@ class ReviewScreen(ConsoleScreen):
         self.plan = here.plan(draft.config)  # until this machine has been looked at
         self.run_name = free_name(draft.config.about.preset)
         self.checks: list[Check] | None = None
+        self.trying = ""  # what is being checked and takes seconds
         self.whole = False
         self.launching = False
 
@@ -96,17 +97,24 @@ class ReviewScreen(ConsoleScreen):
     def _look(self) -> None:
         """Everything that a start looks at; a disk or a driver may be slow to answer."""
 
+        config = with_absolute_paths(self.draft.config)
+
+        def tell(ready: Readiness, trying: str = "") -> None:
+            self.app.call_from_thread(self._looked, ready, trying)
+
         def look() -> None:
             try:
-                ready = readiness(with_absolute_paths(self.draft.config))
+                ready = readiness(config)
+                # what took milliseconds is shown while the device takes seconds
+                tell(with_device(config, ready, lambda trying: tell(ready, trying)))
             except NanosoloError as error:
-                ready = Readiness(self.plan, [problem_of("plan", error)])
-            self.app.call_from_thread(self._looked, ready)
+                tell(Readiness(self.plan, [problem_of("plan", error)]))
 
         read_aside(self, look)
 
-    def _looked(self, ready: Readiness) -> None:
+    def _looked(self, ready: Readiness, trying: str) -> None:
         self.plan, self.checks = ready
+        self.trying = trying
         if self.is_attached:
             self._show()
 
@@ -159,6 +167,8 @@ class ReviewScreen(ConsoleScreen):
             return Content.styled("✗ Cannot launch here: ", "bold $error") + Content(f"{self.refusals[0].finding}.")
         if self.checks is None:
             return Content.styled("looking at this machine …", "$quiet")
+        if self.trying:
+            return Content.styled(self.trying.replace("...", "…"), "$quiet")
         noted = list(dict.fromkeys(check.name for check in self.findings if check.verdict == "warning"))
         ready = Content.styled("✓ Ready. ", "bold $success")
         if noted:

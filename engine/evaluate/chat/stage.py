@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 def chat_eval(context: StageContext) -> None:
     """Emit the accuracy on each task as `chat/<task>`, their centred mean as `chat_core`, and the share of written
     answers that come to their end token as `chat/ends`; as samples, right and wrong answers and a few conversations."""
-    device = prepare_device(context.config)
+    device = prepare_device(context.config, context.run.plan())
     settle_for_stage(context, device)
     newest = last_weights(context)
     if newest is None:
