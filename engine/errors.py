@@ -33,6 +33,10 @@ class Stopped(BaseException):
     exit_code = EXIT_STOPPED
 
 
+class Interrupted(Exception):
+    """A stop came and the work at hand was broken off; nothing of it is kept."""
+
+
 def one_line(text: str) -> str:
     """The text without line breaks and without what could command a terminal: it may come out of a hostile file."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)

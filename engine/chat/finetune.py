@@ -52,10 +52,11 @@ class Finetuning:
     def begin(self, model: GPT) -> None:
         begin_from_stage_before(self._context, model)
 
-    def stepper(self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int) -> StepRunner:
-        return StepRunner(
-            model, trunk, optimizer, self._context.config, self._context.stage, self._context.emit, splits
-        )
+    def stepper(
+        self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int, interrupted: Callable[[], bool]
+    ) -> StepRunner:
+        context = self._context
+        return StepRunner(model, trunk, optimizer, context.config, context.stage, context.emit, splits, interrupted)
 
     def judge(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Judge:
         return ConversationJudge(self._context, model, trunk, self._tokenizer, self._validation, interrupted)

@@ -16,7 +16,6 @@ from engine.evaluate.evaluator import BatchedEvaluator
 from engine.model.generate import Request, generate_all
 from engine.model.gpt import GPT
 from engine.model.loss import per_token_nats
-from engine.run import events
 from engine.run.stage import StageContext
 
 QUESTIONS = ("Who are you?", "What is 3 + 4?", "Spell the word river.", "What is a list in Python?")
@@ -47,7 +46,7 @@ class ConversationJudge(BatchedEvaluator):
         return None if held_out is None else self._evaluate(self.metric, step, lambda: self._measure(held_out))
 
     def _sample(self, step: int) -> None:
-        """The likeliest answer to each question."""
+        """The likeliest answer to each question. Raises Interrupted."""
         requests = [
             Request(
                 key=number,
@@ -59,9 +58,9 @@ class ConversationJudge(BatchedEvaluator):
             )
             for number, question in enumerate(QUESTIONS)
         ]
-        for question, written in zip(QUESTIONS, generate_all(self._model, requests, len(requests)), strict=True):
-            text = show_answer(self._tokenizer, written)
-            self._context.emit(events.Sample(stage=self._context.stage, step=step, prompt=question, text=text))
+        answers = generate_all(self._model, requests, len(requests), self._interrupted)
+        texts = [show_answer(self._tokenizer, written) for written in answers]
+        self._tell_samples(step, zip(QUESTIONS, texts, strict=True))
 
     @torch.no_grad()
     def _measure(self, held_out: PackedRows) -> float:

@@ -17,7 +17,7 @@ from engine.data.tokenizer import Tokenizer
 from engine.evaluate.bits_per_byte import Trunk
 from engine.evaluate.chat.judge import is_right, show_answer, stop_ids
 from engine.evaluate.chat.problems import Problem, training_problems
-from engine.evaluate.evaluator import BatchedEvaluator, Interrupted
+from engine.evaluate.evaluator import BatchedEvaluator
 from engine.model.generate import Request, Token, generate_all
 from engine.model.gpt import GPT
 from engine.model.loss import IGNORED, summed_loss
@@ -77,9 +77,11 @@ class Reinforcement:
     def begin(self, model: GPT) -> None:
         begin_from_stage_before(self._context, model)
 
-    def stepper(self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int) -> StepRunner:
+    def stepper(
+        self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int, interrupted: Callable[[], bool]
+    ) -> StepRunner:
         # answers differ in length from pass to pass: a compiled trunk would be compiled for each
-        return PolicyStepper(self._context, model, optimizer, splits, self._tokenizer, self._problems)
+        return PolicyStepper(self._context, model, optimizer, splits, self._tokenizer, self._problems, interrupted)
 
     def judge(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Judge:
         return PassJudge(self._context, model, self._tokenizer, self._held_out, interrupted)
@@ -108,8 +110,11 @@ class PolicyStepper(StepRunner):
         splits: int,
         tokenizer: Tokenizer,
         problems: Sequence[Problem],
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
-        super().__init__(model, model.trunk, optimizer, context.config, context.stage, context.emit, splits)
+        super().__init__(
+            model, model.trunk, optimizer, context.config, context.stage, context.emit, splits, interrupted
+        )
         self._tokenizer = tokenizer
         self._problems = problems
         self._settings = context.config.rl
@@ -155,6 +160,7 @@ class PolicyStepper(StepRunner):
                 Sampling(temperature=self._settings.temperature, top_k=self._settings.top_k),
                 f"{self._config.runtime.seed} {place.epoch} {place.row} {number}",
                 rows,
+                self._interrupted,
             )
             self._rewards += [answer.reward for answer in answers]
             self._tokens += sum(len(answer.tokens) for answer in answers)
@@ -175,6 +181,7 @@ class PolicyStepper(StepRunner):
         # those of one reward lie together, as the loss of each reward is a pass of its own
         some = sorted((a for a in answers if a.reward != mean), key=lambda answer: answer.reward)
         for start in range(0, len(some), rows):
+            self._go_on()
             part = some[start : start + rows]
             tokens, targets = pad_answers(part, self._model.device)
             hidden = self._trunk(tokens)
@@ -222,17 +229,15 @@ class PassJudge(BatchedEvaluator):
 
     def _sample(self, step: int) -> None:
         """An answer to each of the first few held-out problems."""
+        texts = []
         for problem in self._problems[:3]:
             (answer,) = self._answers(problem, 1, f"sample {step}")
-            question = problem.prompt[-1].content
-            text = show_answer(self._tokenizer, answer.tokens)
-            self._context.emit(events.Sample(stage=self._context.stage, step=step, prompt=str(question), text=text))
+            texts.append((str(problem.prompt[-1].content), show_answer(self._tokenizer, answer.tokens)))
+        self._tell_samples(step, texts)
 
     def _measure(self, step: int) -> float:
         right, solved = 0.0, 0
         for number, problem in enumerate(self._problems):
-            if self._interrupted():
-                raise Interrupted
             rewards = [answer.reward for answer in self._answers(problem, PASSES, f"evaluation {step} {number}")]
             right += sum(rewards)
             solved += max(rewards) > 0
@@ -243,7 +248,15 @@ class PassJudge(BatchedEvaluator):
         settings = self._config.rl
         sampling = Sampling(temperature=settings.temperature, top_k=settings.top_k)
         return answers_to(
-            self._model, self._tokenizer, problem, count, settings.max_new_tokens, sampling, seed, self._rows
+            self._model,
+            self._tokenizer,
+            problem,
+            count,
+            settings.max_new_tokens,
+            sampling,
+            seed,
+            self._rows,
+            self._interrupted,
         )
 
 
@@ -256,9 +269,10 @@ def answers_to(
     sampling: Sampling,
     seed: str,
     rows: int,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> list[Answer]:
     """`count` answers, drawn `rows` at a time, each with a reward of 1 when it is right, else 0. The same seed gives
-    the same answers whatever `rows` is, up to rounding."""
+    the same answers whatever `rows` is, up to rounding. Raises Interrupted."""
     prompt = prompt_of(problem.prompt, tokenizer)
     requests = [
         Request(
@@ -272,7 +286,7 @@ def answers_to(
         )
         for number in range(count)
     ]
-    written = generate_all(model, requests, rows)
+    written = generate_all(model, requests, rows, interrupted)
     return [Answer(prompt, tokens, float(is_right(problem, tokenizer, tokens))) for tokens in written]
 
 

@@ -1,7 +1,8 @@
 """Evaluations and samples of a run: bits per byte on held-out text, continuations of its prompts, each as an event."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from engine.data.corpus import Split
 from engine.data.loader import evaluation_batches
 from engine.data.tokenizer import Tokenizer
 from engine.data.tokens import TokenSet
+from engine.errors import Interrupted
 from engine.evaluate.bits_per_byte import Trunk, bits_per_byte
 from engine.model.generate import generate
 from engine.model.gpt import GPT
@@ -19,9 +21,7 @@ from engine.run import events
 from engine.run.stage import StageContext
 from engine.train.device import capacity, is_out_of_memory, peak_memory, release_memory
 
-
-class Interrupted(Exception):
-    """The evaluation was broken off because something more urgent came up."""
+Item = TypeVar("Item")
 
 
 class BatchedEvaluator:
@@ -31,7 +31,8 @@ class BatchedEvaluator:
     def __init__(
         self, context: StageContext, model: GPT, trunk: Trunk, interrupted: Callable[[], bool] = lambda: False
     ) -> None:
-        """`trunk`: model.trunk or its compiled form. `interrupted`: asked before each batch; true breaks off."""
+        """`trunk`: model.trunk or its compiled form. `interrupted`: asked before each batch and each new token; true
+        breaks off."""
         self._interrupted = interrupted
         self._context = context
         self._config: RunConfig = context.config
@@ -58,7 +59,7 @@ class BatchedEvaluator:
         return value
 
     def sample(self, step: int) -> None:
-        """Tell what the model writes, as events; where there is not the memory for it, that."""
+        """Tell what the model writes, as events; where there is not the memory for it, that. Raises Interrupted."""
         if not self._config.evaluate.sample_tokens:
             return
         try:
@@ -72,6 +73,19 @@ class BatchedEvaluator:
     def _sample(self, step: int) -> None:
         """Write and tell."""
         raise NotImplementedError
+
+    def _tell_samples(self, step: int, texts: Iterable[tuple[str, str]]) -> None:
+        """Tell (prompt, text) of all samples of a step. All or none: a resume draws those of a step again that has
+        none."""
+        for prompt, text in texts:
+            self._context.emit(events.Sample(stage=self._context.stage, step=step, prompt=prompt, text=text))
+
+    def _unless_interrupted(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items as they come. Raises Interrupted once a stop is asked for."""
+        for item in items:
+            if self._interrupted():
+                raise Interrupted
+            yield item
 
     def _trunk(self, tokens: Tensor) -> Tensor:
         if self._interrupted():
@@ -133,14 +147,14 @@ class Evaluator(BatchedEvaluator):
 
     def _sample(self, step: int) -> None:
         """Continue each prompt. The draw depends on seed, step and prompt only, so resuming changes no sample."""
-        config = self._config.evaluate
+        config, drawn_texts = self._config.evaluate, []
         for number, prompt in enumerate(config.prompts):
             ids = [self._tokenizer.bos_id, *self._tokenizer.encode(prompt)]
             seed = (self._config.runtime.seed * 1_000_003 + step) * 101 + number
             sampling = Sampling(temperature=config.temperature)
             drawn = generate(self._model, ids, config.sample_tokens, sampling, seed, {self._tokenizer.bos_id})
-            text = self._tokenizer.decode(list(drawn))
-            self._context.emit(events.Sample(stage=self._context.stage, step=step, prompt=prompt, text=text))
+            drawn_texts.append((prompt, self._tokenizer.decode(list(self._unless_interrupted(drawn)))))
+        self._tell_samples(step, drawn_texts)
 
     def _measure(self, split: Split) -> float:
         config = self._config

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from engine.errors import UsageError
+from engine.errors import Interrupted, UsageError
 from engine.model.gpt import GPT
 from engine.model.sample import sample
 from engine.model.sampling import Sampling
@@ -217,10 +217,13 @@ def generate(
                 yield token.id
 
 
-def generate_all(model: GPT, requests: Sequence[Request], rows: int) -> list[list[Token]]:
+def generate_all(
+    model: GPT, requests: Sequence[Request], rows: int, interrupted: Callable[[], bool] = lambda: False
+) -> list[list[Token]]:
     """All tokens of each request (their keys are not used), stop ids included, decoding `rows` of them at a time.
 
-    Rows that become free are taken at once by the next request, the longest prompts first.
+    Rows that become free are taken at once by the next request, the longest prompts first. `interrupted`: asked before
+    each step of the decoder. Raises Interrupted once it is true.
     """
     if not requests:
         return []
@@ -230,6 +233,8 @@ def generate_all(model: GPT, requests: Sequence[Request], rows: int) -> list[lis
         decoder.add(requests[place]._replace(key=place))
     results: list[list[Token]] = [[] for _ in requests]
     while decoder.active:
+        if interrupted():
+            raise Interrupted
         for token in decoder.step():
             assert isinstance(token.key, int)
             results[token.key].append(token)

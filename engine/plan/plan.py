@@ -23,6 +23,7 @@ from engine.plan.plan_stages import plan_stages
 from engine.plan.plan_warnings import Warning, plan_warnings
 from engine.plan.shape import Params, Shape, shape_of
 from engine.plan.stage_plan import Given, Pipeline, StagePlan, Text, whole_pipeline
+from engine.plan.stopping import stop_seconds
 
 
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +67,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     disk_bytes: int
     disk: Disk
     checkpoint_bytes: int
-    checkpoint_seconds: float  # to write one, as a stop or a preemption does before it ends
+    checkpoint_seconds: float  # to write one
     params: Params
     flops_per_token: int
     total_flops: int
@@ -78,6 +79,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     expected_hours: tuple[float, float] | None
     warnings: tuple[Warning, ...]
     pipeline: Pipeline = Pipeline()  # all stages together
+    stop_seconds: float | None = None  # from the signal to the end: what a machine that is taken away must grant
 
     @property
     def pretrains(self) -> bool:
@@ -144,6 +146,7 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
     )
     stages = plan_stages(given)
     config = in_mode(config, mode)
+    checkpoint_seconds = checkpoint_bytes / duration.DISK_BYTES_PER_SECOND
     return Plan(
         preset=config.about.preset,
         gpu=gpu.id,
@@ -166,7 +169,8 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
         disk_bytes=disk.shards + disk.tokens + disk.checkpoints,
         disk=disk,
         checkpoint_bytes=checkpoint_bytes,
-        checkpoint_seconds=checkpoint_bytes / duration.DISK_BYTES_PER_SECOND,
+        checkpoint_seconds=checkpoint_seconds,
+        stop_seconds=stop_seconds(time, steps, accum, checkpoint_seconds, on_gpu=gpu.is_cuda),
         params=shape.params,
         flops_per_token=shape.flops_per_token,
         total_flops=shape.flops_per_token * tokens,

@@ -8,6 +8,7 @@ import msgspec
 from engine.errors import UsageError
 from engine.plan.config import DataConfig
 from engine.plan.gpus import GIB, MIB
+from engine.plan.stopping import short_notices
 from engine.run import words
 from engine.run.fault_watch import memory_errors, row_faults
 from engine.run.gpu_access import ON_CPU, UNCUT, GpuAccess, why_no_gpu
@@ -178,6 +179,20 @@ def check_text(data: DataConfig) -> Check:
     except UsageError as error:
         return problem_of("text", error)
     return Check(name="text", verdict="ok", finding=f"{count:,} file{'s' * (count != 1)}")
+
+
+def check_stop(seconds: float | None) -> Check | None:
+    """Whether a stop ends within the notice that spot machines give; nothing to say where it does."""
+    clouds = short_notices(seconds)
+    if not clouds:
+        return None
+    return Check(
+        name="stop",
+        verdict="note",
+        finding=f"takes about {words.duration(seconds)}, longer than the notice of spot machines: {', '.join(clouds)}",
+        action="on such a machine lower batch.device_batch_size or checkpoint.every_steps: what follows the last "
+        "checkpoint is lost when it goes",
+    )
 
 
 def check_clock(look: Survey) -> Check:

@@ -23,6 +23,7 @@ from engine.run.checks import (
     check_host_memory,
     check_no_gpu,
     check_shared_memory,
+    check_stop,
     check_text,
     check_vram,
 )
@@ -73,7 +74,7 @@ def preflight(
     if plan.compiled and plan.trains:
         lacks = look.tools.missing(on_gpu)
         found.append(check_compiler(look, on_gpu, cost_of_eager(config, plan) if lacks else ""))
-    found += [check_shared_memory(look), check_clock(look)]
+    found += [check_shared_memory(look), check_clock(look), check_stop(plan.stop_seconds if plan.trains else None)]
     return [check for check in found if check is not None]
 
 

@@ -178,6 +178,8 @@ class Runner:
                     pass_fds=(self.lock.fd,),
                     env=torch_environment(),
                 )
+        if self.stop_asked:  # the signal came when there was no child yet to pass it on to
+            self._tell_child(signal.SIGTERM)
         self.events.write(StageStarted(stage=stage, pid=self.child.pid, argv=argv))
         peak = self._watch(self.child)
         code = self.child.returncode

@@ -54,7 +54,7 @@ class StageContext:
         self._last_progress = 0.0
         self.stop_asked = False
         self.checkpoint_asked = False
-        self.stops_at_boundary = False  # a stage that sets this looks at stop_asked itself
+        self.stops_at_boundary = False  # a stage that sets this looks at stop_asked itself; else a stop ends it at once
 
     def close(self) -> None:
         """Write what a full disk held back, if it now can be."""
@@ -98,7 +98,14 @@ def _report_exhausted(memory: Memory, error: Exception) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one stage. Returns its exit code; errors the user can mend are one line on standard error."""
+    """Run one stage. Returns its exit code; errors that the user can act on are one line on standard error."""
+    try:
+        return _run(arguments)
+    except Stopped as again:  # a second signal, while the stage ended for the first
+        return again.exit_code
+
+
+def _run(arguments: list[str]) -> int:
     folder, stage = Path(arguments[0]), arguments[1]
     context = None
     try:

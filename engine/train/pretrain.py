@@ -41,10 +41,11 @@ class Pretraining:
     def begin(self, model: GPT) -> None:
         model.init_weights(self._context.config.runtime.seed)
 
-    def stepper(self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int) -> StepRunner:
-        return StepRunner(
-            model, trunk, optimizer, self._context.config, self._context.stage, self._context.emit, splits
-        )
+    def stepper(
+        self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int, interrupted: Callable[[], bool]
+    ) -> StepRunner:
+        context = self._context
+        return StepRunner(model, trunk, optimizer, context.config, context.stage, context.emit, splits, interrupted)
 
     def judge(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Judge:
         return Evaluator(self._context, model, trunk, self._tokenizer, self._tokens, interrupted)

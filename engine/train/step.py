@@ -1,4 +1,4 @@
-"""One optimizer step: accumulate over micro-batches, check, update; when memory runs out, replay in smaller pieces."""
+"""One optimizer step: accumulate over micro-batches, check, update; replay in smaller pieces when memory runs out."""
 
 import math
 import time
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.data.loader import Batch, LoaderState
-from engine.errors import EXIT_OUT_OF_MEMORY, NanosoloError
+from engine.errors import EXIT_OUT_OF_MEMORY, Interrupted, NanosoloError
 from engine.model.gpt import GPT
 from engine.model.loss import summed_loss
 from engine.optim.optimizer import Optimizer, clip_gradients
@@ -80,9 +80,12 @@ class StepRunner:
         stage: str,
         emit: Callable[[events.Event], None],
         splits: int,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`trunk`: model.trunk or its compiled form. `splits`: into how many parts each batch is cut."""
+        """`trunk`: model.trunk or its compiled form. `splits`: into how many parts each batch is cut. `interrupted`:
+        asked before each part; true breaks the step off."""
         self.splits = splits
+        self._interrupted = interrupted
         self._model = model
         self._trunk = trunk
         self._compiled = trunk != model.trunk  # the loss is compiled where the trunk is
@@ -105,13 +108,17 @@ class StepRunner:
         """Do step number `step` (from 1) on the next batches. The update is left out where `is_acceptable`, given step
         and loss, says no.
 
-        Raises NotFinite before the weights are touched, OutOfMemory when the batch cannot be cut further.
+        Raises Interrupted and NotFinite before the weights are touched, with the gradients dropped; OutOfMemory when
+        the batch cannot be cut further.
         """
         batches = StepBatches(loader, self._accumulation)
         while True:
             problem: BaseException | None = None
             try:
                 total, norm = self._accumulate(batches)
+            except Interrupted:
+                self._optimizer.zero_grad()
+                raise
             except Exception as error:
                 if not is_out_of_memory(error, self._device):
                     raise
@@ -142,6 +149,7 @@ class StepRunner:
         for _ in range(self._accumulation):
             batch = batches.take()
             for tokens, targets in zip(batch.tokens.chunk(self.splits), batch.targets.chunk(self.splits), strict=True):
+                self._go_on()
                 nats = summed_loss(
                     self._trunk(tokens).flatten(0, 1),
                     self._model.head.weight,
@@ -154,6 +162,11 @@ class StepRunner:
                 (nats / batches.counted).backward()
                 total += nats.detach()
         return total, clip_gradients(self._model, self._config.optim.grad_clip)
+
+    def _go_on(self) -> None:
+        """Raises Interrupted once a stop is asked for."""
+        if self._interrupted():
+            raise Interrupted
 
     def _update(self, step: int, learning_rate_scale: float, momentum: float) -> None:
         try:

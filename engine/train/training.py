@@ -3,13 +3,13 @@
 import gc
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import torch
 
 from engine.data.loader import RowLoader, RowSource
-from engine.errors import EXIT_DIVERGED, NanosoloError, Stopped
-from engine.evaluate.evaluator import Interrupted, Trunk
+from engine.errors import EXIT_DIVERGED, Interrupted, NanosoloError, Stopped
+from engine.evaluate.evaluator import Trunk
 from engine.model.compiling import compile_for_each_size
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
@@ -32,6 +32,8 @@ from engine.train.saver import Saver
 from engine.train.spikes import find_spike, remember
 from engine.train.step import NotFinite, StepResult, StepRunner
 
+NOTICE_SECONDS = 1.0  # between looks for a notice of preemption while a step or an evaluation is under way
+
 
 class Diverged(NanosoloError):
     """Loss, gradient or weights are no longer numbers."""
@@ -51,7 +53,7 @@ class Judge(Protocol):
         Interrupted."""
 
     def sample(self, step: int) -> None:
-        """What the model writes."""
+        """What the model writes. Raises Interrupted."""
 
 
 class Course(Protocol):
@@ -72,8 +74,11 @@ class Course(Protocol):
     def begin(self, model: GPT) -> None:
         """Fill the weights where the stage has no checkpoint yet. Raises NanosoloError."""
 
-    def stepper(self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int) -> StepRunner:
-        """What does the steps. `splits`: into how many parts each batch is cut."""
+    def stepper(
+        self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int, interrupted: Callable[[], bool]
+    ) -> StepRunner:
+        """What does the steps. `splits`: into how many parts each batch is cut. `interrupted`: asked before each of
+        them; true breaks the step off."""
 
     def judge(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Judge:
         """`interrupted`: asked before each batch of an evaluation; true breaks it off."""
@@ -87,8 +92,9 @@ def train(context: StageContext, open_course: Callable[[StageContext], Course]) 
     forget_notice(context.run)  # of an earlier time
     device = prepare_device(context.config, context.run.plan())
     settle_for_stage(context, device)
-    course = open_course(context)  # may take long; a stop ends it at once, as nothing is to be saved yet
-    context.stops_at_boundary = True  # from here on a signal only sets a flag
+    # may take long, as the first step may that compiles; until its end a stop ends the stage at once, as all there is
+    # to save is on the disk
+    course = open_course(context)
     Training(context, device, course).run()
 
 
@@ -117,8 +123,9 @@ class Training:
         self.history = read_history(context.run.events_file)
         self.saver = Saver(context, self.model, self.optimizer, self.state.step, self.history)
         trunk = compile_for_each_size(self.model.trunk) if compiled else self.model.trunk
-        self.stepper = course.stepper(self.model, trunk, self.optimizer, self.state.micro_splits)
-        self.judge = course.judge(self.model, trunk, lambda: self._stop_reason() is not None)
+        self.stepper = course.stepper(self.model, trunk, self.optimizer, self.state.micro_splits, self._is_interrupted)
+        self.judge = course.judge(self.model, trunk, self._is_interrupted)
+        self.looked_at = 0.0  # when the disk was last looked at for a notice
         self.warm = False  # whether this process has done a step
         context.emit(
             events.Device(
@@ -175,7 +182,11 @@ class Training:
         self.step_began_at = self.state.loader
         scale, momentum = self._rates()
         began = time.perf_counter()
-        result = self.stepper.run(loader, step, scale, momentum, self._is_acceptable)
+        try:
+            result = self.stepper.run(loader, step, scale, momentum, self._is_acceptable)
+        except Interrupted:  # nothing of the step is kept: a resume does it again, with the same data
+            self._stop(self._stop_reason() or "stopped as asked")
+        self.context.stops_at_boundary = True  # from here on there is something to save: a signal only sets a flag
         seconds = time.perf_counter() - began
         self.state = TrainingState(
             step=step,
@@ -274,15 +285,30 @@ class Training:
             return f"stopped because {notice} appeared"
         return "stopped as asked" if self.context.stop_asked else None
 
+    def _is_interrupted(self) -> bool:
+        """Whether to break off the work at hand. Cheap: it is asked before each micro-batch and each new token."""
+        if self.context.stop_asked:
+            return True
+        now = time.monotonic()
+        if now - self.looked_at < NOTICE_SECONDS:
+            return False
+        self.looked_at = now
+        return self._stop_reason() is not None
+
     def _stop_if_asked(self) -> None:
         reason = self._stop_reason()
-        if reason is None:
-            return
+        if reason is not None:
+            self._stop(reason)
+
+    def _stop(self, reason: str) -> NoReturn:
+        """Save the last step that is complete, and end. Raises Stopped, or NotFinite or NanosoloError where it cannot
+        be saved."""
         if self.saver.step != self.state.step:
             self._require_finite_weights()
         self.saver.finish(self.state)
         forget_notice(self.context.run)
-        raise Stopped(f"{reason} after step {self.state.step} of {self.steps}; resume goes on from there")
+        place = f"after step {self.state.step} of {self.steps}"
+        raise Stopped(f"{reason} {place}. Resume with: nanosolo resume {self.context.run.name}")
 
     def _judge_if_due(self) -> None:
         """Evaluate and sample where this step is due for it, and it was not done before a resume."""
@@ -296,7 +322,10 @@ class Training:
             if value is not None:
                 self.saver.evaluated(step, value)
         if step > 0 and self._is_due(settings.sample_every_steps) and not self._was_sampled(step):
-            self.judge.sample(step)
+            try:
+                self.judge.sample(step)
+            except Interrupted:
+                self._stop_if_asked()
 
     def _is_due(self, every: int) -> bool:
         step = self.state.step

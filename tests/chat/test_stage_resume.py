@@ -13,7 +13,7 @@ from tiny_run import PATIENCE, Base, events_of, wait_until
 
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
-from engine.run.events import Evaluation, Resumed, Step
+from engine.run.events import Checkpoint, Evaluation, Resumed, Step
 from engine.run.history import read_history
 
 STEPS = 12
@@ -45,9 +45,10 @@ class Stages:
     def __init__(self, base: Base) -> None:
         self.base = base
 
-    def start(self, run: RunDirectory, name: str) -> "subprocess.Popen[str]":
+    def start(self, run: RunDirectory, name: str, setup: str = "") -> "subprocess.Popen[str]":
         code = (
-            f"import sys\nfrom engine.run import stage\n{EASIER}\nsys.exit(stage.main([{str(run.path)!r}, {name!r}]))"
+            f"import sys\nfrom engine.run import stage\n{EASIER}{setup}\n"
+            f"sys.exit(stage.main([{str(run.path)!r}, {name!r}]))"
         )
         return subprocess.Popen(
             [sys.executable, "-c", code],
@@ -109,6 +110,50 @@ def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(
     undisturbed = RunDirectory(before["end"])
     assert told(run, stage) == told(undisturbed, stage)
     assert list(told(run, stage)[0]) == list(range(1, STEPS + 1))
+    assert weights(run, stage) == weights(undisturbed, stage)
+
+
+SIGTERM_AT_CALL = """
+import os, signal
+from {module} import {name} as holder
+real, calls = holder.{function}, []
+def counted(*given):
+    calls.append(given)
+    if len(calls) == {number}: os.kill(os.getpid(), signal.SIGTERM)
+    return real(*given)
+holder.{function} = counted
+"""
+LOSS_OF_A_BATCH = ("engine.train", "step", "summed_loss")
+LOSS_OF_ANSWERS = ("engine.chat", "reinforce", "summed_loss")
+NEW_TOKEN = ("engine.model.generate", "Decoder", "step")
+
+
+@pytest.mark.parametrize(
+    ("stage", "place", "number"),
+    [
+        ("midtrain", LOSS_OF_A_BATCH, 9),
+        ("rl", LOSS_OF_ANSWERS, 1),
+        ("rl", LOSS_OF_ANSWERS, 12),
+        ("rl", NEW_TOKEN, 3),  # in the evaluation before the first step
+        ("rl", NEW_TOKEN, 60),  # in a step's answers
+    ],
+)
+def test_stopped_inside_a_step_it_goes_on_as_if_nothing_had_been(
+    stages: Stages, before: dict[str, Path], tmp_path: Path, stage: str, place: tuple[str, str, str], number: int
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(before[stage], run.path)
+    module, name, function = place
+    setup = SIGTERM_AT_CALL.format(module=module, name=name, function=function, number=number)
+    process = stages.start(run, stage, setup)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, said
+    steps = [e.step for e in events_of(run, Step) if e.stage == stage]
+    assert len(steps) < STEPS
+    assert [e.step for e in events_of(run, Checkpoint) if e.stage == stage][-1:] == steps[-1:]
+    stages.run(run, stage)
+    undisturbed = RunDirectory(before["end"])
+    assert told(run, stage) == told(undisturbed, stage)
     assert weights(run, stage) == weights(undisturbed, stage)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fake_nvml import FakeNvml
 from made_run import config_of, plan_of
@@ -91,6 +92,15 @@ def test_what_a_machine_lacks_is_named_with_the_way_out(
     if verdict == "problem":
         with pytest.raises(UsageError, match=f"^{name}: [^\n]*[.]$"):
             require_ready(found)
+
+
+def test_a_stop_that_a_spot_machine_does_not_wait_for_is_noted(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
+    def notes(seconds: float) -> list[str]:
+        found = preflight(CONFIG, msgspec.structs.replace(PLAN, stop_seconds=seconds), machine())
+        return [check.finding for check in found if check.name == "stop"]
+
+    assert notes(29.0) == []
+    assert notes(40.0) == ["takes about 40 s, longer than the notice of spot machines: Google Cloud and Azure (30 s)"]
 
 
 @pytest.mark.parametrize(

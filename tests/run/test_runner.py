@@ -114,6 +114,47 @@ def test_stop_ends_in_a_checkpoint_and_code_130(make_run: MakeRun) -> None:
     assert state_of(run, read_history(run.events_file)) == "stopped"
 
 
+SIGNAL_BETWEEN_STAGES = """
+import os, signal, sys
+from pathlib import Path
+from engine.run.directory import RunDirectory
+from engine.run.runner import Runner
+begin = Runner._begin_anew
+def begin_after_a_signal(self, stage):
+    os.kill(os.getpid(), signal.SIGTERM)
+    begin(self, stage)
+Runner._begin_anew = begin_after_a_signal
+sys.exit(Runner(RunDirectory(Path(sys.argv[1]))).main())
+"""
+
+
+def test_a_stop_just_before_a_stage_is_started_reaches_it(make_run: MakeRun) -> None:
+    run = make_run(data="wait")
+    command = (sys.executable, "-c", SIGNAL_BETWEEN_STAGES, str(run.path))
+    assert subprocess.run(command, check=False, capture_output=True, timeout=50).returncode == 130
+    assert ends_of(run)["data"].outcome == "stopped"
+
+
+SECOND_SIGNAL = """
+import os, signal, sys
+from engine.run import stage
+def interrupted_print(*_what, **_where):
+    os.kill(os.getpid(), signal.SIGTERM)
+stage.print = interrupted_print
+sys.exit(stage.main(sys.argv[1:]))
+"""
+
+
+def test_a_second_signal_while_a_stage_ends_for_the_first_is_no_crash(make_run: MakeRun) -> None:
+    run = make_run(data="wait")
+    command = (sys.executable, "-c", SECOND_SIGNAL, str(run.path), "data")
+    stage = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for((run.path / "data.began").exists)
+    stage.send_signal(signal.SIGTERM)
+    said, _ = stage.communicate(timeout=30)
+    assert (stage.returncode, said) == (130, "")
+
+
 def test_stop_now_waits_for_nothing(make_run: MakeRun) -> None:
     run = make_run(pretrain="train")
     runner = start(run)

@@ -86,6 +86,62 @@ def test_a_signal_ends_in_a_checkpoint_at_the_step_boundary(base: Base, tmp_path
     assert events_of(run, Checkpoint)[-1].step == events_of(run, Step)[-1].step
 
 
+# the signal, or the notice, comes in the loss of a micro-batch; a step has two
+AT_MICRO_BATCH = """
+import atexit, os, signal
+from pathlib import Path
+from engine.train import step, training
+training.NOTICE_SECONDS = 0.0
+loss, calls = step.summed_loss, []
+def counted(*given):
+    calls.append(given)
+    if len(calls) == {number}: {stop}
+    return loss(*given)
+step.summed_loss = counted
+atexit.register(lambda: print(len(calls)))
+"""
+SIGTERM_TO_ITSELF = "os.kill(os.getpid(), signal.SIGTERM)"
+
+
+@pytest.mark.parametrize(
+    ("number", "last"),
+    [
+        (13, 6),  # of the first micro-batch of step 7, which is dropped
+        (14, 7),  # of the last: the step is as good as done
+    ],
+)
+@pytest.mark.parametrize("notice", [False, True], ids=["signal", "notice"])
+def test_a_stop_comes_between_micro_batches_and_the_step_is_repeated(
+    base: Base, undisturbed: RunDirectory, tmp_path: Path, number: int, last: int, notice: bool
+) -> None:
+    run = base.run(tmp_path / "run", checkpoint__every_steps=0)
+    stop = f"Path({str(run.preempt_file)!r}).touch()" if notice else SIGTERM_TO_ITSELF
+    stopped = train(run, AT_MICRO_BATCH.format(number=number, stop=stop))
+    assert stopped.returncode == 130, stopped.stderr
+    assert f" after step {last} of {STEPS}. Resume with: nanosolo resume run" in stopped.stderr
+    assert stopped.stdout.splitlines()[-1] == str(number)  # not one micro-batch more
+    assert (events_of(run, Step)[-1].step, events_of(run, Checkpoint)[-1].step) == (last, last)
+    assert train(run).returncode == 0
+    assert_same(run, undisturbed)
+
+
+def test_a_stop_in_the_first_step_ends_it_at_once_as_all_is_saved(
+    base: Base, undisturbed: RunDirectory, tmp_path: Path
+) -> None:
+    run = base.run(tmp_path / "run")
+    shutil.copytree(undisturbed.checkpoints("pretrain"), run.checkpoints("pretrain"))
+    for newer in list(run.checkpoints("pretrain").glob("step_*"))[1:]:
+        shutil.rmtree(newer)
+    [kept] = run.checkpoints("pretrain").glob("step_*")
+    # inside the handler of a library that holds everything for a fault of its own, as compilers do
+    at_once = SIGTERM_TO_ITSELF + "\n    try: len(calls)\n    except Exception: raise SystemExit(99)"
+    stopped = train(run, AT_MICRO_BATCH.format(number=1, stop=at_once))
+    assert (stopped.returncode, stopped.stderr) == (130, "stopped as asked\n")
+    assert not events_of(run, Step)
+    assert not events_of(run, Checkpoint)
+    assert list(run.checkpoints("pretrain").glob("step_*")) == [kept]
+
+
 @pytest.mark.parametrize("where", ["in the run", "as configured"])
 def test_a_preemption_notice_is_a_signal_too(base: Base, tmp_path: Path, where: str) -> None:
     notice = tmp_path / "notice"

@@ -94,6 +94,7 @@ def _training_lines(plan: Plan) -> list[str]:
             "checkpoint",
             f"{words.size(plan.checkpoint_bytes)}, about {words.duration(plan.checkpoint_seconds)} to write",
         ),
+        *_stop_lines(plan),
         _row("compute", f"{plan.flops_per_token:.3e} FLOPs per token, {plan.total_flops:.3e} in all"),
         "",
         *_time_lines(plan),
@@ -107,6 +108,13 @@ def _training_lines(plan: Plan) -> list[str]:
     left = max(0, vram.capacity - vram.total)
     lines.append(f"  {'free':<12} {words.size(left):>9}  {'░' * round(BAR * left / vram.capacity)}".rstrip())
     return [*lines, *_checkpointing_lines(plan), ""]
+
+
+def _stop_lines(plan: Plan) -> list[str]:
+    """How long a stop takes, where that is known."""
+    if plan.stop_seconds is None:
+        return []
+    return [_row("stop", f"about {words.duration(plan.stop_seconds)} from the signal to the end, checkpoint included")]
 
 
 def _checkpointing_lines(plan: Plan) -> list[str]:

@@ -208,13 +208,14 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
         return
     low, high = (words.duration(3600 * (hours or 0)) for hours in (time.low_hours, time.high_hours))
     parts = " + ".join(f"{name} {words.duration(seconds)}" for name, seconds in time.parts.items() if seconds)
+    stop = f". A stop takes about {words.duration(plan.stop_seconds)}" if plan.stop_seconds is not None else ""
     yield Figure(
         "time",
         "time",
         "time",
         time_range(plan),
         f"costs {words.money(time.cost)}" if time.cost is not None else "",
-        f"{low} to {high}, likeliest {words.duration(3600 * time.hours)} = {parts}. Basis: {time.basis}",
+        f"{low} to {high}, likeliest {words.duration(3600 * time.hours)} = {parts}. Basis: {time.basis}{stop}",
     )
     yield _pipeline(plan)
     yield Figure(
