@@ -132,7 +132,7 @@ with_extra() { # $1: an extra or nothing. All extras that are to be installed; n
     printf '%s\n' "$(stamped extras | tr ',' '\n')" "$1" | grep . | sort -u | paste -sd, - || true
 }
 
-# Sets index, tag, by and why: where torch comes from on this machine.
+# Sets index, tag, by and why, where torch comes from on this machine; and otherwise, what stands in for that.
 choose_torch() {
     local said had by_whom=machine
     had="$(stamped torch)"
@@ -145,7 +145,7 @@ choose_torch() {
         esac
     fi
     said="$(PYTHONPATH="$here" "$python" -m engine.run.torch_choice "$had" "$by_whom")" || exit 2
-    { read -r index && read -r tag && read -r by && read -r why; } <<<"$said"
+    { read -r index && read -r tag && read -r by && read -r why && read -r otherwise; } <<<"$said"
 }
 
 is_set_up() { # $1: the extras that are wanted
@@ -228,7 +228,7 @@ install_torch() {
         fail "TORCH_INDEX: $index cannot be reached or has no torch $version for $("$python" --version)."
     else
         came_from=default
-        echo "note: $index cannot be reached or has no torch $version for $("$python" --version); pip's default index is used instead." \
+        echo "note: $index cannot be reached or has no torch $version for $("$python" --version); instead it comes from $otherwise." \
             "To try again later: TORCH_INDEX=${tag:-$index} bash $0 --setup" >&2
     fi
 }

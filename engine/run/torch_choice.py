@@ -122,6 +122,10 @@ def _address(asked: str) -> str:
 
 def describe(choice: Choice) -> str:
     """What is taken, how much that downloads, and why."""
+    return f"torch: {_source(choice)}. Why: {choice.why}"
+
+
+def _source(choice: Choice) -> str:
     tag = choice.tag or (WHEELS[0].tag if choice.source == DEFAULT and platform.system() == "Linux" else "")
     built = {CPU_WHEEL.tag: "CPU build"} | {w.tag: f"CUDA {'.'.join(map(str, w.cuda))} build" for w in WHEELS}
     what = built.get(tag, "build")
@@ -129,7 +133,7 @@ def describe(choice: Choice) -> str:
         f"pip's default index (on PyPI the {what})" if choice.source == DEFAULT else f"the {what} of {choice.source}"
     )
     size = f", about {GIGABYTES[tag]:g} GB to download" if tag in GIGABYTES else ""
-    return f"torch: {where}{size}. Why: {choice.why}"
+    return where + size
 
 
 def find_gpu() -> FoundGpu | None:
@@ -164,7 +168,10 @@ def _first_line(command: list[str]) -> str:
 
 
 def main(arguments: list[str], environment: Mapping[str, str]) -> int:
-    """Print index, tag, origin and an explanation, a line each. Arguments: index and origin of what is installed."""
+    """Print index, tag, origin, an explanation, and what pip's own configuration brings in its place, a line each.
+
+    Arguments: index and origin of what is installed.
+    """
     source, by = arguments
     had = Choice(_address(source), "user" if by == "user" else "machine") if source else None
     try:
@@ -172,7 +179,7 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
     except Refusal as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         return 2
-    print(choice.source, choice.tag, choice.by, describe(choice), sep="\n")
+    print(choice.source, choice.tag, choice.by, describe(choice), _source(Choice(DEFAULT, "machine")), sep="\n")
     return 0
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sandbox import RELEASE, Sandbox, write_command, write_wheel
+from sandbox import RELEASE, REPOSITORY, Sandbox, write_command, write_wheel
 
 
 def test_without_a_gpu_the_cpu_build_is_installed_and_the_pipeline_runs(sandbox: Sandbox) -> None:
@@ -104,6 +104,7 @@ def test_an_index_that_cannot_be_reached_is_said_and_pips_own_is_used(sandbox: S
     away = sandbox.pytorch.rename(sandbox.root / "away")
     done = sandbox.setup()
     assert done.stderr.count("\n") == 1 and "cannot be reached" in done.stderr
+    assert "instead it comes from pip's default index (on PyPI the CUDA 13.0 build), about 2.8 GB" in done.stderr
     assert "TORCH_INDEX=cu126 bash" in done.stderr
     assert sandbox.torch() == RELEASE
     calls = sandbox.pip_calls()
@@ -290,6 +291,22 @@ def test_the_pins_of_a_container_are_ignored(sandbox: Sandbox) -> None:
     pins.write_text("numpy==1\ntorch==2.7.0a0+nv25.5\n")
     done = sandbox.setup(PIP_CONSTRAINT=str(pins), PIP_USER="1")
     assert f"PIP_CONSTRAINT={pins} pins another torch and is ignored" in done.stdout
+    assert sandbox.torch() == f"{RELEASE}+cpu"
+
+
+def test_the_gpu_checks_start_from_a_bare_clone(sandbox: Sandbox) -> None:
+    (sandbox.checkout / "bench").mkdir()
+    shutil.copy(REPOSITORY / "bench" / "gpu.sh", sandbox.checkout / "bench")
+    done = subprocess.run(
+        [str(sandbox.bin / "bash"), "bench/gpu.sh", "--quick"],
+        cwd=sandbox.checkout,
+        env=sandbox.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: torch sees no CUDA GPU here") and ".venv/bin/nanosolo doctor" in done.stderr
     assert sandbox.torch() == f"{RELEASE}+cpu"
 
 
