@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import answers
 import findings
 import memory_checks
 import pipelines
@@ -26,6 +27,7 @@ SCENARIOS: dict[str, Scenario] = {
     "rl": pipelines.rl,
     "fit": pipelines.fit,
     "ladder": pipelines.ladder,
+    "answers": answers.answers,
     "modes": memory_checks.modes,
     "memory": memory_checks.memory,
 }
@@ -47,6 +49,7 @@ def main(arguments: list[str]) -> int:
             for check in SCENARIOS[name](session):
                 checks.append(check)
                 print(findings.table([check]), flush=True)
+                _write(options.output, session, checks, seconds)  # after each, so that nothing is lost
         except Exception as error:  # one that breaks is one that does not hold; the others still run
             checks.append(Check(name, "comes to its end", f"{type(error).__name__}: {error}", "yes", False))
             print(findings.table(checks[-1:]), flush=True)
@@ -81,7 +84,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _write(path: Path, session: Session, checks: list[Check], seconds: dict[str, float]) -> None:
-    """After each scenario, so that nothing is lost."""
+    """All that was found so far."""
     head = provenance("cuda", PACKAGES)
     head["command"] = " ".join(["bash bench/nullgpu/run.sh", *sys.argv[1:]])
     head["machine"]["device"] = f"null GPU ({head['machine']['device']})"

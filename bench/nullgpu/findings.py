@@ -129,6 +129,14 @@ def stage_checks(scenario: str, costs: Sequence[Cost], stages: Iterable[str]) ->
     yield none_of(scenario, "graph breaks", costs, "breaks")
 
 
+def usual_syncs(scenario: str, costs: Sequence[Cost], stage: str, kind: str, wanted: int) -> Check:
+    """How often the host usually waits in later events of a kind; one may fall together with a checkpoint."""
+    later = later_ones(costs, stage, kind)
+    usual = most_frequent([cost.syncs for cost in later])
+    what = f"usual host syncs of a {stage} {kind.lower()}"
+    return Check(scenario, what, f"{usual} in {len(later)} events", str(wanted), usual == wanted)
+
+
 def _every(scenario: str, what: str, costs: Sequence[Cost], count: Callable[[Cost], int], wanted: int) -> Check:
     values = sorted({count(cost) for cost in costs})
     found = " and ".join(map(str, values)) or "no step"

@@ -7,7 +7,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-from findings import Check, none_of, stage_checks, warm_steps
+from core_bundle import write_bundle
+from findings import Check, none_of, stage_checks, usual_syncs, warm_steps
 from session import PATIENCE, SMALL, Session, settings
 
 from engine.plan import gpus, memory
@@ -20,6 +21,7 @@ from engine.plan.shape import shape_of
 
 TINY = {"model.depth": 4, "model.max_seq_len": 256}
 LONG = {"model.depth": 4, "model.max_seq_len": 1024}  # so that a row takes memory worth speaking of
+CORE_EXAMPLES = 2  # of each task
 WORKSPACES = 17 * 2**20  # bytes that cuBLAS asks of the allocator
 UNTIL_PRETRAIN = ("--stages", "data,tokenizer,tokenize,pretrain")
 
@@ -33,8 +35,10 @@ def smoke(session: Session) -> Iterator[Check]:
 
 
 def balanced(session: Session) -> Iterator[Check]:
-    """The preset balanced with a small model: accumulation, evaluations, samples and checkpoints on the way."""
+    """The preset balanced with a small model: accumulation, evaluations, samples, checkpoints on the way, and CORE."""
     changes = {
+        "evaluate.core": write_bundle(session.folder / "core", CORE_EXAMPLES),
+        "evaluate.core_max_per_task": CORE_EXAMPLES,
         "batch.total_batch_size": 4096,
         "budget.steps": 14,
         "evaluate.every_steps": 4,
@@ -46,6 +50,12 @@ def balanced(session: Session) -> Iterator[Check]:
     yield _reported("balanced", session, "balanced")
     costs = session.costs("balanced")
     yield from stage_checks("balanced", costs, ("pretrain", "sft"))
+    for stage in ("pretrain", "sft"):
+        yield usual_syncs("balanced", costs, stage, "Evaluation", 1)
+    yield usual_syncs("balanced", costs, "pretrain", "Sample", SMALL["evaluate.sample_tokens"])
+    metrics = {event["metric"] for event in session.events("balanced", "evaluation")}
+    tasks = sum(metric.startswith("core/") for metric in metrics)
+    yield Check("balanced", "tasks of CORE", str(tasks), "22", tasks == 22)
     sampling = [cost for cost in costs if cost.kind == "Sample"]
     yield none_of("balanced", "graphs compiled for samples", sampling, "graphs")
 

@@ -67,9 +67,9 @@ class ConversationJudge(BatchedEvaluator):
         nats = torch.zeros((), dtype=torch.float64, device=self._model.device)
         count = 0
         for tokens, targets in self._batches(held_out):
-            hidden = self._trunk(tokens.to(self._model.device)).flatten(0, 1)
+            hidden = self._trunk(tokens.to(self._model.device, non_blocking=True)).flatten(0, 1)
             count += int((targets >= 0).sum())
-            flat = targets.flatten().to(self._model.device)
+            flat = targets.flatten().to(self._model.device, non_blocking=True)
             losses = per_token_nats(hidden, self._model.head.weight, flat, self._config.batch.loss_chunk_tokens)
             nats += losses.sum(dtype=torch.float64)
         return float(nats) / count

@@ -301,7 +301,10 @@ def pad_answers(answers: Sequence[Answer], device: torch.device) -> tuple[Tensor
         tokens[row, : len(ids) - 1] = ids[:-1]
         first = len(answer.prompt) - 1
         targets[row, first : len(ids) - 1] = [IGNORED if token.forced else token.id for token in answer.tokens]
-    return torch.from_numpy(tokens).to(device), torch.from_numpy(targets).to(device)
+    return (
+        torch.from_numpy(tokens).to(device, non_blocking=True),
+        torch.from_numpy(targets).to(device, non_blocking=True),
+    )
 
 
 def _number(text: str) -> int:

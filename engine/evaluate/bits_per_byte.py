@@ -23,13 +23,14 @@ def bits_per_byte(
     """
     nats = torch.zeros((), dtype=torch.float64, device=model.device)
     count = torch.zeros((), dtype=torch.int64, device=model.device)
-    token_bytes = token_bytes.to(model.device)
+    token_bytes = token_bytes.to(model.device, non_blocking=True)
     for tokens, targets in batches:
-        hidden = trunk(tokens.to(model.device)).flatten(0, 1)
-        flat = targets.to(model.device).flatten()
+        # the device goes on with the batch before while these are copied
+        hidden = trunk(tokens.to(model.device, non_blocking=True)).flatten(0, 1)
+        flat = targets.to(model.device, non_blocking=True).flatten()
         lengths = token_bytes[flat]
         losses = per_token_nats(hidden, model.head.weight, flat, chunk_tokens)
         nats += losses.masked_fill(lengths == 0, 0.0).sum(dtype=torch.float64)
         count += lengths.sum()
-    total = int(count)
-    return float(nats) / (math.log(2) * total) if total else math.nan
+    total, sum_of_nats = torch.stack([count.double(), nats]).tolist()
+    return sum_of_nats / (math.log(2) * total) if total else math.nan

@@ -47,8 +47,10 @@ def hidden_states(model: GPT, rows: Sequence[Row], max_tokens: int) -> Iterator[
             row = rows[index]
             tokens[place, : len(row.tokens)] = row.tokens
             wanted[place, row.start : len(row.tokens)] = True
-        hidden = model.trunk(torch.from_numpy(tokens).to(model.device))
-        yield indices, hidden[torch.from_numpy(wanted).to(model.device)]
+        hidden = model.trunk(torch.from_numpy(tokens).to(model.device, non_blocking=True))
+        # by number: how many a mask wants would be for the device to say, and the host would wait for it
+        places = torch.from_numpy(np.flatnonzero(wanted)).to(model.device, non_blocking=True)
+        yield indices, hidden.flatten(0, 1)[places]
 
 
 def batches_of_like_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:

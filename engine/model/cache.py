@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.model.placing import on_device
 from engine.plan.shape import Shape
 
 
@@ -85,7 +86,7 @@ class KVCache:
             alone = new == 1 or longest == 0  # nothing to hide that `is_causal` does not
             self._mask = None if alone else self._hide(torch.arange(longest, self._end, device=device))
         else:
-            self._positions = torch.tensor(self.lengths, device=device).unsqueeze(1) + torch.arange(new, device=device)
+            self._positions = on_device(self.lengths, device).unsqueeze(1) + torch.arange(new, device=device)
             self._mask = self._hide(self._positions).unsqueeze(1)
         return self._positions, self._end
 

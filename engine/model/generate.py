@@ -10,6 +10,7 @@ import torch
 
 from engine.errors import Interrupted, UsageError
 from engine.model.gpt import GPT
+from engine.model.placing import on_device
 from engine.model.sample import sample
 from engine.model.sampling import Sampling
 
@@ -119,7 +120,7 @@ class Decoder:
 
     def _decode(self) -> list[Token]:
         window = self._cache.window(0, [len(row.tokens) - 1 for row in self._rows])
-        last = torch.tensor([[row.tokens[-1]] for row in self._rows], device=self._model.device)
+        last = on_device([[row.tokens[-1]] for row in self._rows], self._model.device)
         return self._draw(self._rows, self._model.logits(self._model.trunk(last, window)[:, 0]))
 
     def _join(self, first: int) -> list[Token]:
@@ -143,7 +144,7 @@ class Decoder:
                 for i in reversed(batch[place]):
                     if first + i != start + place:
                         self._cache.copy_row(start + place, first + i, len(new[i].prompt))
-            copies = torch.tensor([place for place, same in enumerate(batch) for _ in same], device=hidden.device)
+            copies = on_device([place for place, same in enumerate(batch) for _ in same], hidden.device)
             rows = self._rows[start : start + len(copies)]
             tokens = self._draw(rows, self._model.logits(hidden)[copies]) + tokens
         return tokens
@@ -157,8 +158,8 @@ class Decoder:
         # padded on the right: causal attention hides it from the tokens before, and the next tokens overwrite it
         padded = [prompt[shared:] + [0] * (longest - len(prompt)) for prompt in prompts]
         window = self._cache.window(first, [shared] * len(prompts))
-        hidden = self._model.trunk(torch.tensor(padded, device=self._model.device), window)
-        ends = torch.tensor([len(prompt) - shared - 1 for prompt in prompts], device=hidden.device)
+        hidden = self._model.trunk(on_device(padded, self._model.device), window)
+        ends = on_device([len(prompt) - shared - 1 for prompt in prompts], hidden.device)
         return hidden[torch.arange(len(prompts), device=hidden.device), ends]
 
     def _shared_prefix(self, prompt: list[int]) -> int:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from engine.model.placing import on_device
 from engine.model.sampling import Sampling
 
 
@@ -24,7 +25,7 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: list[float]) -> list[in
         probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
     # float64, so that the sum over a large vocabulary leaves nothing out
     sums = probabilities.cumsum(-1, dtype=torch.float64)
-    points = torch.tensor(uniforms, dtype=torch.float64, device=logits.device).unsqueeze(-1) * sums[:, -1:]
+    points = on_device(uniforms, logits.device, torch.float64).unsqueeze(-1) * sums[:, -1:]
     places = torch.searchsorted(sums, points, right=True).clamp_(max=sums.shape[-1] - 1)
     drawn = places if ids is None else ids.gather(-1, places)
     return [int(i) for i in drawn.squeeze(-1).tolist()]

@@ -65,8 +65,7 @@ def letter_moments(shape: Shape, batch: BatchConfig, problems: int, prompt: int,
     state = s.a * tokens * s.width
     rows = min(problems, 2 * tokens // max(1, prompt))
     yield _loading(s)
-    kept = 8 * rows * s.vocab  # logits of the two batches before
-    yield _bare(s, "answers", "reading questions", 8 * tokens + (STATES + 1) * state, kept)
+    yield _bare(s, "answers", "reading questions", 8 * tokens + (STATES + 1) * state)
     yield _bare(s, "answers", "choosing letters", 8 * tokens + state, s.head_copy + _logits(s, rows))
 
 

@@ -111,6 +111,16 @@ def test_waits_of_the_thread_that_copies_a_checkpoint_are_not_the_steps() -> Non
     assert [cost.step for cost in findings.steady_steps(account.costs(), "pretrain")] == [2, 5]
 
 
+def test_the_usual_waits_of_evaluations_are_those_of_most_of_the_later_ones() -> None:
+    account = Account().add("Evaluation", 0, stream_syncs=30)
+    for step, waits in enumerate((1, 1, 9), 1):  # the last one beside a checkpoint
+        account.step(step).add("Evaluation", step, stream_syncs=waits)
+    costs = account.costs()
+    assert findings.usual_syncs("case", costs, "pretrain", "Evaluation", 1).holds
+    assert not findings.usual_syncs("case", costs, "pretrain", "Evaluation", 2).holds
+    assert not findings.usual_syncs("case", costs, "sft", "Evaluation", 1).holds
+
+
 def test_nothing_to_look_at_does_not_pass() -> None:
     assert "host syncs of a sft step" in failed(Account().step(1).step(2), stage="sft")
 

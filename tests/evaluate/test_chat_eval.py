@@ -9,7 +9,7 @@ from byte_tokenizer import byte_tokenizer
 from tiny_run import Base, run_stages
 
 from engine.chat.conversation import Message, conversation_of, render
-from engine.evaluate.chat.judge import choose_letters, write_answers
+from engine.evaluate.chat.judge import choose_letters, likeliest_options, write_answers
 from engine.evaluate.chat.problems import Problem, load_problems, training_problems
 from engine.evaluate.chat.stage import chosen
 from engine.evaluate.chat.talks import QUESTIONS, talk
@@ -50,6 +50,12 @@ def test_letters_are_chosen_by_their_logits_in_any_batch() -> None:
         judged = choose_letters(model, TOKENIZER, problems, max_tokens)
         assert judged.answers[:4] == ["A", "B", "C", "D"] and judged.answers[4] in "BC"
         assert judged.right[:4] == [True] * 4
+
+
+def test_the_likeliest_option_is_the_first_of_equals_and_never_one_that_only_fills_up() -> None:
+    logits = torch.tensor([[0.0, 5.0, 9.0, 1.0], [7.0, 2.0, 0.0, 7.0], [3.0, 1.0, 2.0, 4.0]])
+    assert likeliest_options(logits, [[0, 1], [1, 3, 0], [2]]) == [1, 1, 0]
+    assert likeliest_options(logits, [[3, 1, 2, 0], [0, 3], [0, 2]]) == [2, 0, 0]
 
 
 def test_written_answers_use_the_calculator_and_end() -> None:

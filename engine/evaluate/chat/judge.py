@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from engine.chat.answer import AnswerReader
 from engine.chat.conversation import prompt_of
@@ -14,6 +14,7 @@ from engine.evaluate.chat.problems import Problem
 from engine.evaluate.rows import Row, hidden_states
 from engine.model.generate import Request, Token, generate_all
 from engine.model.gpt import GPT
+from engine.model.placing import on_device
 from engine.model.sampling import Sampling
 
 GREEDY = Sampling(temperature=0.0)
@@ -33,14 +34,20 @@ def choose_letters(model: GPT, tokenizer: Tokenizer, problems: Sequence[Problem]
     rows = [_row(prompt_of(problem.prompt, tokenizer)) for problem in problems]
     answers = [""] * len(problems)
     for indices, hidden in hidden_states(model, rows, max_tokens):
-        logits = model.logits(hidden)
-        for place, index in enumerate(indices):
-            letters = problems[index].letters
-            # a letter is one byte, and every byte is a token
-            ids = torch.tensor([tokenizer.encode(letter)[0] for letter in letters], device=logits.device)
-            answers[index] = letters[int(logits[place, ids].argmax())]
+        # a letter is one byte, and every byte is a token
+        options = [[tokenizer.encode(letter)[0] for letter in problems[index].letters] for index in indices]
+        for index, choice in zip(indices, likeliest_options(model.logits(hidden), options), strict=True):
+            answers[index] = problems[index].letters[choice]
     right = [answer == problem.answer for answer, problem in zip(answers, problems, strict=True)]
     return Judged(right, [True] * len(problems), answers)
+
+
+def likeliest_options(logits: Tensor, options: Sequence[Sequence[int]]) -> list[int]:
+    """Which of its options, ids of tokens, is the likeliest in each row of logits (B, V); the first of equals."""
+    longest = max(map(len, options))
+    # rows of one length, filled up with the first option, which cannot win where it stands again
+    ids = on_device([[*some, *[some[0]] * (longest - len(some))] for some in options], logits.device)
+    return [int(choice) for choice in logits.gather(1, ids).argmax(1).tolist()]
 
 
 def write_answers(

@@ -66,14 +66,14 @@ def run(model: GPT, batch: Sequence[Packed]) -> Tensor:
         here = place, slice(len(packed.tokens))
         tokens[here], positions[here], branch[here] = packed.tokens, packed.positions, packed.branch
     wanted = np.concatenate([place * length + at for place, packed in enumerate(batch) for at in packed.wanted])
-    ids = torch.from_numpy(tokens).to(model.device)
+    ids = torch.from_numpy(tokens).to(model.device, non_blocking=True)
     if not branch.any():  # plain rows, padded on the right, which causal attention never sees
         hidden = model.trunk(ids)
     else:
         shared = min(packed.shared for packed in batch)
-        at, of = (torch.from_numpy(array).to(model.device) for array in (positions, branch))
+        at, of = (torch.from_numpy(array).to(model.device, non_blocking=True) for array in (positions, branch))
         hidden = model.trunk(ids, Branches(at, of, shared, int(positions.max()) + 1, model.compute_dtype))
-    return hidden.flatten(0, 1)[torch.from_numpy(wanted).to(model.device)]
+    return hidden.flatten(0, 1)[torch.from_numpy(wanted).to(model.device, non_blocking=True)]
 
 
 def by_length(packed: Sequence[Packed]) -> list[int]:

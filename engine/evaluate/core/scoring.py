@@ -153,7 +153,7 @@ def _read(questions: Sequence[Question], numbers: list[int], figures: Tensor) ->
 @torch.no_grad()
 def _figures(model: GPT, hidden: Tensor, targets: np.ndarray, gold: int | None) -> Tensor:
     """(m,) float32: the nats of each target after its hidden state (m, d), or its lead where there are no options."""
-    wanted = torch.from_numpy(targets.astype(np.int64)).to(model.device)
+    wanted = torch.from_numpy(targets.astype(np.int64)).to(model.device, non_blocking=True)
     if gold is not None:
         return per_token_nats(hidden, model.head.weight, wanted, CHUNK_TOKENS)
     leads = [
