@@ -10,6 +10,7 @@ from engine.run.directory import RunDirectory
 # what the shell is set to must not decide what is tested: servers of the tests are on this machine, and answer
 for _name in ("NANOSOLO_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "TRANSFORMERS_OFFLINE"):
     os.environ.pop(_name, None)
+os.environ["NANOSOLO_COMMIT"] = "0123456789ab"  # the state of this checkout must not decide what is tested
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same everywhere; bench/gpu.sh checks what a GPU does
 os.environ["OMP_NUM_THREADS"] = "1"  # tests share the cores with one another: threads of each would only wait in turn
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"

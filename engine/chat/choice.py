@@ -8,6 +8,8 @@ from engine.plan.config import Stage
 from engine.plan.pipeline import LINE
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
+from engine.run.versions import this_code, warning_of_other_code
+from engine.train.manifest import code_of
 
 STAGES: tuple[Stage, ...] = LINE[::-1]  # the best one to talk to first
 CHAT_STAGES = STAGES[:-1]  # these have seen conversations
@@ -24,6 +26,12 @@ class Chosen(NamedTuple):
     def chats(self) -> bool:
         """Whether its model was trained on conversations; if not, it goes on with any text."""
         return self.stage in CHAT_STAGES
+
+
+def code_warning(chosen: Chosen) -> str:
+    """One line where other code of nanosolo than this wrote the checkpoint; empty where it did not, or nobody knows."""
+    what = f"step {chosen.step:,} of {chosen.stage}"
+    return warning_of_other_code(what, code_of(chosen.path), this_code())
 
 
 def talkative_checkpoints(run: RunDirectory) -> list[Chosen]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from engine.chat.answer import AnswerReader, Piece
-from engine.chat.choice import CHAT_STAGES, choose_checkpoint
+from engine.chat.choice import CHAT_STAGES, choose_checkpoint, code_warning
 from engine.chat.conversation import Conversation, prompt_of, text_of
 from engine.chat.tools import Calculator
 from engine.data.tokenizer import Tokenizer
@@ -33,7 +33,9 @@ class Finish(NamedTuple):
 class ChatEngine:
     """A model with its tokenizer. Holds no conversation: `Session` does."""
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer, *, name: str, stage: str, step: int) -> None:
+    def __init__(
+        self, model: GPT, tokenizer: Tokenizer, *, name: str, stage: str, step: int, warning: str = ""
+    ) -> None:
         if model.shape.vocab_size != tokenizer.vocab_size:
             raise UsageError(
                 f"the model of {name} has {model.shape.vocab_size:,} tokens, its tokenizer {tokenizer.vocab_size:,}: "
@@ -45,6 +47,7 @@ class ChatEngine:
         self.name = name
         self.stage = stage
         self.step = step
+        self.warning = warning  # where other code of nanosolo wrote its checkpoint
         special = tokenizer.special_ids
         self.stop_ids = frozenset({tokenizer.bos_id, special["<|assistant_end|>"]})
 
@@ -123,4 +126,6 @@ def load_engine(run: RunDirectory, stage: str | None = None, device: str = "auto
     verify(chosen.path)
     tokenizer = Tokenizer.load(run.tokenizer)
     model = load_model(chosen.path, device)
-    return ChatEngine(model, tokenizer, name=run.name, stage=chosen.stage, step=chosen.step)
+    return ChatEngine(
+        model, tokenizer, name=run.name, stage=chosen.stage, step=chosen.step, warning=code_warning(chosen)
+    )

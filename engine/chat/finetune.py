@@ -19,6 +19,7 @@ from engine.run import events
 from engine.run.home import data_home
 from engine.run.stage import StageContext
 from engine.train.checkpoint import load_weights, read_state
+from engine.train.code_check import check_code
 from engine.train.line import last_weights, no_weights
 from engine.train.step import StepRunner
 from engine.train.training import Judge, train
@@ -107,7 +108,9 @@ def begin_from_stage_before(context: StageContext, model: GPT) -> None:
     newest = last_weights(context, before=context.stage)
     if newest is None:
         raise no_weights(context, "begin with")
-    if read_state(newest).shape != model.shape:
+    state = read_state(newest)
+    if state.shape != model.shape:
         raise NanosoloError(f"the checkpoint {newest} is of another model. Resume with its own run.toml.")
     load_weights(newest, model)
+    check_code(context, newest, 0)  # of this stage, which begins
     print(f"begins with the weights of {newest.relative_to(context.run.path)}")

@@ -21,6 +21,7 @@ class Loaded(Event, frozen=True, kw_only=True, tag="loaded"):
     context: int  # tokens that the model sees at a time
     parameters: int
     device: str  # cpu or cuda
+    warning: str = ""  # other code of nanosolo wrote the checkpoint
 
 
 class Wrote(Event, frozen=True, kw_only=True, tag="piece"):

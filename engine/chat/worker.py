@@ -160,6 +160,7 @@ def main(arguments: list[str]) -> int:
             context=engine.context,
             parameters=engine.model.shape.params.total,
             device=engine.device,
+            warning=engine.warning,
         )
     )
     worker = Worker(engine)

@@ -7,6 +7,7 @@ from engine.evaluate.evaluator import Evaluator
 from engine.run.stage import StageContext
 from engine.train.allocator import settle_for_stage
 from engine.train.checkpoint import load_model, read_state, warning_of, whole_checkpoint
+from engine.train.code_check import check_code
 from engine.train.device import prepare_device
 from engine.train.line import no_weights
 
@@ -21,6 +22,7 @@ def evaluate(context: StageContext) -> None:
     if newest is None:
         raise no_weights(context, "evaluate")
     step = read_state(newest).step
+    check_code(context, newest, step)
     model = load_model(newest, device)
     model.to(model.compute_dtype)  # once, rather than in every forward pass: nothing is trained here any more
     tokenizer = Tokenizer.load(context.run.tokenizer)

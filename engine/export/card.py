@@ -5,7 +5,6 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from engine import __version__
 from engine.chat.choice import Chosen
 from engine.plan.config import RunConfig
 from engine.plan.layers import to_toml
@@ -13,6 +12,8 @@ from engine.plan.shape import Shape
 from engine.report.measured import facts
 from engine.run.directory import RunDirectory
 from engine.run.history import read_history
+from engine.run.versions import Code, this_code
+from engine.train.manifest import code_of
 
 _SOURCES = {
     "fineweb-edu": "FineWeb-Edu",
@@ -27,7 +28,11 @@ def model_card(run: RunDirectory, chosen: Chosen, shape: Shape, folder: str) -> 
     history = read_history(run.events_file)
     known = facts(run, history)
     chats = chosen.chats
-    rows = [("stage", f"{chosen.stage}, step {chosen.step:,}"), *_shape_rows(shape), *_training_rows(config, known)]
+    rows = [
+        ("stage", f"{chosen.stage}, step {chosen.step:,}"),
+        *_shape_rows(shape),
+        *_training_rows(config, known, code_of(chosen.path)),
+    ]
     latest = {e.metric: e.value for e in history.evaluations}
     results = [(metric, f"{value:.4f}") for metric, value in sorted(latest.items())]
     return "\n".join(
@@ -120,7 +125,7 @@ def _shape_rows(shape: Shape) -> list[tuple[str, str]]:
     ]
 
 
-def _training_rows(config: RunConfig, known: dict[str, Any]) -> list[tuple[str, str]]:
+def _training_rows(config: RunConfig, known: dict[str, Any], code: Code | None) -> list[tuple[str, str]]:
     rows = [
         ("pretraining", f"{known['tokens']:,} tokens in {known['steps']:,} steps"),
         ("data", _SOURCES[config.data.source]),
@@ -131,8 +136,9 @@ def _training_rows(config: RunConfig, known: dict[str, Any]) -> list[tuple[str, 
     seconds = sum(known["stage_seconds"].values())
     if seconds:
         rows.append(("time of all stages", f"{seconds / 3600:.2f} h"))
-    versions = f"nanosolo {__version__}, torch {version('torch')}, Python {platform.python_version()}"
-    return [*rows, ("exported by", versions)]
+    versions = f"nanosolo {this_code()}, torch {version('torch')}, Python {platform.python_version()}"
+    trained = f"nanosolo {code}" if code is not None else "an unknown version of nanosolo"
+    return [*rows, ("weights written by", trained), ("exported by", versions)]
 
 
 def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> list[str]:

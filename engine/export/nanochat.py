@@ -23,6 +23,7 @@ from engine.plan.shape import Shape
 from engine.run.directory import RunDirectory, create_run
 from engine.run.history import read_history
 from engine.train.checkpoint import MODEL_FILE, OPTIMIZER_FILE, first_state, read_state, read_weights, write_checkpoint
+from engine.train.manifest import code_of
 
 FOLDERS = {
     "pretrain": "base_checkpoints",
@@ -86,7 +87,7 @@ def export_to_nanochat(run: RunDirectory, chosen: Chosen, folder: Path) -> list[
             "n_kv_head": shape.heads,
             "n_embd": shape.width,
         },
-        "user_config": {"run": run.name},
+        "user_config": {"run": run.name, "nanosolo": str(code_of(chosen.path) or "unknown")},
     }
     place = folder / FOLDERS[chosen.stage] / f"d{shape.depth}"
     model, about = place / f"model_{chosen.step:06d}.pt", place / f"meta_{chosen.step:06d}.json"

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from engine.plan.plan import Plan
+from engine.report.changes import changes
 from engine.report.document import Block, Column, Paragraph, Section, Table
 from engine.report.plain import one_line
 from engine.report.source import PRETRAIN, Source, read_source
@@ -15,6 +16,7 @@ from engine.run.directory import RunDirectory
 from engine.run.events import Evaluation
 from engine.run.history import History
 from engine.run.step_columns import StepColumns
+from engine.run.versions import noted_code
 
 UNKNOWN = "not measured"
 TAIL = 20  # steps at the end whose mean is the final loss
@@ -60,9 +62,21 @@ def facts_of(source: Source) -> dict[str, Any]:
         "predicted": predicted(plan),
         "measured": measured(source),
         "throughput": throughput(columns),
+        "code": _code(history),
+        "changes": [
+            {"stage": c.stage or None, "step": c.step, "kind": c.kind, "what": c.what} for c in changes(history)
+        ],
         "resumes": len(history.resumes),
         "out_of_memory": len(history.out_of_memory),
     }
+
+
+def _code(history: History) -> dict[str, str | None]:
+    """The code of the newest start, as far as it was noted."""
+    started = history.started
+    if started is None:
+        return {"version": None, "commit": None}
+    return {"version": started.version, "commit": noted_code(started.version, started.versions).commit or None}
 
 
 def predicted(plan: Plan | None) -> dict[str, float | None]:

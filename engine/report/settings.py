@@ -2,12 +2,14 @@
 
 import json
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 from engine import __version__
 from engine.plan.config import RunConfig, fields, get
 from engine.plan.layers import Layer, resolve, to_toml
 from engine.plan.presets import load_preset, preset_names
+from engine.report.changes import changes
 from engine.report.document import Block, Code, Column, Paragraph, Section, Table
 from engine.report.plain import one_line
 from engine.report.source import Source
@@ -55,14 +57,35 @@ def repeat_section(source: Source) -> Section:
     blocks: list[Block] = [
         Paragraph(
             f"The same run under another name. Everything that is drawn by chance follows from runtime.seed = "
-            f"{source.config.runtime.seed}; another GPU, driver or torch may round otherwise."
+            f"{source.config.runtime.seed}; another GPU, driver, torch or number of CPU threads may round otherwise."
         ),
         Code("sh", "\n".join([*_checkout(source), *_with_file(source)])),
     ]
     command = preset_command(source.config)
     if command is not None:
         blocks += [Paragraph("Or, without this run's files:"), Code("sh", command)]
-    return Section("repeat", "How to reproduce", tuple(blocks))
+    return Section("repeat", "How to reproduce", (*blocks, *_changes_on_the_way(source)))
+
+
+def _changes_on_the_way(source: Source) -> Iterator[Block]:
+    found = changes(source.history)
+    if not found:
+        return
+    yield Paragraph(
+        "The run was started again with other settings or other code, so the commands alone do not repeat it. What "
+        "changed, and from where on (the run's folder keeps the settings of before in run.before-*.toml):"
+    )
+    heads = (Column("stage"), Column("after step", "number"), Column("what"), Column("change"))
+    rows = tuple(
+        (
+            one_line(change.stage, 40) or "none yet",
+            f"{change.step:,}" if change.step is not None else "",
+            change.kind,
+            one_line(change.what),
+        )
+        for change in found
+    )
+    yield Table(heads, rows)
 
 
 def preset_command(config: RunConfig) -> str | None:
@@ -102,8 +125,8 @@ def _difference(config: RunConfig) -> Block:
 
 
 def _checkout(source: Source) -> list[str]:
-    """How to come to the same versions, as far as they are known."""
-    started, device = source.history.started, next(iter(source.history.devices.values()), None)
+    """How to come to the versions of the first start, as far as they are known."""
+    started, device = next(iter(source.history.starts), None), next(iter(source.history.devices.values()), None)
     commit = str(started.versions.get("commit", "")) if started is not None else ""
     lines = []
     if commit.removesuffix("-dirty").isalnum():

@@ -16,6 +16,7 @@ from engine.plan.config import RunConfig
 from engine.plan.layers import from_dict, read_toml, to_toml
 from engine.plan.plan import Plan
 from engine.run.home import require_writable, runs_home, user_name
+from engine.run.versions import Code
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NEWEST = "last"  # the word for the newest run
@@ -27,6 +28,7 @@ class RunnerInfo(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     started: float  # Unix seconds, for people: clocks are set, so it proves nothing about a process
     host: str
+    code: Code = Code()  # that runs it; empty: not noted, as before November 2026
 
 
 class RunDirectory:
@@ -116,6 +118,13 @@ class RunDirectory:
             return True
         finally:
             os.close(fd)
+
+    def code(self) -> Code:
+        """The code of nanosolo that ran it last, as far as its runner noted it."""
+        try:
+            return msgspec.json.decode(self.runner_file.read_bytes(), type=RunnerInfo).code
+        except (OSError, *NOT_JSON):
+            return Code()
 
     def runner(self) -> RunnerInfo | None:
         """The living runner of this host; None where there is none.

@@ -13,6 +13,7 @@ from engine.run.events import AnyEvent, Evaluation, StageStarted, decode
 from engine.run.history import History, state_of
 from engine.run.home import runs_home
 from engine.run.verdict import Verdict, damaged, last_columns, remaining_seconds, verdict
+from engine.run.versions import Code, is_other, noted_code
 
 HEAD_BYTES = 2**16  # who started it, and when
 TAIL_BYTES = 2**18  # about a thousand steps
@@ -36,6 +37,8 @@ class Summary(NamedTuple):
     exit_code: int | None  # of the last start, where it has ended
     age: float  # seconds since it was created
     silent: float  # seconds since its last event
+    code: Code = Code()  # of nanosolo, that ran it last
+    code_changed: bool = False  # whether other code is known to have run it before
 
 
 class Glance:
@@ -82,7 +85,16 @@ class Glance:
             exit_code=history.ended.exit_code if history.ended is not None else None,
             age=max(0.0, now - self._created(history, now)),
             silent=max(0.0, now - last) if last is not None else math.nan,
+            code=(code := self._code(history)),
+            code_changed=any(is_other(noted_code(s.version, s.versions), code) for s in history.starts)
+            or any(warning.code == "code_changed" for warning in history.warnings),
         )
+
+    def _code(self, history: History) -> Code:
+        noted = self.run.code()
+        if noted.version or history.started is None:
+            return noted
+        return noted_code(history.started.version, history.started.versions)
 
     def _created(self, history: History, now: float) -> float:
         if history.first_started is not None:

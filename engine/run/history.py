@@ -54,6 +54,7 @@ class History:
 
     def __init__(self) -> None:
         self.started: RunStarted | None = None
+        self.starts: list[RunStarted] = []  # of all runners, in order
         self.first_started: float | None = None
         self.ended: RunEnded | None = None
         self.stages: dict[str, StageView] = {}
@@ -110,6 +111,7 @@ class History:
                 self._go_back(event)
             case RunStarted():
                 self.started, self.ended, self.is_to_begin = event, None, False
+                self.starts.append(event)
                 attempts.cut_off(self.attempts, before)
                 self.first_started = self.first_started or event.t
             case RunEnded():

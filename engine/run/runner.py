@@ -29,7 +29,7 @@ from engine.run.faults import Fault
 from engine.run.monitor import SAMPLE_SECONDS, Monitor
 from engine.run.stage import STAGE_SIGNALS
 from engine.run.standing import Standing, read_standing
-from engine.run.versions import versions
+from engine.run.versions import this_code, versions
 
 LOCK_PATIENCE = 3.0  # seconds; whoever only looks whether a run lives holds the lock for an instant
 POLL_SECONDS = 0.1
@@ -52,7 +52,7 @@ class Runner:
         """Returns the exit code of the run. Raises NanosoloError when it cannot start."""
         self._acquire()
         me = psutil.Process()
-        info = RunnerInfo(pid=me.pid, started=me.create_time(), host=socket.gethostname())
+        info = RunnerInfo(pid=me.pid, started=me.create_time(), host=socket.gethostname(), code=this_code())
         write_atomically(self.run.runner_file, msgspec.json.encode(info))
         config = self.run.config()
         named = config.runtime.preempt_file

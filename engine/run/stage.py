@@ -23,6 +23,7 @@ from engine.run.directory import RunDirectory
 from engine.run.event_log import EventLog
 from engine.run.events import Event, Progress
 from engine.run.memory_errors import Memory, memory_that_ran_out
+from engine.run.versions import this_code
 
 PROGRESS_SECONDS = 0.5
 LAST_WORD_SECONDS = 10.0  # how long the end of a stage waits for a full disk
@@ -110,6 +111,7 @@ def _run(arguments: list[str]) -> int:
     context = None
     try:
         context = StageContext(RunDirectory(folder), stage)
+        this_code()  # now: the checkout may change while the stage runs
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, context.on_stop)
         signal.signal(signal.SIGUSR1, context.on_checkpoint)

@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint: size and fingerprint of each file, so that damage is seen before it is loaded."""
+"""The manifest of a checkpoint: size and fingerprint of each file, to see damage, and the code that wrote it."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import msgspec
 from engine.errors import NanosoloError
 from engine.files import NOT_JSON, write_atomically
 from engine.fingerprint import fingerprint_of
+from engine.run.versions import Code, this_code
 
 FORMAT = 2
 MANIFEST_FILE = "manifest.json"
@@ -30,23 +31,27 @@ class Manifest(msgspec.Struct, frozen=True):
 
     format: int
     files: dict[str, FileEntry]
+    code: Code | None = None  # that wrote it; None: not noted, as before November 2026
 
 
 def write_manifest(folder: Path, files: dict[str, FileEntry]) -> None:
     """Write the manifest of `folder`. It comes last: where it is, the rest is whole. Raises NanosoloError."""
-    content = msgspec.json.encode(Manifest(FORMAT, files))
+    content = msgspec.json.encode(Manifest(FORMAT, files, this_code()))
     write_atomically(folder / MANIFEST_FILE, msgspec.json.format(content, indent=1) + b"\n")
+
+
+def code_of(folder: Path) -> Code | None:
+    """The code that wrote a checkpoint; None where that is not known."""
+    try:
+        return _read(folder / MANIFEST_FILE).code
+    except Damaged:
+        return None  # whoever loads it says so
 
 
 def verify(folder: Path) -> None:
     """Read every file of a checkpoint against its manifest. Raises Damaged naming the first that differs."""
     path = folder / MANIFEST_FILE
-    try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except OSError as error:
-        raise Damaged(f"{path}: {error.strerror}") from None
-    except NOT_JSON:
-        raise Damaged(f"{path} is not a manifest") from None
+    manifest = _read(path)
     if manifest.format != FORMAT:
         raise Damaged(f"{path} has format {manifest.format}; this version reads {FORMAT}")
     for name, entry in manifest.files.items():
@@ -57,6 +62,15 @@ def verify(folder: Path) -> None:
             raise Damaged(f"{folder / name} has {found.bytes:,} bytes, not {entry.bytes:,}")
         if found.hash != entry.hash:
             raise Damaged(f"{folder / name} is not what was written: its fingerprint differs")
+
+
+def _read(path: Path) -> Manifest:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except OSError as error:
+        raise Damaged(f"{path}: {error.strerror}") from None
+    except NOT_JSON:
+        raise Damaged(f"{path} is not a manifest") from None
 
 
 def measure(path: Path) -> FileEntry:

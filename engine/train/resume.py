@@ -23,6 +23,7 @@ from engine.train.checkpoint import (
     warning_of,
     whole_checkpoint,
 )
+from engine.train.code_check import check_code
 from engine.train.rewind import position_after, read_rewinds
 
 
@@ -45,6 +46,7 @@ def restore(context: StageContext, model: GPT, optimizer: Optimizer, begin: Call
         load_weights(newest, model)
         load_optimizer(newest, optimizer)
         _tell_of_changes(context, state)
+        check_code(context, newest, state.step)
     if newest is not None or len(read_history(context.run.events_file).columns(stage)):
         context.emit(events.Resumed(stage=stage, step=state.step, path=str(newest or "")))
     return msgspec.structs.replace(

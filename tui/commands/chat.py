@@ -50,6 +50,8 @@ def chat(options: argparse.Namespace) -> int:
     from engine.chat.session import Session
 
     engine = load_engine(run, options.stage, options.device)
+    if engine.warning:
+        print(f"warning: {engine.warning}", file=sys.stderr)
     if options.serve:
         from engine.chat.server import serve
 

@@ -20,9 +20,12 @@ def export(options: argparse.Namespace) -> int:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"--to {kind} {folder}: there is something already. Name a new or empty folder.")
     run = find_run(options.run)
-    from engine.chat.choice import choose_checkpoint
+    from engine.chat.choice import choose_checkpoint, code_warning
 
     chosen = choose_checkpoint(run, options.stage)
+    warning = code_warning(chosen)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
     if kind == "hf":
         from engine.export.hf import export_to_transformers as write
     else:

@@ -53,6 +53,9 @@ def describe(summary: Summary) -> dict[str, Any]:
         "remaining_seconds": _known(summary.remaining),
         "age_seconds": summary.age,
         "exit_code": summary.exit_code,
+        "version": summary.code.version or None,
+        "commit": summary.code.commit or None,
+        "code_changed": summary.code_changed,
         "verdict": summary.verdict.text,
     }
 

@@ -165,6 +165,8 @@ class TalkPane(Vertical):
         match event:
             case wire.Loaded():
                 self.loaded, self._device = event, event.device
+                if event.warning:
+                    self.notify(event.warning, severity="warning", markup=False)
                 self._send()
             case wire.Wrote(id=self._key, type=kind, text=text) if turn is not None:
                 turn.append(kind, text)

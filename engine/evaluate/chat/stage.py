@@ -20,6 +20,7 @@ from engine.run.scores import ENDS
 from engine.run.stage import StageContext
 from engine.train.allocator import settle_for_stage
 from engine.train.checkpoint import load_model, read_state
+from engine.train.code_check import check_code
 from engine.train.device import is_out_of_memory, prepare_device, release_memory
 from engine.train.line import last_weights, no_weights
 
@@ -38,12 +39,14 @@ def chat_eval(context: StageContext) -> None:
     if newest is None:
         raise no_weights(context, "evaluate")
     print(f"evaluates {newest.relative_to(context.run.path)}")
+    step = read_state(newest).step
+    check_code(context, newest, step)
     settings = context.config.chat_eval
     tokenizer = Tokenizer.load(context.run.tokenizer)
     for task in settings.tasks:
         prepare_task(task, data_home(), context.progress)
     sets = [s for task in settings.tasks for s in load_problems(task, data_home(), settings.max_per_task)]
-    _ChatEvaluation(context, load_model(newest, device), tokenizer, read_state(newest).step).run(sets)
+    _ChatEvaluation(context, load_model(newest, device), tokenizer, step).run(sets)
 
 
 class _ChatEvaluation:

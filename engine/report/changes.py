@@ -1,0 +1,69 @@
+"""What changed between the starts of a run, settings and code of nanosolo, and from which step on."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from engine.plan.pipeline import LINE
+from engine.run.history import History
+from engine.run.versions import is_other, noted_code
+
+RELAUNCHED = "relaunched with "  # begins the message of a relaunch
+
+
+class Change(NamedTuple):
+    """Other settings or other code."""
+
+    t: float
+    kind: str  # settings or code
+    stage: str  # the first stage that ran with it; empty: none has yet
+    step: int | None  # after which it holds, 0: from the beginning of the stage; None: a stage without steps
+    what: str
+
+
+def changes(history: History) -> list[Change]:
+    """All that the events tell of, in order. A stage that found a change when it resumed says nothing new where the
+    change was noted already."""
+    found = sorted((*_relaunches(history), *_other_code(history)))
+    places = {(change.kind, change.stage, change.step) for change in found}
+    seen = [change for change in _seen_on_resume(history) if (change.kind, change.stage, change.step) not in places]
+    return sorted((*found, *seen))
+
+
+def _relaunches(history: History) -> Iterator[Change]:
+    for advice in history.advice:
+        if advice.code == "relaunched":
+            yield Change(advice.t, "settings", *_place(history, advice.t), advice.message.removeprefix(RELAUNCHED))
+
+
+def _other_code(history: History) -> Iterator[Change]:
+    for before, after in pairwise(history.starts):
+        old, new = noted_code(before.version, before.versions), noted_code(after.version, after.versions)
+        if is_other(old, new):
+            what = f"nanosolo {old} -> {new}"
+            same = (old.version, old.commit) == (new.version, new.commit)
+            yield Change(
+                after.t, "code", *_place(history, after.t), f"{what}, other uncommitted changes" if same else what
+            )
+
+
+def _seen_on_resume(history: History) -> Iterator[Change]:
+    kinds = {"config_changed": "settings", "code_changed": "code"}
+    for warning in history.warnings:
+        if warning.code in kinds:
+            step = warning.step if warning.stage in LINE else None
+            yield Change(warning.t, kinds[warning.code], warning.stage, step, warning.message)
+
+
+def _place(history: History, t: float) -> tuple[str, int | None]:
+    """(stage, step) where what holds from time `t` on first trained, or, without training since, first ran."""
+    since = [attempt for attempt in history.attempts if attempt.started >= t and not attempt.given_up]
+    first = next((attempt for attempt in since if attempt.stage in LINE), since[0] if since else None)
+    if first is None:
+        return "", None
+    if first.stage not in LINE:
+        return first.stage, None
+    later = [attempt.started for attempt in since if attempt.started > first.started]
+    end = min(later, default=float("inf"))
+    steps = [r.step for r in history.resumes if r.stage == first.stage and first.started <= r.t < end]
+    return first.stage, steps[0] if steps else 0
