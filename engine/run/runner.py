@@ -51,6 +51,7 @@ class Runner:
     def main(self) -> int:
         """Returns the exit code of the run. Raises NanosoloError when it cannot start."""
         self._acquire()
+        self._listen()  # before others can learn who to signal
         me = psutil.Process()
         info = RunnerInfo(pid=me.pid, started=me.create_time(), host=socket.gethostname(), code=this_code())
         write_atomically(self.run.runner_file, msgspec.json.encode(info))
@@ -60,7 +61,6 @@ class Runner:
         standing = read_standing(self.run, config.pipeline.stages)
         self.anew = dict(standing.anew)
         self.events = EventLog(self.run.events_file)
-        self._listen()
         self.monitor = Monitor(self.run.path)
         self.events.write(
             RunStarted(
