@@ -18,7 +18,7 @@ from engine.run.directory import RunDirectory
 from engine.run.event_log import EventReader
 from engine.run.events import AnyEvent
 from engine.run.history import History
-from engine.run.scores import REWARD
+from engine.run.scores import REWARD, direction
 from engine.run.verdict import progress_words, remaining_seconds
 from tui.past import Abridged, Printer, has_line, lines_before
 from tui.progress_line import progress_line
@@ -235,8 +235,8 @@ def event_lines(event: AnyEvent, history: History) -> list[str]:
             return []  # it stands in the line of its step
         case events.Evaluation():
             # a score that came with others took no time of its own
-            took = f"  ({words.duration(event.seconds)})" if event.seconds >= 0.0005 else ""
-            return [f"step {event.step:,}  {event.metric} {event.value:.4f}{took}"]
+            took = f", {words.duration(event.seconds)}" if event.seconds >= 0.0005 else ""
+            return [f"step {event.step:,}  {event.metric} {event.value:.4f}  ({direction(event.metric)}{took})"]
         case events.Sample():
             # whether a word goes on or a new one begins
             space = " " if event.text[:1].isspace() else ""

@@ -61,7 +61,8 @@ def from_toml(text: str, name: str = "the configuration") -> dict[str, Any]:
         raise UsageError(f"{name} is not valid TOML: {error}. Correct that line.") from None
     except RecursionError:
         raise UsageError(
-            f"{name} is not a configuration: its values are nested too deeply. Write one with: nanosolo --export FILE"
+            f"{name} is no configuration: it is nested too deeply. "
+            "Write a valid one with: nanosolo --preset smoke --export FILE"
         ) from None
 
 

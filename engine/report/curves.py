@@ -13,7 +13,7 @@ from engine.report.source import PRETRAIN, TUNING, Source
 from engine.report.thin import envelope, every, smooth
 from engine.run import words
 from engine.run.attempts import WorkClock
-from engine.run.scores import REWARD
+from engine.run.scores import LOWER, REWARD
 from engine.run.step_columns import StepColumns
 
 ROWS = 12  # of the table beside the curves
@@ -68,8 +68,8 @@ def _loss(stage: str, columns: StepColumns) -> Drawn:
     lines = _raw_and_smooth(columns.tokens, columns.loss, "each step", "smoothed")
     said = f"Nats per token of each step and smoothed; {figure(last)} at the last step, {tail}."
     if stage == PRETRAIN:
-        return Drawn("loss", "Training loss", said, _over_tokens("nats per token", lines, may_be_log=True))
-    return Drawn(f"{stage}-loss", f"Loss of {stage}", said, _over_tokens("nats per token", lines))
+        return Drawn("loss", "Training loss", said, _over_tokens(f"nats per token, {LOWER}", lines, may_be_log=True))
+    return Drawn(f"{stage}-loss", f"Loss of {stage}", said, _over_tokens(f"nats per token, {LOWER}", lines))
 
 
 def _raw_and_smooth(xs: Sequence[float], ys: Sequence[float], raw: str, smoothed: str) -> list[Line]:
@@ -86,7 +86,7 @@ def _bits_per_byte(source: Source, columns: StepColumns) -> Iterator[Drawn]:
         xs, ys = [float(at[e.step]) for e in own], [e.value for e in own]
         line = Line(xs, ys, SECOND, "", 1.4, points=len(own) <= 60)
         said = f"Bits per byte on held-out text: {ys[0]:.4f} at first, {min(ys):.4f} at best, {ys[-1]:.4f} at last."
-        yield Drawn("bpb", "Validation", said, _over_tokens("bits per byte", [line], may_be_log=True))
+        yield Drawn("bpb", "Validation", said, _over_tokens(f"bits per byte, {LOWER}", [line], may_be_log=True))
 
 
 def _speed(source: Source, columns: StepColumns) -> Drawn:

@@ -4,14 +4,14 @@ from engine.report.document import Block, Column, Paragraph, Section, Table
 from engine.report.plain import one_line
 from engine.report.source import Source
 from engine.run.events import Evaluation
-from engine.run.scores import ENDS, REWARD, Score, scores
+from engine.run.scores import ENDS, HIGHER, LOWER, REWARD, Score, direction, scores
 
-# metric of a curve -> (what it is, unit, whether less is better)
-CURVES: dict[str, tuple[str, str, bool]] = {
-    "val_bpb": ("held-out text", "bits per byte", True),
-    "train_bpb": ("training text", "bits per byte", True),
-    "val_loss": ("held-out answers", "nats per token", True),
-    REWARD: ("reward of a step", "share of right answers", False),
+# metric of a curve -> (what it is, unit)
+CURVES: dict[str, tuple[str, str]] = {
+    "val_bpb": ("held-out text", "bits per byte"),
+    "train_bpb": ("training text", "bits per byte"),
+    "val_loss": ("held-out answers", "nats per token"),
+    REWARD: ("reward of a step", "share of right answers"),
 }
 # beginning of the metric -> (title, the metric that sums them up)
 GROUPS = {"core/": ("CORE", "core"), "chat/": ("Chat tasks", "chat_core"), "pass@": ("Rewarded problems", "")}
@@ -33,11 +33,11 @@ def _curves(found: list[Evaluation]) -> Table | None:
     rows = []
     for stage, metric in dict.fromkeys((e.stage, e.metric) for e in found if e.metric in CURVES):
         own = [e for e in found if (e.stage, e.metric) == (stage, metric)]
-        what, unit, less = CURVES[metric]
-        best = (min if less else max)(own, key=lambda e: e.value)
+        what, unit = CURVES[metric]
+        best = (min if direction(metric) == LOWER else max)(own, key=lambda e: e.value)
         rows.append(
             (
-                f"{what}, {unit}",
+                f"{what}, {unit}, {direction(metric)}",
                 one_line(stage, 40),
                 figure(own[0].value),
                 f"{figure(best.value)} (step {best.step:,})",
@@ -63,11 +63,11 @@ def _accuracies(found: list[Score]) -> list[Block]:
         own = [score for score in found if score.name.startswith(beginning)]
         total = next((score for score in found if score.name == metric), None)
         if own or total:
-            blocks.append(_table(title, [*own, *([total] if total else [])], metric))
+            blocks.append(_table(f"{title}, {HIGHER}", [*own, *([total] if total else [])], metric))
     known = tuple(GROUPS)
     rest = [score for score in found if not score.name.startswith(known) and score.name not in sums]
     if rest:
-        blocks.append(_table("Other accuracies", rest, ""))
+        blocks.append(_table(f"Other accuracies, {HIGHER}", rest, ""))
     if any(score.baseline is not None for score in found):
         blocks.append(Paragraph("Centred: (accuracy - guessing) / (1 - guessing), so 0 is guessing and 1 is perfect."))
     if any(score.name == ENDS for score in found):

@@ -7,7 +7,7 @@ from engine.report.measured import facts_of
 from engine.report.plain import one_line
 from engine.report.source import PRETRAIN, TUNING, Source
 from engine.run import words
-from engine.run.scores import scores
+from engine.run.scores import LOWER, scores
 
 CORPORA = {
     "fineweb-edu": "FineWeb-Edu",
@@ -112,7 +112,7 @@ def _how_good(source: Source, found: dict[str, float | None]) -> list[str]:
     if end is None:
         return ["Its bits per byte were not measured."]
     before = f", from {start:.4f} before training" if start is not None else ""
-    said = [f"It predicts held-out text at {end:.4f} bits per byte{before}."]
+    said = [f"It predicts held-out text at {end:.4f} bits per byte{before} ({LOWER})."]
     for metric, name in (("core", "CORE"), ("chat_core", "the chat tasks")):
         event = source.history.latest(metric)
         if event is not None and source.made_again(event.stage) is None:
@@ -124,7 +124,8 @@ def _bits_tile(found: dict[str, float | None]) -> Tile | None:
     if found["val_bpb"] is None:
         return None
     start = found["val_bpb_start"]
-    return Tile("bits per byte", f"{found['val_bpb']:.4f}", f"from {start:.4f}" if start is not None else "held out")
+    before = f"from {start:.4f}" if start is not None else "held out"
+    return Tile("bits per byte", f"{found['val_bpb']:.4f}", f"{before}, {LOWER}")
 
 
 def _score_tile(source: Source) -> Tile | None:

@@ -7,6 +7,8 @@ from engine.run.events import Evaluation
 
 ENDS = "chat/ends"  # the share of written answers that come to their end token
 REWARD = "reward"  # the metric of every step of rl: a curve, not a score
+LOWER, HIGHER = "lower is better", "higher is better"
+LOSSES = frozenset(("loss", "val_loss", "val_bpb", "train_bpb"))
 
 
 class Score(NamedTuple):
@@ -23,6 +25,11 @@ class Score(NamedTuple):
         if self.baseline is None or self.baseline >= 1:
             return None
         return (self.value - self.baseline) / (1 - self.baseline)
+
+
+def direction(metric: str) -> str:
+    """Whether less or more of a metric is better, in words. All that are no losses are shares of right answers."""
+    return LOWER if metric in LOSSES else HIGHER
 
 
 def scores(evaluations: Sequence[Evaluation]) -> list[Score]:

@@ -15,6 +15,7 @@ from engine.plan.layers import from_dict, from_toml
 from engine.run.directory import RunLock
 from tui.arguments import build_parser
 from tui.cli import COMMANDS
+from tui.commands.runs import table
 
 LIGHT = ("torch", "textual", "numpy", "matplotlib", "pyarrow", "huggingface_hub", "tiktoken")
 
@@ -172,13 +173,28 @@ def test_the_command_that_adopts_the_best_model_trains_that_model(home: Path, as
     assert ("sft" in [stage["stage"] for stage in adopted["stages"]]) == ("--skip" not in asked)
 
 
-def test_runs_stand_in_columns(home: Path) -> None:
-    done = nanosolo(home, "runs")
-    lines = done.stdout.splitlines()
+def test_runs_stand_in_columns_under_a_heading(home: Path) -> None:
+    head, *lines, legend = nanosolo(home, "runs").stdout.splitlines()
+    assert head.split() == ["run", "age", "loss", "val", "bpb", "status"]
     assert [line.split()[0] for line in lines] == ["good", "a-much-longer-name", "new"]
-    column = lines[0].index("finished")
-    assert lines[1].index("failed") == lines[2].index("not started yet") == column
+    column = head.index("status")
+    assert lines[0].index("finished") == lines[1].index("failed") == lines[2].index("not started yet") == column
     assert "out of GPU memory" in lines[1]
+    assert legend == "loss and val bpb (bits per byte): lower is better"
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_runs_are_aligned_at_any_width(home: Path, width: int) -> None:
+    rows = json.loads(nanosolo(home, "runs", "--json").stdout)
+    rows[1]["name"] = "a-name-" + 93 * "x"
+    lines = table(rows, width)
+    assert max(map(len, lines)) <= width
+    head, *runs = lines[: len(rows) + 1]
+    assert head.split()[0] == "run" and ("loss" in head) == (width >= 70)
+    if width >= 40:
+        assert {line[head.index("status") - 2 : head.index("status")] for line in runs} == {"  "}
+        assert runs[0][head.index("status") :].startswith("finished")
+        assert [line[head.index("age") + 2] != " " for line in runs] == [True] * 3
 
 
 def test_runs_as_json(home: Path) -> None:

@@ -52,7 +52,10 @@ def tuned(name: str) -> Story:
 
 @pytest.mark.parametrize(
     ("others", "loss", "validation"),
-    [("pretrained", "loss", "validation, bits per byte"), ("tuned", "sft: loss", "sft: validation, nats per token")],
+    [
+        ("pretrained", "loss", "validation, bits per byte"),
+        ("tuned", "sft: loss", "sft: validation, nats per token"),
+    ],
 )
 async def test_only_steps_of_one_stage_are_compared(home: Path, others: str, loss: str, validation: str) -> None:
     put(home, ("red", tuned("red")), ("blue", tuned("blue") if others == "tuned" else finished("blue", steps=150)))
@@ -60,13 +63,16 @@ async def test_only_steps_of_one_stage_are_compared(home: Path, others: str, los
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("5")
         chart = app.screen.query_one(RunChart).model
-        await until(pilot, lambda: chart.title == loss and all(len(layer.series) for layer in chart.layers))
+        await until(
+            pilot,
+            lambda: chart.title == f"{loss}, lower is better" and all(len(layer.series) for layer in chart.layers),
+        )
         screen = app.screen
         assert isinstance(screen, CompareScreen)
         assert {side.feed.stage for side in screen.sides} == {"sft" if others == "tuned" else "pretrain"}
-        assert f" {loss}  " in text_of(app)
+        assert f" {loss}, lower is better  " in text_of(app)
         await pilot.press("m")
-        await shows(pilot, f" {validation}  ")
+        await shows(pilot, f" {validation}, lower is better  ")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
@@ -91,7 +97,7 @@ async def test_its_keys(home: Path) -> None:
         for title, _, _ in [*METRICS.values()][1:]:
             await pilot.press("m")
             await pilot.pause()
-            assert chart.model.title == title
+            assert chart.model.title.removesuffix(", lower is better") == title
             assert [layer.name for layer in chart.model.layers] == ["blue", "red"]
         await pilot.press("m", "X")
         await pilot.pause()

@@ -80,7 +80,7 @@ def test_only_steps_and_what_lies_among_them_are_passed_over(steps: int, every: 
 
 def test_a_score_that_took_no_time_of_its_own_has_none() -> None:
     scored = Evaluation(stage="chat_eval", step=5, metric="chat/ends", value=1.0, seconds=0.0)
-    assert event_lines(scored, History()) == ["step 5  chat/ends 1.0000"]
+    assert event_lines(scored, History()) == ["step 5  chat/ends 1.0000  (higher is better)"]
 
 
 def test_a_sample_keeps_the_space_that_begins_it() -> None:

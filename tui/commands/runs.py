@@ -10,13 +10,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.errors import UsageError
+from engine.errors import UsageError, one_line
 from engine.run import words
 from engine.run.directory import RunDirectory, find_run
 from engine.run.glance import Glances, Summary, log_is_gone
 from engine.run.home import runs_home
+from engine.run.scores import LOWER
 
 POLL_SECONDS = 0.5
+FIGURES_FROM = 70  # cells of a terminal; a narrower one shows no figures
+LEAST_NAME, LEAST_STATUS = 12, 20  # cells
 
 
 def runs(options: argparse.Namespace) -> int:
@@ -28,14 +31,42 @@ def runs(options: argparse.Namespace) -> int:
     if not rows:
         print(f"no runs in {runs_home()} yet. Start one with: nanosolo --preset quickstart")
         return 0
-    width = max(len(row["name"]) for row in rows)
-    ages = [words.duration(row["age_seconds"]) for row in rows]
-    oldest = max(map(len, ages))
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-    for row, age in zip(rows, ages, strict=True):
-        line = f"{row['name']:<{width}}  {age:>{oldest}} ago  {row['verdict']}"
-        print(line if len(line) <= room else line[: room - 1] + "…")
+    for line in table(rows, room):
+        print(line)
     return 0
+
+
+def table(rows: list[dict[str, Any]], room: int) -> list[str]:
+    """The runs under a heading, in columns, no line longer than `room` cells: figures go first where there is none."""
+    figures = [] if room < FIGURES_FROM else [("loss", "loss"), ("val bpb", "val_bpb")]
+    head = ["run", "age", *(title for title, _ in figures), "status"]
+    cells = [
+        [
+            one_line(row["name"]),
+            words.duration(row["age_seconds"]),
+            *("-" if row[key] is None else f"{row[key]:.4f}" for _, key in figures),
+            one_line(row["verdict"]),
+        ]
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    others = sum(widths[1:-1]) + 2 * (len(widths) - 1)
+    widths[0] = min(widths[0], max(LEAST_NAME, room - others - LEAST_STATUS))
+    lines = [_line(line, widths, room) for line in (head, *cells)]
+    if any(row[key] is not None for row in rows for _, key in figures):
+        lines.append(_clip(f"loss and val bpb (bits per byte): {LOWER}", room))
+    return lines
+
+
+def _line(cells: list[str], widths: list[int], room: int) -> str:
+    name, *figures, status = cells
+    middle = (f"{cell:>{width}}" for cell, width in zip(figures, widths[1:-1], strict=True))
+    return _clip("  ".join([f"{_clip(name, widths[0]):<{widths[0]}}", *middle, status]), room)
+
+
+def _clip(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def describe(summary: Summary) -> dict[str, Any]:
@@ -79,7 +110,7 @@ def logs(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write the report anew and print its text."""
+    """Write the report again and print its text."""
     run = find_run(options.run)
     if options.json:
         from engine.report.measured import facts

@@ -14,6 +14,7 @@ from engine.errors import NanosoloError
 from engine.plan.pipeline import STAGES
 from engine.run import words
 from engine.run.directory import RunDirectory, find_run, list_runs
+from engine.run.scores import direction
 from tui import actions, panels
 from tui.bindings import bindings_for
 from tui.chart.glyphs import ASCII, UNICODE
@@ -31,6 +32,7 @@ METRICS = {  # key of the series -> title, smoothing, digits of a delta
     "tokens_per_second": ("tokens per second", 0.95, 0),
     "grad_norm": ("gradient norm", 0.98, 3),
 }
+JUDGING = ("loss", "val_bpb")  # say how good a model is
 COLOURS = ("$text-primary", "$text-warning", "$text-success", "$text-error")  # as the chart colours its layers
 
 EMPTY = """
@@ -175,6 +177,8 @@ class CompareScreen(ConsoleScreen):
         """What the chart shows, and of which stage where that is not pretraining."""
         feed = self.sides[0].feed if self.sides else Feed()
         title = feed.judged.title if self.metric == "val_bpb" else METRICS[self.metric][0]
+        if self.metric in JUDGING:
+            title += f", {direction(feed.judged.metric if self.metric == 'val_bpb' else self.metric)}"
         return title if feed.stage in ("", "pretrain") else f"{feed.stage}: {title}"
 
     def _show(self) -> None:
