@@ -18,6 +18,7 @@ from engine.run.toolchain import WITHOUT
 Level = Literal["ok", "note", "warning", "problem"]  # problem: training cannot work
 
 PROHIBITED, EXCLUSIVE = 2, 3  # NVML's compute modes
+OPEN_GPU = "nvidia-smi --compute-mode=DEFAULT"
 BUSY_BYTES = 500 * MIB  # of GPU memory that other programs hold; an idle card shows a few MiB
 DRIVER_BYTES = 900 * MIB  # most that a driver keeps for itself, and counts as used where it does not say (before 510)
 LITTLE_HOST_MEMORY = 4 * GIB  # for a GPU: torch with CUDA alone takes two or three
@@ -88,10 +89,13 @@ def check_vram(found: GpuSurvey | None, need: int = 0, floor: int = 0) -> Check 
     finding = f"{words.size(found.free)} of {words.size(found.total)} free{others}"
     wants = f"; the plan needs {words.size(need)}" if need else ""
     action = "end the other processes (nvidia-smi lists them), or lower batch.device_batch_size"
-    if found.compute_mode == PROHIBITED or (found.compute_mode == EXCLUSIVE and found.processes):
-        mode = "may not be used at all" if found.compute_mode == PROHIBITED else "is held by another process alone"
-        way = "nvidia-smi --compute-mode=DEFAULT, or end that process"
-        return Check(name="GPU memory", verdict="problem", finding=f"the GPU {mode} (compute mode)", action=way)
+    if found.compute_mode == PROHIBITED:
+        what = "the GPU may not be used at all (compute mode prohibited)"
+        return Check(name="GPU memory", verdict="problem", finding=what, action=f"open it, as root: {OPEN_GPU}")
+    if found.compute_mode == EXCLUSIVE and found.processes:
+        what = "another process has the GPU for itself (compute mode exclusive)"
+        way = f"end that process (nvidia-smi lists it), or open the GPU, as root: {OPEN_GPU}"
+        return Check(name="GPU memory", verdict="problem", finding=what, action=way)
     if floor > found.free:
         finding += f"; weights, gradients and optimizer alone take {words.size(floor)}"
         return Check(name="GPU memory", verdict="problem", finding=finding, action=action)

@@ -5,13 +5,14 @@ Numbers: cudaError_t, https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDAR
 
 import re
 import signal
+import sys
 from typing import Literal
 
 import msgspec
 
 from engine.run import words
-from engine.run.checks import EXCLUSIVE, PROHIBITED
-from engine.run.driver_checks import command_for
+from engine.run.checks import EXCLUSIVE, OPEN_GPU, PROHIBITED
+from engine.run.driver_checks import command_for, wanted_torch
 from engine.run.drivers import WHEELS, Version, Wheel, version, wheel_for
 from engine.run.faults import XIDS, Fault
 from engine.run.gpu_access import ON_CPU, UNCUT, GpuAccess, missing_capability, nodes_closed, why_no_gpu
@@ -145,7 +146,8 @@ def _no_library(attempt: Attempt, access: GpuAccess) -> Fault:
 def _no_torch(attempt: Attempt) -> Fault:
     missing = re.search(r"(\S+\.so[.\d]*): cannot open shared object file", attempt.error)
     said = f"the library {missing[1]} is missing" if missing else attempt.error.splitlines()[0]
-    way = "Install torch again: pip install --force-reinstall torch, or remove .venv and set it up again"
+    again = f"{sys.executable} -m pip install --force-reinstall torch=={wanted_torch()}"
+    way = f"Install it with the system's package manager, or torch again with `{again}`"
     return Fault("torch_broken", f"torch cannot be imported: {said}", way)
 
 
@@ -153,7 +155,7 @@ def _too_old(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Faul
     driver = gpu.driver if gpu is not None else access.module
     wheel = _wheel(access, gpu)
     built = f"torch {attempt.torch} is built for CUDA {attempt.cuda}"
-    if wheel is not None and attempt.cuda == ".".join(map(str, wheel.cuda)):
+    if wheel is not None and _is_installed(wheel, attempt):
         what = f"driver {driver} should run torch {attempt.torch}, but the CUDA library that is loaded is older"
         return Fault("old_cuda_library", what, "Take folders with another libcuda.so.1 out of LD_LIBRARY_PATH")
     newest = WHEELS[0].oldest_driver
@@ -166,10 +168,10 @@ def _too_old(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Faul
 def _taken(gpu: GpuSurvey | None) -> Fault:
     mode = gpu.compute_mode if gpu is not None else None
     if mode == PROHIBITED:
-        way = "Open it, as root: nvidia-smi --compute-mode=DEFAULT"
+        way = f"Open it, as root: {OPEN_GPU}"
         return Fault("gpu_prohibited", "the GPU may not be used at all (compute mode prohibited)", way)
     if mode == EXCLUSIVE:
-        way = "End that process (nvidia-smi lists it), or, as root: nvidia-smi --compute-mode=DEFAULT"
+        way = f"End that process (nvidia-smi lists it), or open the GPU, as root: {OPEN_GPU}"
         return Fault("gpu_exclusive", "another process has the GPU for itself (compute mode exclusive)", way)
     return Fault("gpu_busy", "the GPU is busy or unavailable", f"See what nvidia-smi says. {RESTART}")
 
@@ -177,7 +179,9 @@ def _taken(gpu: GpuSurvey | None) -> Fault:
 def _no_code(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Fault:
     name = gpu.gpu.name if gpu is not None else "this GPU"
     wheel = _wheel(access, gpu)
-    way = f"Install the build that fits with `{command_for(wheel, attempt.torch)}`" if wheel else "Use a newer GPU"
+    way = "Use a newer GPU"
+    if wheel is not None and not _is_installed(wheel, attempt):
+        way = f"Install the build that fits with `{command_for(wheel, attempt.torch)}`"
     has = ", ".join(attempt.archs)
     return Fault("gpu_not_supported", f"torch {attempt.torch} has code for {has}, none of it for {name}", way)
 
@@ -193,6 +197,10 @@ def _wheel(access: GpuAccess, gpu: GpuSurvey | None) -> Wheel | None:
     driver = gpu.driver if gpu is not None else access.module
     capability: Version | None = gpu.gpu.compute_capability if gpu is not None else None
     return wheel_for(driver, capability) if version(driver) else None
+
+
+def _is_installed(wheel: Wheel, attempt: Attempt) -> bool:
+    return attempt.cuda == ".".join(map(str, wheel.cuda))
 
 
 def _signal_name(number: int) -> str:

@@ -4,7 +4,7 @@ import importlib.util
 from importlib import metadata
 
 from engine.run.checks import Check
-from engine.run.drivers import OLDEST_DRIVER, WHEELS, Wheel, install_command, wheel_for
+from engine.run.drivers import OLDEST_DRIVER, WHEELS, Wheel, install_command, version, wheel_for
 from engine.run.gpu_access import ON_CPU
 from engine.run.survey import GpuSurvey, TorchBuild
 
@@ -51,7 +51,8 @@ def _reinstall(found: GpuSurvey, torch: str, otherwise: str = "") -> str:
         return f"no build of torch has code for {found.gpu.name}: use a newer GPU{otherwise}"
     if wheel is None:
         return f"update the driver to {newest} or newer, or take a machine that has it{otherwise}"
-    update = "" if wheel is WHEELS[0] else f"; or update the driver to {newest} or newer"
+    is_new = version(found.driver) >= version(newest)
+    update = "" if is_new else f"; or update the driver to {newest} or newer"
     return f"install the build that fits with `{command_for(wheel, torch)}`{update}{otherwise}"
 
 

@@ -69,7 +69,7 @@ def test_a_build_must_hold_code_for_the_gpu() -> None:
             CUDA_13,
             "torch 2.13.0+cu130 is built for CUDA 13.0, which has no code for Tesla V100-SXM2-16GB",
             f"install the build that fits with `{PIP} torch==2.13.0+cu126 --index-url "
-            "https://download.pytorch.org/whl/cu126`; or update the driver to 580.65.06 or newer",
+            "https://download.pytorch.org/whl/cu126`",
         ),
         (
             {"name": "Tesla K80", "capability": (3, 7)},
