@@ -7,15 +7,26 @@ from typing import NamedTuple
 import msgspec
 
 from engine.plan import duration, memory
-from engine.plan.config import BatchConfig, ModelConfig, RunConfig, RuntimeConfig, TokenizerConfig
-from engine.plan.duration import Correction
-from engine.plan.gpus import Gpu
+from engine.plan.config import (
+    BatchConfig,
+    Checkpointing,
+    CheckpointingMode,
+    ModelConfig,
+    RunConfig,
+    RuntimeConfig,
+    TokenizerConfig,
+)
+from engine.plan.duration import Correction, Evidence
+from engine.plan.gpus import CATALOGUE, GIB, Gpu
 from engine.plan.memory import Memory
 from engine.plan.shape import shape_of
 
 CLOSE = 0.35  # distance below which a measurement is of nearly the same thing: a factor of 1.4 in one size
-_Factor = Callable[["Measured", Gpu], float]
-SENSIBLE = (0.1, 10.0)  # measured over predicted; beyond, the measurement is of something else
+FAR = 1.5  # distance from which it says nothing of another: a factor of 4.5 in depth
+SPEEDS = (0.1, 10.0)  # measured over predicted; beyond, the measurement is of something else
+PEAKS = (0.3, 3.0)  # likewise of memory, which is counted rather than estimated
+TOO_LITTLE = "less than weights, gradients and optimizer take"
+SAME_CARD = 0.03  # by which the memory that a card's drivers leave differs at most
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +39,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     max_seq_len: int
     device_batch_size: int
     total_batch_size: int
-    activation_checkpointing: memory.CheckpointingMode
+    activation_checkpointing: CheckpointingMode
     loss: str
     loss_chunk_tokens: int
     compiled: bool
@@ -55,10 +66,21 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
             runtime=RuntimeConfig(compile="on" if self.compiled else "off"),
         )
 
+    def form(self) -> "Form":
+        """What `distance` compares."""
+        tokens = self.device_batch_size * self.max_seq_len
+        return Form(self.depth, tokens, self.vocab_size, self.max_seq_len, self.activation_checkpointing, self.loss)
 
-class _Found(NamedTuple):
-    measured: Measured
-    correction: Correction
+
+class Form(NamedTuple):
+    """What sets speed and memory of a run."""
+
+    depth: int
+    tokens: int  # of a micro-batch
+    vocab_size: int
+    max_seq_len: int
+    activation_checkpointing: Checkpointing
+    loss: str
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,83 +88,134 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
     measured: tuple[Measured, ...] = ()
 
-    def speed(self, config: RunConfig, gpu: Gpu, compiled: bool) -> Correction | None:
-        """How much faster than the model says this device is, by the nearest measurement; None without one."""
-        found = self._correction(config, gpu, compiled, "tokens_per_second", _speed_factor)
-        return found.correction if found else None
+    def speed(self, config: RunConfig, gpu: Gpu, compiled: bool) -> Evidence:
+        """How much faster than the model says this device is, by the nearest measurement that is believed."""
 
-    def peak(self, config: RunConfig, gpu: Gpu, compiled: bool) -> Correction | None:
-        """How much more memory than the formula says is needed, by the nearest measurement; None without one.
+        def weigh(m: Measured) -> tuple[float, str]:
+            rate = m.tokens_per_second or 0.0
+            factor = rate / duration.tokens_per_second(m.config(), gpu, m.compiled)
+            if not SPEEDS[0] < factor < SPEEDS[1]:
+                return factor, f"x {factor:.3g} of the formula"
+            used = max(
+                duration.flops_share(rate, m.config(), gpu),
+                duration.flops_share(factor * duration.tokens_per_second(config, gpu, compiled), config, gpu),
+            )
+            # what is assumed of a CPU's peak may be wrong; a GPU's is on its data sheet
+            return factor, f"an MFU of {used:.0%}" if used > 1 and gpu.is_cuda else ""
+
+        return self._nearest(config, gpu, compiled, "tokens_per_second", weigh)
+
+    def peak(self, config: RunConfig, gpu: Gpu, compiled: bool) -> Evidence:
+        """How much more memory than the formula says is needed, by the nearest measurement that is believed.
 
         What the formula missed is taken to grow with the size of what is predicted; what it had too much is not.
         """
-        found = self._correction(config, gpu, compiled, "peak_memory", _peak_factor)
-        if found is None or found.correction.factor >= 1:
-            return found.correction if found else None
-        size = _counted(config, gpu, compiled) / _counted(found.measured.config(), gpu, compiled)
-        factor = 1 - (1 - found.correction.factor) / max(1.0, size)
-        return msgspec.structs.replace(found.correction, factor=factor)
 
-    def _correction(self, config: RunConfig, gpu: Gpu, compiled: bool, what: str, factor_of: _Factor) -> _Found | None:
-        known = [m for m in self.measured if m.device == key_of(gpu) and m.compiled == compiled and getattr(m, what)]
+        def weigh(m: Measured) -> tuple[float, str]:
+            counted = _counted(config, gpu, compiled)
+            formula = _counted(m.config(), gpu, m.compiled)
+            factor = (m.peak_memory or 0) / formula.total
+            if not PEAKS[0] < factor < PEAKS[1]:
+                return factor, f"x {factor:.3g} of the formula"
+            if factor < 1:
+                factor = 1 - (1 - factor) / max(1.0, counted.total / formula.total)
+            few = (m.peak_memory or 0) < _state(formula) or factor * counted.total < _state(counted)
+            return factor, TOO_LITTLE if few else ""
+
+        return self._nearest(config, gpu, compiled, "peak_memory", weigh)
+
+    def _nearest(
+        self, config: RunConfig, gpu: Gpu, compiled: bool, what: str, weigh: Callable[[Measured], tuple[float, str]]
+    ) -> Evidence:
+        """The correction by the nearest measurement that `weigh` believes: it gives a factor, and why not."""
+        key, form = key_of(gpu), form_of(config)
+        known = [m for m in self.measured if m.device == key and m.compiled == compiled and getattr(m, what)]
         # the newest of equally near ones: the program changes
-        for m in sorted(known, key=lambda m: (distance(m.config(), config), -m.t)):
-            factor = factor_of(m, gpu)
-            if SENSIBLE[0] < factor < SENSIBLE[1]:
-                close = distance(m.config(), config) < CLOSE
-                basis = (
-                    f"{'measured here' if close else 'scaled from a measurement here'} ({m.source}: depth {m.depth}, "
-                    f"{m.device_batch_size} x {m.max_seq_len:,} tokens), x {factor:.2f} of the formula"
-                )
-                return _Found(m, Correction(factor=factor, close=close, basis=basis))
-        return None
+        ranked = sorted(((_apart(m.form(), form), -m.t, at) for at, m in enumerate(known)))
+        notes = []
+        for apart, _, at in ranked:
+            m = known[at]
+            if apart >= FAR:
+                notes.append(f"measured here, but too unlike this run to correct it: {_words(m)}")
+                break
+            factor, fault = weigh(m)
+            if not fault:
+                close = apart < CLOSE
+                where = "measured here" if close else "scaled from a measurement here"
+                basis = f"{where} ({_words(m)}), x {factor:.2f} of the formula"
+                return Evidence(Correction(factor=factor, close=close, basis=basis))
+            notes.append(f"a measurement here is not used, as it comes to {fault}: {_words(m)}")
+        return Evidence(note=notes[0] if notes else "")
+
+
+def _words(m: Measured) -> str:
+    return f"{m.source}: depth {m.depth}, {m.device_batch_size} x {m.max_seq_len:,} tokens"
 
 
 def key_of(gpu: Gpu) -> str:
-    """What measurements must share with a device to be about it: its name and, for slices and CPUs, its size."""
-    return f"{gpu.name} {gpu.peak_flops / 1e12:.3g} TFLOP/s" if gpu.peak_flops > 0 else gpu.name
+    """What measurements must share with a device to be about it: its name, with a slice's profile, its memory, and its
+    peak. Of a CPU the peak follows from its cores, and its memory does not matter."""
+    peak = f" {gpu.peak_flops / 1e12:.3g} TFLOP/s" if gpu.peak_flops > 0 else ""
+    return f"{gpu.name} {_nominal(gpu)} GiB{peak}" if gpu.is_cuda else f"{gpu.name}{peak}"
+
+
+def _nominal(gpu: Gpu) -> int:
+    """GiB, the same for all drivers of a card in the catalogue."""
+    listed = next((known.capacity for known in CATALOGUE if known.name == gpu.name), gpu.capacity)
+    same = abs(gpu.capacity / listed - 1) < SAME_CARD
+    return math.ceil((listed if same else gpu.capacity) / GIB)
+
+
+def form_of(config: RunConfig) -> Form:
+    """What `distance` compares."""
+    model, batch = config.model, config.batch
+    tokens = batch.device_batch_size * model.max_seq_len
+    vocab_size, mode = config.tokenizer.vocab_size, batch.activation_checkpointing
+    return Form(model.depth, tokens, vocab_size, model.max_seq_len, mode, batch.loss)
 
 
 def distance(one: RunConfig, other: RunConfig) -> float:
     """How unlike two runs are in what sets speed and memory: logarithms of the ratios of their sizes."""
-    a, b = (
-        (
-            config.model.depth,
-            config.batch.device_batch_size * config.model.max_seq_len,
-            config.tokenizer.vocab_size,
-            config.model.max_seq_len,
-        )
-        for config in (one, other)
+    return _apart(form_of(one), form_of(other))
+
+
+def _apart(one: Form, other: Form) -> float:
+    sizes = sum(
+        weight * abs(math.log(x / y)) for weight, x, y in zip((1.0, 0.5, 0.3, 0.3), one[:4], other[:4], strict=True)
     )
-    sizes = sum(weight * abs(math.log(x / y)) for weight, x, y in zip((1.0, 0.5, 0.3, 0.3), a, b, strict=True))
-    modes = one.batch.activation_checkpointing != other.batch.activation_checkpointing
-    return sizes + 0.3 * modes + 0.3 * (one.batch.loss != other.batch.loss)
+    modes = one.activation_checkpointing != other.activation_checkpointing
+    return sizes + 0.3 * modes + 0.3 * (one.loss != other.loss)
 
 
-def corrected(counted: Memory, correction: Correction | None) -> Memory:
-    """The breakdown with its sum as measured. Activations, of which least is certain, take up the difference."""
-    if correction is None:
-        return counted
-    total = round(counted.total * correction.factor)
-    activations = counted.activations + total - counted.total
+def corrected(counted: Memory, evidence: Evidence) -> Memory:
+    """The breakdown with its sum as measured. Activations take up the difference, as far as they go."""
+    if evidence.correction is None:
+        basis = f"{counted.basis}; {evidence.note}" if evidence.note else counted.basis
+        return msgspec.structs.replace(counted, basis=basis)
+    total = round(counted.total * evidence.correction.factor)
+    if total < _state(counted):
+        return msgspec.structs.replace(
+            counted, basis=f"{counted.basis}; not corrected, as {evidence.correction.basis} leaves {TOO_LITTLE}"
+        )
+    excess, parts = counted.total - total, {}
+    for name in ("activations", "loss", "overhead"):  # of which least is certain first
+        size = getattr(counted, name)
+        parts[name] = size - min(size, excess)
+        excess -= size - parts[name]
     return msgspec.structs.replace(
         counted,
+        **parts,
         total=total,
-        activations=max(0, activations),
-        overhead=counted.overhead + min(0, activations),
         fits=total <= counted.capacity,
         headroom=1 - total / counted.capacity,
-        basis=correction.basis,
+        basis=evidence.correction.basis,
     )
 
 
-def _speed_factor(m: Measured, gpu: Gpu) -> float:
-    return (m.tokens_per_second or 0.0) / duration.tokens_per_second(m.config(), gpu, m.compiled)
+def _counted(config: RunConfig, gpu: Gpu, compiled: bool) -> Memory:
+    return memory.estimate(shape_of(config), config.batch, gpu, compiled)
 
 
-def _peak_factor(m: Measured, gpu: Gpu) -> float:
-    return (m.peak_memory or 0) / _counted(m.config(), gpu, m.compiled)
-
-
-def _counted(config: RunConfig, gpu: Gpu, compiled: bool) -> int:
-    return memory.estimate(shape_of(config), config.batch, gpu, compiled).total
+def _state(counted: Memory) -> int:
+    """Bytes without which nothing trains."""
+    return counted.weights + counted.gradients + counted.optimizer

@@ -189,7 +189,7 @@ class ChatEvalConfig(Section, frozen=True, kw_only=True):
 class RuntimeConfig(Section, frozen=True, kw_only=True):
     """Where and how it runs."""
 
-    gpu: str = "auto"  # an id of the catalogue; `auto`: the one found here
+    gpu: str = "auto"  # what to plan for: an id of the catalogue; `auto`: the card found here, as every run uses
     device: Literal["auto", "cuda", "cpu"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"  # auto: on for CUDA, off for the CPU
     on_oom: Literal["adapt", "stop"] = "adapt"  # adapt: halve the micro-batch and replay it

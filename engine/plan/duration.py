@@ -1,5 +1,7 @@
 """How long a run takes: throughput, hours, energy and cost, each with the basis it rests on."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from engine.plan import work
@@ -10,14 +12,19 @@ from engine.plan.memory import resolve_checkpointing
 from engine.plan.roofline import seconds
 from engine.plan.shape import Shape, shape_of
 
-COMPILE_SECONDS = 60.0  # first step: 17-80 s
+# Compiling the trunk, before the first step: seconds, and seconds for each block, with an empty cache and from a full
+# one, whatever the checkpointing mode. A core took 41-102 s for depths 8-20, 27-147 s went by on two cores for the
+# presets, and 17-80 s in published runs; from the cache a core took 17-31 s for depths 12-20 (docs/time.md).
+COLD_COMPILE = (10.0, 3.0)
+WARM_COMPILE = (4.0, 1.0)
+
 DISK_BYTES_PER_SECOND = 1e9  # writing a checkpoint
 UNNAMED = (
     0.03  # of all that is named: waiting for data, events, the host. Wall clock over train time is 5-10 % with all
 )
 FEW_ROWS = 0.13  # share of a CPU's peak in products of a few rows: bench/results/generate.json, batch 8 against 1
 
-# The range around the likeliest figure, as (faster, slower) shares of it.
+# The range around the estimate, as (faster, slower) shares of it.
 HOSTS = (0.10, 0.20)  # hosts with the same card differ by 10 %, and what goes wrong makes a run slower, not faster
 OTHER_CARDS = (0.25, 0.50)  # cards for which few figures were published
 EAGER = (0.15, 0.60)  # nobody published an uncompiled run; others' programs run at half speed then
@@ -33,6 +40,16 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     basis: str
 
 
+class Evidence(NamedTuple):
+    """What measurements on the same device say of a prediction: a correction, or why there is none."""
+
+    correction: Correction | None = None
+    note: str = ""  # empty where nothing was measured, or where it corrects
+
+
+NO_EVIDENCE = Evidence()
+
+
 class Duration(msgspec.Struct, frozen=True, kw_only=True):
     """Predicted time. None where the device's speed is not known."""
 
@@ -40,7 +57,7 @@ class Duration(msgspec.Struct, frozen=True, kw_only=True):
     hours: float | None
     high_hours: float | None
     tokens_per_second: float | None  # while training, with the optimizer step
-    mfu: float | None  # share of the device's peak, nanochat's FLOPs
+    mfu: float | None  # share of the device's peak, nanochat's FLOPs; None also where a CPU is faster than is assumed
     step_seconds: float | None
     parts: dict[str, float]  # seconds of each, which add up to `hours`
     energy_kwh: float | None
@@ -55,11 +72,16 @@ def estimate(
     compiled: bool,
     steps: int,
     checkpoint_bytes: int,
-    correction: Correction | None = None,
+    evidence: Evidence = NO_EVIDENCE,
+    warm: bool = False,
 ) -> Duration:
-    """Predict a pretraining run of `steps` steps, corrected by what was measured on this device."""
+    """Predict a pretraining run of `steps` steps, corrected by what was measured on this device.
+
+    `warm`: whether an earlier stage has compiled the same model.
+    """
+    correction = evidence.correction
     if gpu.peak_flops <= 0 and correction is None:
-        return unknown(unknown_basis(gpu))
+        return unknown(f"{unknown_basis(gpu)}; {evidence.note}" if evidence.note else unknown_basis(gpu))
     shape, per_step = shape_of(config), tokens_per_step(config)
     scale = 1 / correction.factor if correction else 1.0
     of_step = step_parts(config, gpu, compiled)
@@ -83,7 +105,7 @@ def estimate(
         * scale
         * draw_seconds(shape, gpu),
         "checkpoints": checkpoints * checkpoint_bytes / DISK_BYTES_PER_SECOND,
-        "compile": COMPILE_SECONDS if compiled else 0.0,
+        "compile": compile_seconds(shape.depth, warm) if compiled else 0.0,
     }
     parts["other"] = UNNAMED * sum(parts.values())
     hours = sum(parts.values()) / 3600
@@ -95,13 +117,29 @@ def estimate(
         hours=hours,
         high_hours=hours * (1 + slower),
         tokens_per_second=rate,
-        mfu=rate * shape.flops_per_token / gpu.peak_flops if gpu.peak_flops > 0 else None,
+        mfu=_mfu(rate, config, gpu),
         step_seconds=step_seconds,
         parts=parts,
         energy_kwh=gpu.watts * hours / 1000 if gpu.watts else None,
         cost=price * hours if price is not None else None,
-        basis=correction.basis if correction else basis_of(gpu, compiled),
+        basis=basis_with(evidence, gpu, compiled),
     )
+
+
+def compile_seconds(depth: int, warm: bool = False) -> float:
+    """Seconds that compiling takes before the first step; `warm`: with all of it in the cache."""
+    fixed, each = WARM_COMPILE if warm else COLD_COMPILE
+    return fixed + each * depth
+
+
+def flops_share(rate: float, config: RunConfig, gpu: Gpu) -> float:
+    """Share of the device's peak that `rate` tokens/s come to, with nanochat's FLOPs per token; 0 without a peak."""
+    return rate * shape_of(config).flops_per_token / gpu.peak_flops if gpu.peak_flops > 0 else 0.0
+
+
+def _mfu(rate: float, config: RunConfig, gpu: Gpu) -> float | None:
+    share = flops_share(rate, config, gpu)
+    return share if share > 0 and (share <= 1 or gpu.is_cuda) else None
 
 
 def tokens_per_second(config: RunConfig, gpu: Gpu, compiled: bool) -> float:
@@ -158,12 +196,19 @@ def _times(steps: int, every: int) -> int:
 
 
 def spread(gpu: Gpu, compiled: bool, correction: Correction | None) -> tuple[float, float]:
-    """The range around the likeliest figure, as (faster, slower) shares of it."""
+    """The range around the estimate, as (faster, slower) shares of it."""
     if correction is not None:
         return MEASURED if correction.close else MEASURED_ELSEWHERE
     if gpu.is_cuda and not compiled:
         return EAGER
-    return HOSTS if gpu.id.startswith(("a100", "a800")) else OTHER_CARDS
+    return HOSTS if gpu.id.startswith(("a100", "a800")) and not gpu.is_slice else OTHER_CARDS
+
+
+def basis_with(evidence: Evidence, gpu: Gpu, compiled: bool) -> str:
+    """What a figure rests on: a measurement, else what the model counts with, and why no measurement is used."""
+    if evidence.correction is not None:
+        return evidence.correction.basis
+    return f"{basis_of(gpu, compiled)}; {evidence.note}" if evidence.note else basis_of(gpu, compiled)
 
 
 def basis_of(gpu: Gpu, compiled: bool) -> str:
@@ -171,6 +216,8 @@ def basis_of(gpu: Gpu, compiled: bool) -> str:
     if not gpu.is_cuda:
         return "operations counted, at the rates of a CPU like this; unmeasured on this machine"
     eager = "" if compiled else ", uncompiled by count alone"
+    if gpu.is_slice:
+        return f"operations counted, at A100 rates x the slice's share of its card{eager}; unmeasured on it"
     if gpu.id.startswith(("a100", "a800")):
         return f"operations counted, at the rates of published A100 runs{eager}; unmeasured on this card"
     return f"operations counted, at A100 rates x {gpu.speed:g} of the peak for this card{eager}; unmeasured on it"

@@ -17,6 +17,7 @@ from engine.plan.datasets import (
 )
 from engine.plan.duration import Duration
 from engine.plan.gpus import Gpu
+from engine.plan.host_memory import host_memory
 from engine.plan.memory import Memory
 from engine.plan.pipeline import LINE
 from engine.plan.plan_stages import plan_stages
@@ -80,6 +81,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[Warning, ...]
     pipeline: Pipeline = Pipeline()  # all stages together
     stop_seconds: float | None = None  # from the signal to the end: what a machine that is taken away must grant
+    host_memory: int = 0  # bytes of the host's memory on CUDA; on a CPU those of `memory`
 
     @property
     def pretrains(self) -> bool:
@@ -125,11 +127,11 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
             compiled=compiled,
             steps=steps,
             checkpoint_bytes=checkpoint_bytes,
-            correction=calibration.speed(in_mode(config, each), gpu, compiled),
+            evidence=calibration.speed(in_mode(config, each), gpu, compiled),
         )
         for each in memories
     }
-    scale = correction.factor if (correction := needed[mode]) else 1.0
+    scale = correction.factor if (correction := needed[mode].correction) else 1.0
     vram, time = memories[mode], times[mode]
     given = Given(
         config=config,
@@ -190,6 +192,7 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
         expected_hours=config.about.expected_hours,
         warnings=tuple(plan_warnings(given, scale, stages)),
         pipeline=whole_pipeline(stages),
+        host_memory=host_memory(shape, any(stage in LINE for stage in stage_names)) if gpu.is_cuda else vram.total,
     )
 
 

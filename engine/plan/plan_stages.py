@@ -8,7 +8,7 @@ import msgspec
 from engine.plan import duration, memory
 from engine.plan.advice import Changes
 from engine.plan.batch import tokens_per_step
-from engine.plan.calibration import corrected
+from engine.plan.calibration import corrected, form_of
 from engine.plan.config import RunConfig
 from engine.plan.datasets import CORE_BYTES, RL_PROBLEMS, conversations_in, is_remote
 from engine.plan.layers import with_changes
@@ -136,7 +136,8 @@ def _finetune(given: Given, stage: Literal["midtrain", "sft"]) -> StagePlan:
         compiled=given.compiled,
         steps=steps,
         checkpoint_bytes=given.checkpoint_bytes,
-        correction=given.calibration.speed(used, given.gpu, given.compiled),
+        evidence=given.calibration.speed(used, given.gpu, given.compiled),
+        warm=_compiled_before(given, stage, used),
     )
     if time.low_hours is None or time.hours is None or time.high_hours is None:
         return of_duration(plan, time)
@@ -145,6 +146,13 @@ def _finetune(given: Given, stage: Literal["midtrain", "sft"]) -> StagePlan:
         low, high = UNSURE
         span, basis = span.times(low, 1.0, high), f"{basis}; steps by estimated lengths of conversations"
     return timed(plan, given, START + span, basis)
+
+
+def _compiled_before(given: Given, stage: str, used: RunConfig) -> bool:
+    """Whether an earlier stage of the run has compiled the same model for micro-batches of the same size."""
+    stages = given.config.pipeline.stages
+    earlier = [each for each in ("pretrain", "midtrain") if each in stages and each != stage]
+    return any(form_of(stage_config(given.config, each)) == form_of(used) for each in earlier)
 
 
 def _finetuning_memory(given: Given, used: RunConfig) -> Memory:
@@ -167,7 +175,7 @@ def _rl(given: Given) -> StagePlan:
         steps=steps,
         tokens=rl_tokens(config, steps),
     )
-    counted = memory.breakdown(moments, given.gpu, compiled=False)
+    counted = memory.breakdown(moments, given.gpu, compiled=False, mode=mode)
     needed = corrected(counted, given.calibration.peak(config, given.gpu, compiled=False))
     plan = with_memory(plan, needed, PROMPTS)
     span = rl_span(config, shape, given.gpu, mode, steps, given.checkpoint_bytes)

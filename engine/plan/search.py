@@ -166,7 +166,7 @@ def _fit(
     changed = msgspec.structs.replace(config, batch=batch)
     counted = memory.estimate(shape_of(changed), batch, gpu, compiled)
     needed = corrected(counted, calibration.peak(changed, gpu, compiled))
-    speed = calibration.speed(changed, gpu, compiled)
+    speed = calibration.speed(changed, gpu, compiled).correction
     return Fit(
         device_batch_size=size,
         activation_checkpointing=mode,
@@ -201,11 +201,11 @@ def _of_depth(
     config = _with_fit(config, fit)
     shape, per_step = shape_of(config), tokens_per_step(config)
     checkpoint_bytes = checkpoint_size(shape, gpu)
-    correction = calibration.speed(config, gpu, compiled)
+    evidence = calibration.speed(config, gpu, compiled)
 
     def hours_of(steps: int) -> float | None:
         return duration.estimate(
-            config, gpu, compiled=compiled, steps=steps, checkpoint_bytes=checkpoint_bytes, correction=correction
+            config, gpu, compiled=compiled, steps=steps, checkpoint_bytes=checkpoint_bytes, evidence=evidence
         ).hours
 
     for share in SHARES:

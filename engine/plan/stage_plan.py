@@ -8,7 +8,7 @@ import msgspec
 from engine.plan import duration
 from engine.plan.calibration import Calibration
 from engine.plan.config import RunConfig
-from engine.plan.duration import Correction, Duration
+from engine.plan.duration import Duration
 from engine.plan.gpus import Gpu
 from engine.plan.memory import Memory
 from engine.plan.shape import Shape
@@ -95,12 +95,13 @@ def with_memory(plan: StagePlan, needed: Memory, note: str = "") -> StagePlan:
 def on_device(plan: StagePlan, given: Given, span: Span, note: str) -> StagePlan:
     """The time of uncompiled work on the device, corrected by what was measured of such."""
     gpu, config = given.gpu, given.config
-    correction: Correction | None = given.calibration.speed(config, gpu, compiled=False)
+    evidence = given.calibration.speed(config, gpu, compiled=False)
+    correction = evidence.correction
     if gpu.peak_flops <= 0 and correction is None:
         return msgspec.structs.replace(plan, time_basis=duration.unknown_basis(gpu))
     faster, slower = duration.spread(gpu, False, correction)
     scale = 1 / correction.factor if correction else 1.0
-    basis = correction.basis if correction else duration.basis_of(gpu, False)
+    basis = duration.basis_with(evidence, gpu, False)
     spread = START + span.times(scale * (1 - faster), scale, scale * (1 + slower))
     return timed(plan, given, spread, f"{basis}; {note}" if note else basis)
 

@@ -14,6 +14,7 @@ from engine.errors import NanosoloError, UsageError
 from engine.plan.config import RunConfig
 from engine.plan.gpus import Gpu
 from engine.plan.layers import with_changes
+from engine.plan.other_card import OTHER_CARD, figures_of, plan_for
 from engine.plan.pipeline import first_missing
 from engine.plan.plan import Plan, make_plan
 from engine.run.calibration import read_calibration
@@ -21,7 +22,7 @@ from engine.run.checks import Check, problem_of
 from engine.run.device_checks import ON_DEVICE, Announce, be_silent, check_device, require_device
 from engine.run.directory import RunDirectory, create_run, free_name, require_own
 from engine.run.gpu_access import gpu_access, why_no_gpu
-from engine.run.hardware import detect, device_for
+from engine.run.hardware import launch_device, planned_device
 from engine.run.history import read_history
 from engine.run.home import user_name
 from engine.run.preflight import preflight, require_ready
@@ -33,8 +34,15 @@ START_PATIENCE = 30.0  # seconds for the runner to take its lock, on a busy mach
 
 
 def plan_here(config: RunConfig) -> Plan:
-    """The plan for the device that the configuration names, or for the one found here."""
-    return plan_on(config, device_for(config))
+    """The plan for the device that the configuration names, or for the one found here. Where it names another card than
+    is here, a warning of the plan has the figures of both."""
+    gpu, found = planned_device(config)
+    return plan_for(config, gpu, found, read_calibration)
+
+
+def launch_plan(config: RunConfig) -> Plan:
+    """The plan for the device that a run uses here, whatever card its configuration names."""
+    return plan_on(config, launch_device(config))
 
 
 def plan_on(config: RunConfig, gpu: Gpu) -> Plan:
@@ -74,7 +82,7 @@ def readiness(config: RunConfig) -> Readiness:
         plan = plan_here(config)  # for the device that is not here; what else is missing can be said all the same
         checks = [check for check in preflight(config, plan) if check.name != "GPU"]
         return Readiness(plan, refused + checks)
-    plan = plan_on(config, detect() if config.runtime.device != "cpu" else device_for(config))
+    plan = launch_plan(config)
     return Readiness(plan, [*refused, *_other_device(config, plan), *preflight(config, plan)])
 
 
@@ -87,11 +95,14 @@ def with_device(config: RunConfig, ready: Readiness, announce: Announce = be_sil
 
 
 def _other_device(config: RunConfig, plan: Plan) -> Iterator[Check]:
-    """A note where the configuration names another device than the run will use."""
-    named = device_for(config)
-    if named.is_cuda and named.id != plan.gpu:
-        finding = f"planned for {named.name}, but here is {plan.gpu_name}, for which the run is planned anew"
-        yield Check(name="device", verdict="note", finding=finding, action="--gpu auto plans for what is here")
+    """A note where the configuration names another card than the run will use, with the figures of both."""
+    if plan.gpu == "cpu":
+        return
+    named = plan_here(config)
+    if any(warning.code == OTHER_CARD for warning in named.warnings):
+        finding = f"this machine has {figures_of(plan)}; the configuration names {figures_of(named)}"
+        action = "the run is planned for the card that is here, as with --gpu auto"
+        yield Check(name="device", verdict="note", finding=finding, action=action)
 
 
 def start_run(config: RunConfig, name: str | None = None, announce: Announce = be_silent) -> RunDirectory:
@@ -149,7 +160,7 @@ def require_startable(
     require_own(run)
     require_device(config)
     stages = stages or read_standing(run, config.pipeline.stages).left
-    plan = plan_here(with_changes(config, {"pipeline.stages": list(stages)}) if stages else config)
+    plan = launch_plan(with_changes(config, {"pipeline.stages": list(stages)}) if stages else config)
     require_same_kind(run, config, plan, stages)
     require_ready(preflight(config, plan, run=run, stages=stages))
     tried = check_device(config, plan, stages, announce)

@@ -7,7 +7,8 @@ from importlib import metadata
 
 from engine import __version__
 from engine.plan.layers import from_dict
-from engine.plan.plan import Plan, make_plan
+from engine.plan.other_card import card_for, figures_of
+from engine.plan.plan import Plan
 from engine.plan.presets import load_preset, preset_for
 from engine.run.checks import (
     Check,
@@ -21,9 +22,11 @@ from engine.run.checks import (
     check_shared_memory,
     check_vram,
 )
+from engine.run.control import plan_on
 from engine.run.driver_checks import check_driver
 from engine.run.hardware import detect_cpu
-from engine.run.preflight import CUDA_HOST_BYTES, disk_need, home_origin
+from engine.run.home import presets_home
+from engine.run.preflight import disk_need, home_origin
 from engine.run.survey import Survey, survey
 
 PACKAGES = ("torch", "textual", "tiktoken", "rustbpe", "safetensors", "huggingface_hub", "nvidia-ml-py")
@@ -34,13 +37,13 @@ def examine(look: Survey | None = None) -> list[Check]:
     machine. Imports no torch."""
     look = look or survey()
     job, plan = job_here(look)
-    host_need = CUDA_HOST_BYTES + plan.checkpoint_bytes if look.gpu is not None else plan.peak_memory
     found = [
         *check_software(),
         *check_gpu(look),
         check_driver(look.gpu, look.torch),
         check_vram(look.gpu),
-        check_host_memory(look, host_need, job=job),
+        check_card(plan),
+        check_host_memory(look, plan.host_memory if look.gpu is not None else plan.peak_memory, job=job),
         check_shared_memory(look),
         check_compiler(look, cuda=True) if look.gpu is not None else None,
         check_home(look, home_origin(), disk_need(plan, look), job),
@@ -55,8 +58,21 @@ def job_here(look: Survey) -> tuple[str, Plan]:
     """What this machine would train, in words, and its plan."""
     gpu = look.gpu.gpu if look.gpu is not None else None
     preset = preset_for(gpu).name
-    plan = make_plan(from_dict(load_preset(preset)), gpu or detect_cpu())
+    plan = plan_on(from_dict(load_preset(preset, presets_home())), gpu or detect_cpu())
     return f"a run of preset {preset}", plan
+
+
+def check_card(plan: Plan) -> Check | None:
+    """Where the preset for this machine names another card: what it comes to on either."""
+    config = from_dict(load_preset(plan.preset, presets_home()))
+    named = card_for(config, None)
+    if named is None or named.id == plan.gpu or plan.gpu == "cpu":
+        return None
+    finding = (
+        f"preset {plan.preset} on this machine's {figures_of(plan)}; it names {figures_of(plan_on(config, named))}"
+    )
+    action = f"nanosolo plan --preset {plan.preset} --gpu auto plans for the card that is here, as every start does"
+    return Check(name="plan", verdict="note", finding=finding, action=action)
 
 
 def check_software() -> Iterator[Check]:

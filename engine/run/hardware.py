@@ -13,6 +13,7 @@ import psutil
 from engine.plan import gpus
 from engine.plan.config import RunConfig
 from engine.plan.gpus import Gpu
+from engine.plan.other_card import card_for
 from engine.run import cgroups
 
 
@@ -147,9 +148,20 @@ def detect() -> Gpu:
 
 def device_for(config: RunConfig) -> Gpu:
     """The device to plan for: the one named, else the one found here. Raises UsageError for an unknown name."""
-    if config.runtime.gpu == "cpu" or (config.runtime.gpu == "auto" and config.runtime.device == "cpu"):
+    return planned_device(config)[0]
+
+
+def planned_device(config: RunConfig) -> tuple[Gpu, Gpu | None]:
+    """(the device to plan for, the GPU that is here where one was asked for). Raises UsageError for an unknown id."""
+    found = None if config.runtime.gpu == "cpu" else detect_gpu()
+    return card_for(config, found) or detect_cpu(config.runtime.threads), found
+
+
+def launch_device(config: RunConfig) -> Gpu:
+    """The device that a run uses here, whatever card its configuration names; the named one where none is here."""
+    if config.runtime.device == "cpu" or (config.runtime.device == "auto" and config.runtime.gpu == "cpu"):
         return detect_cpu(config.runtime.threads)
-    return detect() if config.runtime.gpu == "auto" else gpus.by_id(config.runtime.gpu)
+    return detect_gpu() or device_for(config)
 
 
 def usable_cores() -> int:

@@ -5,7 +5,8 @@ from collections.abc import Collection, Sequence
 
 from engine.errors import UsageError
 from engine.plan.config import RunConfig
-from engine.plan.gpus import GIB, by_id
+from engine.plan.gpus import by_id
+from engine.plan.host_memory import CUDA_PROCESS
 from engine.plan.layers import with_changes
 from engine.plan.pipeline import LINE
 from engine.plan.plan import Plan, make_plan
@@ -34,7 +35,6 @@ from engine.run.source_checks import check_sources
 from engine.run.survey import Survey, survey
 
 READS_TEXT = frozenset(("data", "tokenizer", "tokenize"))
-CUDA_HOST_BYTES = 3 * GIB  # of the host's memory, for torch and CUDA
 
 
 def preflight(
@@ -65,7 +65,7 @@ def preflight(
             *check_gpu(look),
             check_driver(look.gpu, look.torch),
             check_vram(look.gpu, plan.peak_memory, floor),
-            check_host_memory(look, CUDA_HOST_BYTES + plan.checkpoint_bytes, CUDA_HOST_BYTES),
+            check_host_memory(look, plan.host_memory, CUDA_PROCESS),
         ]
     else:
         found.append(check_host_memory(look, plan.peak_memory, floor))

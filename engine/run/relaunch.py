@@ -10,7 +10,7 @@ from engine.errors import UsageError
 from engine.files import write_atomically
 from engine.plan.config import RunConfig, get
 from engine.plan.layers import to_toml, with_changes
-from engine.run.control import plan_here, require_startable, resume_run, start_run
+from engine.run.control import launch_plan, require_startable, resume_run, start_run
 from engine.run.directory import RunDirectory, require_own
 from engine.run.event_log import EventLog
 from engine.run.events import Advice
@@ -45,7 +45,7 @@ def relaunch(run: RunDirectory, changes: Mapping[str, Any], effect: str = "") ->
 
 def rewrite(run: RunDirectory, before: RunConfig, config: RunConfig, effect: str = "") -> None:
     """Give a run that is not running another configuration and plan, keep the old ones, and write an event of it."""
-    plan = plan_here(config)
+    plan = launch_plan(config)
     number = 1
     while _aside(run, number).exists():
         number += 1

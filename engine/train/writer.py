@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.errors import NanosoloError
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
+from engine.plan.host_memory import pinned
 from engine.run.hardware import memory_available
 from engine.train.checkpoint import (
     MODEL_FILE,
@@ -107,7 +108,8 @@ class CheckpointWriter:
 def _host_twins(source: Tensors) -> Tensors | None:
     """Memory for a copy, pinned for CUDA, which then copies at the bus' speed. None unless the host has twice that, and
     gives it."""
-    needed = sum(tensor.nbytes for group in source.values() for tensor in group.values())
+    tensors = [tensor for group in source.values() for tensor in group.values()]
+    needed = sum(pinned(tensor.nbytes) if tensor.is_cuda else tensor.nbytes for tensor in tensors)
     if 2 * needed > memory_available():
         return None
     try:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from made_run import Story, write_run
 
 from engine.plan import duration, memory, search
-from engine.plan.calibration import Calibration, Measured, distance, key_of
-from engine.plan.config import RunConfig
-from engine.plan.gpus import Gpu, by_id
+from engine.plan.calibration import FAR, Calibration, Measured, distance, key_of
+from engine.plan.config import RunConfig, depth_is_valid
+from engine.plan.gpus import CATALOGUE, GIB, Gpu, by_id, by_name, cpu
 from engine.plan.layers import from_dict, with_changes
 from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
@@ -24,6 +24,14 @@ from engine.run.events import Device
 from engine.run.hardware import detect_cpu
 
 GPU = by_id("a100-40gb")
+SLICES = (
+    ("1g.5gb", 4.75),
+    ("1g.10gb", 9.62),
+    ("2g.10gb", 9.62),
+    ("3g.20gb", 19.5),
+    ("4g.20gb", 19.5),
+    ("7g.40gb", 39.25),
+)
 CONFIG = from_dict(load_preset("full-40gb"))
 
 
@@ -82,14 +90,114 @@ def test_other_devices_and_uncompiled_runs_do_not_count() -> None:
     assert make_plan(eager, GPU, known) == make_plan(eager, GPU)
 
 
-def test_nonsense_is_not_believed() -> None:
-    known = Calibration(measured=(measured(speed=50.0), measured(speed=0.001)))
-    assert make_plan(CONFIG, GPU, known).time == make_plan(CONFIG, GPU).time
+@pytest.mark.parametrize(
+    ("speed", "peak", "fault"),
+    [
+        (50.0, 1.0, "a measurement here is not used, as it comes to x 50 of the formula: run-20"),
+        (0.001, 1.0, "a measurement here is not used, as it comes to x 0.001 of the formula: run-20"),
+        (3.0, 1.0, "a measurement here is not used, as it comes to an MFU of 1"),
+        (1.0, 4.0, "a measurement here is not used, as it comes to x 4 of the formula: run-20"),
+        (1.0, 0.4, "a measurement here is not used, as it comes to less than weights, gradients and optimizer take"),
+    ],
+)
+def test_what_cannot_be_is_not_believed_and_the_basis_says_so(speed: float, peak: float, fault: str) -> None:
+    config = with_changes(CONFIG, {"batch.device_batch_size": 1})
+    known = Calibration(measured=(measured(config, speed=speed, peak=peak),))
+    plain, plan = make_plan(config, GPU), make_plan(config, GPU, known)
+    if speed != 1.0:
+        assert fault in plan.time.basis and plan.time.basis.startswith(plain.time.basis)
+        assert msgspec.structs.replace(plan.time, basis=plain.time.basis) == plain.time
+    else:
+        assert fault in plan.memory.basis and plan.memory.basis.startswith(plain.memory.basis)
+        assert msgspec.structs.replace(plan.memory, basis=plain.memory.basis) == plain.memory
+
+
+def test_what_is_believed_is_taken_where_the_nearest_is_not() -> None:
+    near, next_to_it = measured(speed=50.0), measured(with_changes(CONFIG, {"model.depth": 18}), speed=1.1)
+    plan = make_plan(CONFIG, GPU, Calibration(measured=(near, next_to_it)))
+    assert "run-18" in plan.time.basis
+    assert plan.time.tokens_per_second == pytest.approx(1.1 * (make_plan(CONFIG, GPU).time.tokens_per_second or 0))
+
+
+def test_a_cpu_may_be_faster_than_its_peak_is_taken_to_be() -> None:
+    host, config = cpu(1, 64 * GIB), from_dict({"model": {"depth": 12}, "runtime": {"gpu": "cpu", "device": "cpu"}})
+    plain = make_plan(config, host).time
+    assert plain.mfu is not None and plain.tokens_per_second is not None
+    faster = msgspec.structs.replace(
+        measured(config, host), compiled=False, tokens_per_second=2 * plain.tokens_per_second / plain.mfu
+    )
+    found = make_plan(config, host, Calibration(measured=(faster,))).time
+    assert found.tokens_per_second == pytest.approx(faster.tokens_per_second)
+    assert found.mfu is None and "measured here" in found.basis
+
+
+DEVICES = st.sampled_from(
+    [*CATALOGUE, by_name("NVIDIA A100-SXM4-40GB MIG 3g.20gb", 20 * GIB), by_name("NVIDIA X1", 2**37)]
+)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> RunConfig:
+    rows, length = draw(st.integers(1, 64)), draw(st.sampled_from([64, 512, 1536, 2048, 8192]))
+    return from_dict(
+        {
+            "model": {"depth": draw(st.integers(1, 48).filter(depth_is_valid)), "max_seq_len": length},
+            "batch": {
+                "device_batch_size": rows,
+                "total_batch_size": rows * length * draw(st.integers(1, 16)),
+                "activation_checkpointing": draw(st.sampled_from(["none", "selective", "block"])),
+                "loss": draw(st.sampled_from(["chunked", "full"])),
+            },
+            "tokenizer": {"vocab_size": draw(st.sampled_from([1024, 32_768, 65_536]))},
+        }
+    )
+
+
+@given(config=configs(), other=configs(), gpu=DEVICES, rate=st.floats(1e-3, 1e9), peak=st.integers(1, 2**45))
+def test_no_measurement_leads_to_what_cannot_be(
+    config: RunConfig, other: RunConfig, gpu: Gpu, rate: float, peak: int
+) -> None:
+    seen = msgspec.structs.replace(measured(other, gpu), tokens_per_second=rate, peak_memory=peak)
+    plain, plan = make_plan(config, gpu), make_plan(config, gpu, Calibration(measured=(seen,)))
+    assert plan.time.mfu is None or plan.time.mfu <= max(1.0, plain.time.mfu or 0.0)
+    assert plan.time.hours is None or plan.time.hours > 0
+    found, counted = plan.memory, plain.memory
+    parts = [getattr(found, part) for part in ("weights", "gradients", "optimizer", "activations", "loss", "overhead")]
+    assert sum(parts) == found.total and min(parts) >= 0
+    assert counted.total * 0.3 <= found.total <= counted.total * 3
+    for stage, before in zip(plan.stages, plain.stages, strict=True):
+        assert (stage.peak_memory is None) == (before.peak_memory is None)
+        assert stage.peak_memory is None or 0.3 * before.peak_memory <= stage.peak_memory <= 3 * before.peak_memory
+
+
+@given(config=configs(), other=configs(), speed=st.floats(0.2, 1.2), peak=st.floats(0.9, 2.0))
+def test_what_is_too_unlike_is_not_used(config: RunConfig, other: RunConfig, speed: float, peak: float) -> None:
+    known = Calibration(measured=(measured(other, speed=speed, peak=peak),))
+    far = distance(config, other) >= FAR
+    plain, plan = make_plan(config, GPU), make_plan(config, GPU, known)
+    assert ("too unlike this run to correct it" in plan.time.basis) == far
+    assert ("too unlike this run to correct it" in plan.memory.basis) == far
+    if far:
+        assert plan.time.tokens_per_second == plain.time.tokens_per_second
+        assert plan.memory.total == plain.memory.total
+
+
+def test_measurements_are_those_of_the_same_card_and_the_same_slice() -> None:
+    whole = by_id("a100-40gb")
+    by_driver = [by_name(whole.name, 40 * GIB, usable=int(gib * GIB)) for gib in (39.39, 39.44, 39.56)]
+    assert {key_of(gpu) for gpu in by_driver} == {key_of(whole)}
+    slices = [by_name(f"{whole.name} MIG {profile}", int(gib * GIB)) for profile, gib in SLICES]
+    unknown = [by_name("NVIDIA GeForce RTX 3060", gib * GIB) for gib in (8, 12)]  # one name, two cards
+    others = [by_id("a100-80gb"), by_id("a100-40gb-pcie"), *slices, *unknown]
+    assert len({key_of(gpu) for gpu in (whole, *others)}) == 1 + len(others)
+    for gpu in others:
+        assert make_plan(CONFIG, gpu, Calibration(measured=(measured(speed=1.2),))) == make_plan(CONFIG, gpu)
+    assert key_of(cpu(2, 8 * GIB)) == key_of(cpu(2, 16 * GIB)) != key_of(cpu(4, 8 * GIB))
 
 
 def test_memory_that_was_saved_is_not_taken_to_grow_with_the_model() -> None:
-    small = with_changes(CONFIG, {"model.depth": 4, "batch.device_batch_size": 1})
-    known = Calibration(measured=(measured(small, peak=0.6),))
+    small = with_changes(CONFIG, {"model.depth": 12, "batch.device_batch_size": 4})
+    known = Calibration(measured=(measured(small, peak=0.8),))
     spared = make_plan(small, GPU).memory.total - make_plan(small, GPU, known).memory.total
     large = make_plan(CONFIG, GPU).memory.total - make_plan(CONFIG, GPU, known).memory.total
     assert spared > 0 and large == pytest.approx(spared, rel=0.01)
@@ -105,7 +213,7 @@ def test_an_offer_counts_on_the_measured_peak() -> None:
 
 
 def test_the_search_uses_it_too() -> None:
-    known = Calibration(measured=(measured(speed=2.0),))
+    known = Calibration(measured=(measured(speed=1.5),))
     slow, fast = (search.best(search.candidates(CONFIG, GPU, 12.0, calibration=c)) for c in (None, known))
     assert slow is not None and fast is not None and fast.predicted_loss < slow.predicted_loss
 

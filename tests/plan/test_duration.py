@@ -173,3 +173,16 @@ def test_basis_says_what_was_not_measured() -> None:
     assert "0.7" in make_plan(config_of(), by_id("h100-80gb")).time.basis
     slow = msgspec.structs.replace(gpu, speed=0.5)
     assert duration.tokens_per_second(config_of(), slow, True) < rate(config_of())
+
+
+def test_compiling_takes_longer_for_deeper_models_and_is_short_from_the_cache() -> None:
+    """27-147 s were seen on two cores for the presets, depths 8 to 44; 17-80 s in published runs of depth 20."""
+    assert 27 <= duration.compile_seconds(8) < duration.compile_seconds(44) <= 147
+    assert 17 <= duration.compile_seconds(20) <= 80
+    for depth in (1, 12, 48):
+        assert duration.compile_seconds(depth, warm=True) < duration.compile_seconds(depth)
+        assert duration.compile_seconds(depth) < duration.compile_seconds(depth + 1)
+    plan = make_plan(config_of(model__depth=20), by_id("a100-80gb"))
+    assert plan.time.parts["compile"] == duration.compile_seconds(20)
+    eager = make_plan(config_of(model__depth=20, runtime__compile="off"), by_id("a100-80gb"))
+    assert eager.time.parts["compile"] == 0

@@ -240,3 +240,16 @@ def test_a_plan_from_before_stages_were_planned_can_still_be_read() -> None:
 
 def test_rewards_take_a_batch_of_problems() -> None:
     assert stage_config(config_of(), "rl").batch.device_batch_size == 16
+
+
+def test_a_later_stage_finds_its_model_compiled_where_an_earlier_one_is_of_the_same_form() -> None:
+    def least(**changes: Any) -> float:
+        found = stages_of(make_plan(config_of("full-80gb", **changes), by_id("a100-80gb")))["sft"]
+        return 3600 * (found.hours or 0)
+
+    # 8 rows of 2,048 tokens in either stage, so that only the cache differs
+    same = {"batch__device_batch_size": 8, "sft__device_batch_size": 8, "sft__steps": 10}
+    alone = least(**same, pipeline__stages=["sft"])
+    after = least(**same, pipeline__stages=["pretrain", "sft"])
+    other = least(**{**same, "batch__device_batch_size": 16}, pipeline__stages=["pretrain", "sft"])
+    assert after < alone == pytest.approx(other, rel=1e-6)

@@ -347,16 +347,3 @@ def test_readiness_says_as_problems_what_a_start_refuses(home: Path, gpu: FakeNv
             start_run(config, "one")
         assert problems and problems[0].finding in str(error.value), changes
     assert not (home / "runs").exists()
-
-
-def test_another_gpu_than_planned_is_a_note_and_planned_anew(home: Path, gpu: FakeNvml) -> None:
-    gpu.name, gpu.total = "NVIDIA A100-SXM4-80GB", 80 * GIB
-    config = config_of("balanced")
-    ready = readiness(config)
-    assert ready.plan.gpu == "a100-80gb"
-    note = by_name(ready.checks)["device"]
-    assert (
-        note.verdict == "note"
-        and "planned for NVIDIA A100-SXM4-40GB, but here is NVIDIA A100-SXM4-80GB" in note.finding
-    )
-    assert "device" not in by_name(readiness(with_changes(config, {"runtime.gpu": "auto"})).checks)

@@ -9,6 +9,8 @@ import msgspec
 from engine.files import write_atomically
 from engine.plan import moments
 from engine.plan.config import RunConfig
+from engine.plan.duration import compile_seconds
+from engine.plan.host_memory import CUDA_PROCESS
 from engine.plan.layers import to_toml
 from engine.plan.plan import Plan
 from engine.plan.shape import shape_of
@@ -95,6 +97,7 @@ def _training_lines(plan: Plan) -> list[str]:
             f"{words.size(plan.checkpoint_bytes)}, about {words.duration(plan.checkpoint_seconds)} to write",
         ),
         *_stop_lines(plan),
+        *_host_lines(plan),
         _row("compute", f"{plan.flops_per_token:.3e} FLOPs per token, {plan.total_flops:.3e} in all"),
         "",
         *_time_lines(plan),
@@ -115,6 +118,14 @@ def _stop_lines(plan: Plan) -> list[str]:
     if plan.stop_seconds is None:
         return []
     return [_row("stop", f"about {words.duration(plan.stop_seconds)} from the signal to the end, checkpoint included")]
+
+
+def _host_lines(plan: Plan) -> list[str]:
+    """What a run on a GPU takes of the host's memory."""
+    if plan.gpu == "cpu" or not plan.host_memory:
+        return []
+    copy = words.size(plan.host_memory - CUDA_PROCESS)
+    return [_row("host", f"{words.size(plan.host_memory)} of memory, {copy} of it pinned for writing checkpoints")]
 
 
 def _checkpointing_lines(plan: Plan) -> list[str]:
@@ -192,10 +203,15 @@ def _time_lines(plan: Plan) -> list[str]:
     if time.hours is None or time.low_hours is None or time.high_hours is None:
         return [_row("time", "not predicted")]
     low, mid, high = (words.duration(hours * 3600) for hours in (time.low_hours, time.hours, time.high_hours))
+    mfu = f", MFU {words.percent(time.mfu)}" if time.mfu is not None else ""
     lines = [
         _row("time", f"{mid} (from {low} to {high})"),
-        _row("speed", f"{words.count(time.tokens_per_second)} tokens/s, MFU {words.percent(time.mfu)}"),
+        _row("speed", f"{words.count(time.tokens_per_second)} tokens/s{mfu}"),
     ]
+    if plan.compiled:
+        cold, warm = (compile_seconds(plan.depth, warm) for warm in (False, True))
+        first = f"{words.duration(cold)} before the first step, {words.duration(warm)} where the cache has it"
+        lines.append(_row("compile", f"{first}; by depth, an estimate"))
     if plan.expected_hours:
         lines.append(_row("", f"the preset's source expects {plan.expected_hours[0]:g}–{plan.expected_hours[1]:g} h"))
     if time.cost is not None:

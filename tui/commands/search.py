@@ -15,7 +15,7 @@ from engine.plan.plan import Plan, make_plan
 from engine.plan.search import Candidate
 from engine.run import words
 from engine.run.calibration import read_calibration
-from engine.run.hardware import device_for
+from engine.run.hardware import planned_device
 from tui.commands.configuration import configuration, flags
 from tui.planning.budget import cells_of, header, law_line, loss_text, mark_of, table_row, worth_showing
 from tui.planning.stage_figures import pipeline_range
@@ -27,16 +27,34 @@ def show_search(options: argparse.Namespace) -> int:
         raise UsageError(f"--hours {options.hours:g}: expected a time above 0, for example --hours 12")
     named = options.preset or options.config or options.set
     config = configuration(options).config if named else resolve(Layer("flag", flags(options))).config
-    gpu = device_for(config)
+    gpu, here = planned_device(config)
     if gpu.peak_flops <= 0:
         raise UsageError(f"{gpu.name} is not in the catalogue, so its speed is not known. Name a similar one: --gpu ID")
     found = search.candidates(config, gpu, options.hours, calibration=read_calibration(gpu))
+    other = here if here is not None and gpu.is_cuda and here.id != gpu.id else None
     if options.json:
-        answer = msgspec.json.encode(_as_json(config, gpu, options.hours, found))
+        answer = msgspec.json.encode(_as_json(config, gpu, here, options.hours, found))
         print(msgspec.json.format(answer, indent=2).decode())
     else:
-        print("\n".join([*_lines(config, gpu, options.hours, found), *_adopt_lines(options, config, found)]))
+        lines = [*_lines(config, gpu, options.hours, found), *_adopt_lines(options, config, found)]
+        if other is not None:
+            lines += ["", *_other_card_lines(config, gpu, other, options.hours)]
+        print("\n".join(lines))
     return EXIT_DONE
+
+
+def _other_card_lines(config: RunConfig, gpu: Gpu, here: Gpu, hours: float) -> list[str]:
+    """What the best is on the card that is here, where that is not the one that was planned for."""
+    message = f"this machine has {here.name}; these models are for {gpu.name}."
+    if here.peak_flops > 0:
+        best = search.best(search.candidates(config, here, hours, calibration=read_calibration(here)))
+        what = (
+            "no model trains"
+            if best is None
+            else f"the best is depth {best.depth} on {words.count(best.tokens)} tokens"
+        )
+        message = f"this machine has {here.name}, where {what} in {hours:g} h; these models are for {gpu.name}."
+    return [f"! {message}", "  search for the card that is here: --gpu auto"]
 
 
 def _plan_of(config: RunConfig, gpu: Gpu, candidate: Candidate) -> Plan:
@@ -48,10 +66,11 @@ def _stages_line(plan: Plan) -> str:
     return f"These hours are pretraining's. With all stages of its pipeline the best takes {pipeline_range(plan)}."
 
 
-def _as_json(config: RunConfig, gpu: Gpu, hours: float, found: list[Candidate]) -> dict[str, Any]:
+def _as_json(config: RunConfig, gpu: Gpu, here: Gpu | None, hours: float, found: list[Candidate]) -> dict[str, Any]:
     best = search.best(found)
     return {
         "gpu": gpu.id,
+        "gpu_here": here.id if here is not None else None,
         "budget_hours": hours,
         "scaling_law": scaling.NAME,
         "outside_range": scaling.outside_range(best.params, best.tokens) if best else "",

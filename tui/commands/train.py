@@ -31,6 +31,7 @@ from tui.commands.configuration import configuration
 from tui.follow import follow
 from tui.planning.stage_figures import pipeline_range
 
+DEVICE = ("runtime.gpu", "runtime.device")  # a run may go on on another card
 PAST_LINES = 20  # of steps, when one begins to follow: a screenful
 
 
@@ -101,7 +102,8 @@ def _require_same(run: RunDirectory, config: RunConfig) -> None:
     before = run.config()
     for path, _ in fields():
         asked, had = get(config, path), get(before, path)
-        if asked != had and not path.startswith("about."):
+        another_card = path in DEVICE and _on_gpu(config) == _on_gpu(before)
+        if asked != had and not path.startswith("about.") and not another_card:
             way = f"go on with it as it is: nanosolo resume {run.name}"
             if path == "pipeline.stages":
                 way = f"run these stages of it: nanosolo resume {run.name} --stages {_shown(asked)}"
@@ -109,6 +111,10 @@ def _require_same(run: RunDirectory, config: RunConfig) -> None:
                 f"run {run.name} was started with {path} = {_shown(had)}, now {_shown(asked)} is asked for. "
                 f"Choose another --name, or {way}"
             )
+
+
+def _on_gpu(config: RunConfig) -> bool:
+    return "cpu" not in (config.runtime.gpu, config.runtime.device)
 
 
 def _shown(value: object) -> object:
@@ -200,8 +206,9 @@ def _announce(config: RunConfig) -> None:
     require_ready(checks)
     print(f"{plan.preset}: {_summary(config, plan)} on {plan.gpu_name}")
     for check in checks:
-        if check.verdict == "warning":
-            print(f"! {check.name}: {check.finding}. {check.action[:1].upper()}{check.action[1:]}.")
+        if check.verdict == "warning" or check.name == "device":
+            mark, action = "!" if check.verdict == "warning" else "-", f"{check.action[:1].upper()}{check.action[1:]}"
+            print(f"{mark} {check.name}: {check.finding}. {action}.")
     for warning in plan.warnings:
         print(f"{warning.mark} {warning.message} {warning.fix[:1].upper()}{warning.fix[1:]}.")
 

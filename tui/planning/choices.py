@@ -8,7 +8,8 @@ from engine.plan.calibration import Calibration
 from engine.plan.config import RunConfig
 from engine.plan.gpus import Gpu
 from engine.plan.layers import from_dict
-from engine.plan.plan import Plan, make_plan
+from engine.plan.other_card import card_for, plan_for
+from engine.plan.plan import Plan
 from engine.plan.presets import load_preset, preset_for, preset_names
 from engine.run import words
 from engine.run.calibration import read_calibration
@@ -40,16 +41,13 @@ class Here(NamedTuple):
         return cls(detect_gpu(), detect_cpu(), {})
 
     def device(self, config: RunConfig) -> Gpu:
-        """The device a configuration is planned for, as engine.run.hardware.device_for has it, without asking again."""
-        named, device = config.runtime.gpu, config.runtime.device
-        if named == "cpu" or (named == "auto" and (device == "cpu" or self.gpu is None)):
-            return self.cpu
-        return self.gpu if named == "auto" and self.gpu is not None else gpus.by_id(named)
+        """The device that a configuration is planned for, without asking again."""
+        return card_for(config, self.gpu) or self.cpu
 
     def plan(self, config: RunConfig) -> Plan:
-        """What a configuration means on the device it is planned for, corrected by what was measured on it here."""
-        gpu = self.device(config)
-        return make_plan(config, gpu, self.calibration(gpu))
+        """What a configuration means on the device it is planned for, corrected by what was measured on it here; with a
+        warning where another card is here."""
+        return plan_for(config, self.device(config), self.gpu, self.calibration)
 
     def calibration(self, gpu: Gpu) -> Calibration:
         """What was measured on a device here."""

@@ -173,7 +173,8 @@ def _component(name: str, config: RunConfig, gpu: Gpu, plan: Plan) -> str:
             return f"logits of {size:,} tokens × {plan.vocab_size:,} words at a time, their gradients and the head's"
     if not gpu.is_cuda:
         return "torch's libraries and the interpreter"
-    return f"CUDA context and kernels 1 GiB, allocator slack {ALLOCATOR_SLACK:.0%} of the rest"
+    slack = ALLOCATOR_SLACK[plan.activation_checkpointing]
+    return f"CUDA context and kernels 1 GiB, allocator slack {slack:.0%} of the rest"
 
 
 def _checkpointing(plan: Plan) -> Iterator[Figure]:
@@ -202,7 +203,7 @@ def _checkpointing(plan: Plan) -> Iterator[Figure]:
 
 def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
     time = plan.time
-    if time.hours is None or time.tokens_per_second is None or time.mfu is None:
+    if time.hours is None or time.tokens_per_second is None:
         yield Figure("time", "time", "time", NOT_KNOWN, "", time.basis)
         yield _pipeline(plan)
         return
@@ -223,9 +224,8 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
         "time",
         "tokens a second",
         f"{time.tokens_per_second:,.0f}",
-        f"MFU {words.percent(time.mfu)}",
-        f"{time.tokens_per_second:,.0f} = {words.percent(time.mfu, 1)} of {gpu.peak_flops / 1e12:,.3g} TFLOP/s / "
-        f"{plan.flops_per_token / 1e9:,.3g} GFLOP a token",
+        f"MFU {words.percent(time.mfu)}" if time.mfu is not None else "",
+        _speed(gpu, plan),
     )
     if time.energy_kwh is not None:
         yield Figure(
@@ -246,6 +246,16 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
             "",
             f"{words.money(time.cost)} = {price:g} an hour × {time.hours:.1f} h",
         )
+
+
+def _speed(gpu: Gpu, plan: Plan) -> str:
+    time = plan.time
+    if time.mfu is None:
+        return f"{time.tokens_per_second:,.0f} tokens/s. Basis: {time.basis}"
+    return (
+        f"{time.tokens_per_second:,.0f} = {words.percent(time.mfu, 1)} of {gpu.peak_flops / 1e12:,.3g} TFLOP/s / "
+        f"{plan.flops_per_token / 1e9:,.3g} GFLOP per token"
+    )
 
 
 def time_range(plan: Plan) -> str:

@@ -122,7 +122,7 @@ class PlanScreen(ConsoleScreen):
             detail.show_knob(knobs.knob, self.draft)
         elif knobs.chosen == GPU:
             gpu = self.here.device(self.draft.config)
-            detail.show_gpu(gpu, self.here.gpu is None)
+            detail.show_gpu(gpu, self.here.gpu)
         else:
             detail.show_preset(self.draft.config.about)
 

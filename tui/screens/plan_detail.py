@@ -209,13 +209,15 @@ class Detail(Vertical):
             f"preset {about.preset}", about.description, Content.styled("Enter or p: all presets. L: launch.", "$quiet")
         )
 
-    def show_gpu(self, gpu: Gpu, none_here: bool) -> None:
-        """The device that is planned for, and what to do when it is not here."""
+    def show_gpu(self, gpu: Gpu, here: Gpu | None) -> None:
+        """The device that is planned for, and what to do when it is not here. `here`: the GPU of this machine."""
         peak = f" · {gpu.peak_flops / 1e12:,.3g} TFLOP/s" if gpu.peak_flops else ""
         lines = [f"{gpu.name} · {words.size(gpu.capacity)}{peak}"]
-        if none_here and gpu.is_cuda:
+        if here is None and gpu.is_cuda:
             lines.append("No NVIDIA GPU is visible here: plan, then export (E) and run it on that machine,")
             lines.append("or choose cpu (d) to try everything now.")
+        elif here is not None and gpu.is_cuda and here.id != gpu.id:
+            lines.append(f"This machine has {here.name} · {words.size(here.capacity)}. A launch plans for that.")
         self._say("planned for", *lines, Content.styled("Enter or d: all GPUs.", "$quiet"))
 
     def edit(self, knob: Knob, text: str) -> None:

@@ -1,0 +1,62 @@
+"""Says when a plan is for another card than the one that is here, with the figures of both and the way to change it."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from engine.plan import gpus
+from engine.plan.calibration import Calibration
+from engine.plan.config import RunConfig
+from engine.plan.gpus import GIB, Gpu
+from engine.plan.plan import Plan, make_plan
+from engine.plan.plan_warnings import Warning
+
+OTHER_CARD = "other_gpu"  # code of the warning
+
+
+def card_for(config: RunConfig, found: Gpu | None) -> Gpu | None:
+    """The GPU to plan for where `found` is here; None for the CPU. Raises UsageError for an id that is not known.
+
+    A named card stays, wherever the plan is made; where that card is here, it has the memory that its driver leaves.
+    """
+    named = config.runtime.gpu
+    if named == "cpu" or (named == "auto" and config.runtime.device == "cpu"):
+        return None
+    if named == "auto":
+        return found
+    listed = gpus.by_id(named)
+    return found if found is not None and found.id == listed.id else listed
+
+
+def plan_for(config: RunConfig, gpu: Gpu, found: Gpu | None, calibration_of: Callable[[Gpu], Calibration]) -> Plan:
+    """The plan for `gpu`, with a warning first where another card, `found`, is here. Without a GPU there is none:
+    planning for a card from elsewhere is what a plan is for."""
+    plan = make_plan(config, gpu, calibration_of(gpu))
+    if found is None or not gpu.is_cuda or found.id == gpu.id:
+        return plan
+    if not plan.peak_memory:  # no stage uses a GPU
+        return plan
+    here = make_plan(config, found, calibration_of(found))
+    return msgspec.structs.replace(plan, warnings=(other_card(plan, here), *plan.warnings))
+
+
+def other_card(plan: Plan, here: Plan) -> Warning:
+    """What the card that is here comes to, beside the one that the plan is for."""
+    return Warning(
+        code=OTHER_CARD,
+        message=f"this machine has {figures_of(here)}; the plan is for {figures_of(plan)}.",
+        fix="plan for the card that is here: --gpu auto",
+        change={"runtime.gpu": "auto"},
+    )
+
+
+def figures_of(plan: Plan) -> str:
+    """A card with hours and peak of pretraining, or of all stages where that is none of them: `A100-PCIE-40GB: 18.0 h,
+    7.6 of 39.5 GiB`."""
+    hours = plan.time.hours if plan.pretrains else plan.pipeline.hours
+    need = plan.memory.total if plan.pretrains else plan.peak_memory
+    capacity = plan.memory.capacity
+    time = "time not predicted" if hours is None else f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+    fits = "" if need <= capacity else ", does not fit"
+    peak = f"{need / GIB:.1f} of {capacity / GIB:.1f} GiB"
+    return f"{plan.gpu_name.removeprefix('NVIDIA ')}: {time}, {peak}{fits}"
