@@ -14,6 +14,7 @@ import answers
 import findings
 import memory_checks
 import pipelines
+import starts
 from findings import Check
 from provenance import provenance
 from session import Session
@@ -28,6 +29,7 @@ SCENARIOS: dict[str, Scenario] = {
     "fit": pipelines.fit,
     "ladder": pipelines.ladder,
     "answers": answers.answers,
+    "starts": starts.starts,
     "modes": memory_checks.modes,
     "memory": memory_checks.memory,
 }

@@ -121,7 +121,6 @@ int nullgpu_attribute(int attribute) {
 
 int nullgpu_start_error() {
     if (const int error = static_cast<int>(nullgpu::number("NULLGPU_CUDA_ERROR", 0))) return error;
-    if (nullgpu::cuda_version() < CUDART_VERSION / 1000 * 1000) return cudaErrorInsufficientDriver;
     const char *visible = getenv("CUDA_VISIBLE_DEVICES");
     const bool hidden = visible && (!*visible || *visible == '-');
     const bool no_slice = nullgpu::in_mig_mode() && !nullgpu::has_slice();

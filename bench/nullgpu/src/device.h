@@ -28,7 +28,7 @@ size_t nullgpu_used();
 void nullgpu_claim(uintptr_t address, size_t bytes);  // addresses that now mean the device
 size_t nullgpu_unclaim(uintptr_t address);            // their size; 0 for addresses that never did
 int nullgpu_attribute(int attribute);                 // the same numbers in the runtime's API and the driver's
-int nullgpu_start_error();                            // why CUDA cannot start here, 0 when it can
+int nullgpu_start_error();                            // why the driver cannot start here, 0 when it can
 }
 
 // Addresses without memory behind them: only the device may use them, as the host finds out by SIGSEGV.

@@ -12,8 +12,12 @@
 
 namespace {
 
-// Every answer of the runtime: an error of the start, where there is one, in place of success.
-cudaError_t started() { return static_cast<cudaError_t>(nullgpu_start_error()); }
+// Every answer of the runtime: an error of the start, where there is one, in place of success. The driver itself starts
+// whatever its version; it is the runtime that asks for one at least as new as its own.
+cudaError_t started() {
+    if (const int error = nullgpu_start_error()) return static_cast<cudaError_t>(error);
+    return nullgpu::cuda_version() < CUDART_VERSION / 1000 * 1000 ? cudaErrorInsufficientDriver : cudaSuccess;
+}
 
 thread_local cudaError_t last_error = cudaSuccess;
 
