@@ -9,10 +9,10 @@ from typing import NamedTuple
 from engine.errors import NanosoloError
 from engine.plan.config import RunConfig
 from engine.plan.plan import Plan
-from engine.run.control import plan_here
 from engine.run.directory import RunDirectory
 from engine.run.event_log import EventReader
 from engine.run.history import History, state_of
+from engine.run.planning import plan_here
 
 CHUNK_BYTES = 2**20  # of events.jsonl at a time, so that what is shown grows while a long run is read
 LOADING_SECONDS = 0.4  # between two notes while reading a long run; the first comes with the first chunk

@@ -12,42 +12,23 @@ import psutil
 
 from engine.errors import NanosoloError, UsageError
 from engine.plan.config import RunConfig
-from engine.plan.gpus import Gpu
 from engine.plan.layers import with_changes
-from engine.plan.other_card import OTHER_CARD, figures_of, plan_for
+from engine.plan.other_card import OTHER_CARD, figures_of
 from engine.plan.pipeline import first_missing
-from engine.plan.plan import Plan, make_plan
-from engine.run.calibration import read_calibration
+from engine.plan.plan import Plan
 from engine.run.checks import Check, problem_of
 from engine.run.device_checks import ON_DEVICE, Announce, be_silent, check_device, require_device
 from engine.run.directory import RunDirectory, create_run, free_name, require_own
 from engine.run.gpu_access import gpu_access, why_no_gpu
-from engine.run.hardware import launch_device, planned_device
 from engine.run.history import read_history
 from engine.run.home import user_name
+from engine.run.planning import launch_plan, plan_here
 from engine.run.preflight import preflight, require_ready
 from engine.run.runner import launch
 from engine.run.source_checks import absolute, absolute_source, is_bundle_path
 from engine.run.standing import read_standing
 
 START_PATIENCE = 30.0  # seconds for the runner to take its lock, on a busy machine
-
-
-def plan_here(config: RunConfig) -> Plan:
-    """The plan for the device that the configuration names, or for the one found here. Where it names another card than
-    is here, a warning of the plan has the figures of both."""
-    gpu, found = planned_device(config)
-    return plan_for(config, gpu, found, read_calibration)
-
-
-def launch_plan(config: RunConfig) -> Plan:
-    """The plan for the device that a run uses here, whatever card its configuration names."""
-    return plan_on(config, launch_device(config))
-
-
-def plan_on(config: RunConfig, gpu: Gpu) -> Plan:
-    """The plan for a device, corrected by what was measured on it here."""
-    return make_plan(config, gpu, read_calibration(gpu))
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:

@@ -22,10 +22,10 @@ from engine.run.checks import (
     check_shared_memory,
     check_vram,
 )
-from engine.run.control import plan_on
 from engine.run.driver_checks import check_driver
 from engine.run.hardware import detect_cpu
 from engine.run.home import presets_home
+from engine.run.planning import plan_on
 from engine.run.preflight import disk_need, home_origin
 from engine.run.survey import Survey, survey
 

@@ -1,7 +1,6 @@
 """What this machine is: its GPUs through NVML, its cores, and the memory that its limits leave."""
 
 import contextlib
-import ctypes
 import os
 import platform
 import sys
@@ -31,6 +30,8 @@ def nvml() -> Any | None:
 
 
 def _has_driver() -> bool:
+    import ctypes  # not for a plan of the CPU, nor for what only reads
+
     try:
         ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:

@@ -10,10 +10,11 @@ from engine.errors import UsageError
 from engine.files import write_atomically
 from engine.plan.config import RunConfig, get
 from engine.plan.layers import to_toml, with_changes
-from engine.run.control import launch_plan, require_startable, resume_run, start_run
+from engine.run.control import require_startable, resume_run, start_run
 from engine.run.directory import RunDirectory, require_own
 from engine.run.event_log import EventLog
 from engine.run.events import Advice
+from engine.run.planning import launch_plan
 
 # What a checkpoint cannot be carried over to: it holds another model, or a place in differently cut text.
 NEEDS_A_NEW_RUN = ("model.", "tokenizer.", "data.")

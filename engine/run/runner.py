@@ -18,7 +18,6 @@ from engine import __version__
 from engine.errors import EXIT_DONE, EXIT_STOPPED, NanosoloError, UsageError
 from engine.files import cannot_write, write_atomically
 from engine.run.aside import set_aside
-from engine.run.calibration import record_run
 from engine.run.cgroups import out_of_memory_kills
 from engine.run.directory import RunDirectory, RunLock, RunnerInfo
 from engine.run.ending import exit_code_of, outcome_of, tail, why
@@ -26,6 +25,7 @@ from engine.run.environment import torch_environment
 from engine.run.event_log import EventLog
 from engine.run.events import Advice, RunEnded, RunStarted, StageAnew, StageEnded, StageStarted
 from engine.run.faults import Fault
+from engine.run.measuring import record_run
 from engine.run.monitor import SAMPLE_SECONDS, Monitor
 from engine.run.stage import STAGE_SIGNALS
 from engine.run.standing import Standing, read_standing

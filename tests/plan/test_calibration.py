@@ -18,10 +18,11 @@ from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
 from engine.plan.shape import shape_of
 from engine.run import calibration as on_disk
-from engine.run.control import plan_here
+from engine.run import measuring
 from engine.run.directory import RunDirectory
 from engine.run.events import Device
 from engine.run.hardware import detect_cpu
+from engine.run.planning import plan_here
 
 GPU = by_id("a100-40gb")
 SLICES = (
@@ -278,7 +279,7 @@ def cpu_run(home: Path, steps: int, name: str = "small", **changes: object) -> R
 
 def test_a_run_leaves_what_it_reached_and_the_next_plan_here_knows(home: Path) -> None:
     run = cpu_run(home, 10)
-    path = on_disk.record_run(run)
+    path = measuring.record_run(run)
     assert path is not None
     kept = msgspec.json.decode(path.read_bytes(), type=Measured)
     assert kept.tokens_per_second == 1000.0 and kept.peak_memory == 700 * 2**20
@@ -291,11 +292,11 @@ def test_a_run_leaves_what_it_reached_and_the_next_plan_here_knows(home: Path) -
 
 
 def test_a_run_that_did_not_get_warm_leaves_nothing(home: Path) -> None:
-    assert on_disk.record_run(cpu_run(home, 3)) is None
+    assert measuring.record_run(cpu_run(home, 3)) is None
     assert not (home / "calibration").exists()
 
 
 def test_a_run_without_a_plan_leaves_nothing(home: Path) -> None:
     run = cpu_run(home, 10)
     run.plan_file.write_text("{")
-    assert on_disk.record_run(run) is None
+    assert measuring.record_run(run) is None

@@ -15,8 +15,9 @@ from engine.plan.layers import with_changes
 from engine.plan.other_card import OTHER_CARD, figures_of
 from engine.plan.plan import make_plan
 from engine.run.calibration import installed_torch, record
-from engine.run.control import launch_plan, plan_here, readiness
+from engine.run.control import readiness
 from engine.run.doctor import examine
+from engine.run.planning import launch_plan, plan_here
 from tui.cli import main
 
 PCIE = "NVIDIA A100-PCIE-40GB"

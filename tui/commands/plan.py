@@ -15,9 +15,8 @@ from engine.plan.layers import to_toml
 from engine.plan.plan import Plan
 from engine.plan.shape import shape_of
 from engine.run import words
-from engine.run.control import plan_here
+from engine.run.planning import plan_here
 from tui.commands.configuration import configuration
-from tui.commands.search import show_search
 from tui.planning import stage_figures
 
 BAR = 40  # characters
@@ -26,6 +25,8 @@ BAR = 40  # characters
 def show_plan(options: argparse.Namespace) -> int:
     """Print the plan, for people or as JSON."""
     if options.hours is not None:
+        from tui.commands.search import show_search  # a search needs more of the program than a plan
+
         return show_search(options)
     config = configuration(options).config
     plan = plan_here(config)

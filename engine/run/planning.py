@@ -1,0 +1,25 @@
+"""Plans on this machine: for the card that is named or found, for the one that a run uses, each as measured here."""
+
+from engine.plan.config import RunConfig
+from engine.plan.gpus import Gpu
+from engine.plan.other_card import plan_for
+from engine.plan.plan import Plan, make_plan
+from engine.run.calibration import read_calibration
+from engine.run.hardware import launch_device, planned_device
+
+
+def plan_here(config: RunConfig) -> Plan:
+    """The plan for the device that the configuration names, or for the one found here. Where it names another card than
+    is here, a warning of the plan has the figures of both."""
+    gpu, found = planned_device(config)
+    return plan_for(config, gpu, found, read_calibration)
+
+
+def launch_plan(config: RunConfig) -> Plan:
+    """The plan for the device that a run uses here, whatever card its configuration names."""
+    return plan_on(config, launch_device(config))
+
+
+def plan_on(config: RunConfig, gpu: Gpu) -> Plan:
+    """The plan for a device, corrected by what was measured on it here."""
+    return make_plan(config, gpu, read_calibration(gpu))
