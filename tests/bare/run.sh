@@ -95,7 +95,7 @@ as_user() { # $*: files of tools
     local tool
     echo "== first call, without a tool"
     if inside guest bash run_single_a100.sh; then fail "it ran without venv"; fi
-    mkdir -p "$root/home/guest/.local/bin"
+    inside guest mkdir -p /home/guest/.local/bin
     for tool in "$@"; do
         install -m 755 "$tool" "$root/home/guest/.local/bin/"
     done
