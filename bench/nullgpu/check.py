@@ -14,6 +14,7 @@ import answers
 import findings
 import memory_checks
 import pipelines
+import refusals
 import starts
 from findings import Check
 from provenance import provenance
@@ -22,6 +23,7 @@ from session import Session
 Scenario = Callable[[Session], Iterator[Check]]
 
 SCENARIOS: dict[str, Scenario] = {
+    "refusals": refusals.refusals,
     "smoke": pipelines.smoke,
     "balanced": pipelines.balanced,
     "resume": pipelines.resume,

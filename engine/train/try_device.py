@@ -45,6 +45,9 @@ def _use_torch(device: str, compiled: bool) -> Attempt:
 
         torch.zeros(1, device="cpu")
         settle_allocator(device, lambda _message: None)  # the stages tell what this finds
+        if device == "cuda":
+            torch.ones(1, device=device)  # by a kernel, which must be among those that this build has
+            torch.cuda.synchronize()
     except Exception as error:  # torch's own, of many kinds
         return msgspec.structs.replace(said, failed="allocation", error=_text(error))
     if device == "cuda" and compiled:

@@ -89,7 +89,7 @@ def test_a_failure_is_tried_again(cuda: Path, gpu: FakeNvml, monkeypatch: pytest
             "import",
             "torch_broken",
         ),
-        ({"STAND_IN_TORCH": "CUDA error: no kernel image is available"}, "allocation", "gpu_not_supported"),
+        ({"STAND_IN_KERNEL": "CUDA error: no kernel image is available"}, "allocation", "gpu_not_supported"),
         ({"STAND_IN_TORCH": "Unexpected error. Error 802: system not yet"}, "allocation", "fabric_manager"),
     ],
 )

@@ -4,6 +4,7 @@ import asyncio
 import shlex
 import threading
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from engine.plan.config import RunConfig
 from engine.plan.gpus import GIB
 from engine.plan.layers import from_dict, from_toml, to_toml
 from engine.plan.plan import make_plan
+from engine.run.checks import Check
 from engine.run.control import Readiness, readiness, start_run, stop_run
 from engine.run.directory import RunDirectory, list_runs
 from engine.run.preflight import preflight
@@ -238,6 +240,30 @@ async def test_a_slow_machine_does_not_hold_up_the_screen(home: Path, monkeypatc
         gate.set()
         await looked(app)
         assert "Ready" in text_of(app)
+
+
+async def test_what_is_known_is_shown_while_the_device_is_checked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def slowly(_config: RunConfig, ready: Readiness, announce: Callable[[str], None]) -> Readiness:
+        announce("checking the device ...")
+        gate.wait(20)
+        problem = Check(name="CUDA", verdict="problem", finding="the GPU waits", action="Start its manager")
+        return Readiness(ready.plan, [*ready.checks, problem])
+
+    monkeypatch.setattr("tui.screens.review.readiness", lambda config: made_readiness(config))
+    monkeypatch.setattr("tui.screens.review.with_device", slowly)
+    app = console()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("L")
+        await pilot.pause()
+        await until(lambda: "checking the device …" in text_of(app), "what takes seconds")
+        assert "/home/you/nanosolo" in text_of(app)
+        await pilot.press("t")
+        assert "[model]" in shown(app, "#toml")  # the screen answers meanwhile
+        gate.set()
+        await until(lambda: review_of(app).refusals, "the device")
+        assert "Cannot launch here: the GPU waits." in text_of(app)
 
 
 async def test_a_stage_that_does_not_fit_is_told_with_its_way_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

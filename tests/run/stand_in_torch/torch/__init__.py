@@ -16,6 +16,11 @@ if message := os.environ.get("STAND_IN_IMPORT"):
     raise ImportError(message)
 
 
+def ones(_count: int, device: str) -> None:
+    if message := os.environ.get("STAND_IN_KERNEL"):
+        raise RuntimeError(message)
+
+
 def zeros(_count: int, device: str) -> None:
     if device == "cuda" and (message := os.environ.get("STAND_IN_TORCH")):
         raise RuntimeError(message)
