@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import answers
+import failure_checks
 import findings
 import memory_checks
 import pipelines
@@ -32,6 +33,9 @@ SCENARIOS: dict[str, Scenario] = {
     "ladder": pipelines.ladder,
     "answers": answers.answers,
     "starts": starts.starts,
+    "deterministic": failure_checks.deterministic,
+    "fabric": failure_checks.fabric,
+    "exhausted": failure_checks.exhausted,
     "modes": memory_checks.modes,
     "memory": memory_checks.memory,
 }

@@ -15,6 +15,7 @@ from engine.data.corpus import Split
 from engine.data.order import permutation
 from engine.data.tokens import TokenSet
 from engine.errors import NanosoloError, UsageError
+from engine.run.memory_errors import memory_that_ran_out
 
 
 class LoaderState(msgspec.Struct, frozen=True):
@@ -188,7 +189,7 @@ class RowLoader:
             tokens, targets = self._source.gather(np.concatenate(picked))
             counted = int((targets >= 0).sum())
             if self._device.type == "cuda":
-                tokens, targets = tokens.pin_memory(), targets.pin_memory()
+                tokens, targets = _pinned(tokens), _pinned(targets)
             yield Batch(tokens, targets, LoaderState(epoch, row), first_epoch, counted)
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -199,6 +200,19 @@ class RowLoader:
             f"out of data: {self._source.describe()}, {row:,} rows are used, and the run wants more. "
             "Set data.on_exhausted to epoch to go over them again, lower budget.tokens_per_param, or give more text."
         )
+
+
+def _pinned(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy that the GPU can read while the host goes on. Raises MemoryError: CUDA says "out of memory" here as well,
+    and it is the host's."""
+    try:
+        return tensor.pin_memory()
+    except RuntimeError as error:
+        if memory_that_ran_out(error) is None:
+            raise
+        raise MemoryError(
+            "no memory of the host can be locked for copies to the GPU (ulimit -l, or it is full)"
+        ) from error
 
 
 class Loader(RowLoader):

@@ -12,6 +12,7 @@ from engine.plan.datasets import TRAINING_SHARDS, shards_needed
 from engine.plan.duration import Duration
 from engine.plan.gpus import GIB, Gpu
 from engine.plan.memory import SAFE_HEADROOM, Memory
+from engine.plan.pipeline import LINE
 from engine.plan.plan_stages import fits_with
 from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM, is_smoke_test, per_param, smoke_test_words
 from engine.plan.shape import Shape
@@ -40,6 +41,7 @@ def plan_warnings(given: Given, scale: float, stages: Sequence[StagePlan]) -> It
         *(_of_pretraining(given, scale) if pretrains else ()),
         *(_stage_does_not_fit(given, stage) for stage in stages),
         *(_of_device(given.gpu) if any(stage.peak_memory is not None for stage in stages) else ()),
+        _slower(given.config, given.gpu) if any(stage.stage in LINE for stage in stages) else None,
     ]
     yield from (warning for warning in found if warning is not None)
 
@@ -52,6 +54,19 @@ def _of_pretraining(given: Given, scale: float) -> Iterator[Warning | None]:
     yield _short_warmdown(config, given.steps)
     yield _more_data_than_there_is(config, given.tokens)
     yield _optimistic_document(config, given.time)
+
+
+def _slower(config: RunConfig, gpu: Gpu) -> Warning | None:
+    if not (config.runtime.deterministic and gpu.is_cuda):
+        return None
+    return Warning(
+        code="deterministic",
+        message="runtime.deterministic takes slower kernels for the backward passes of attention and embedding; the "
+        "predicted times and memory do not count that.",
+        fix="Leave it off unless runs must repeat with the same numbers.",
+        change={"runtime.deterministic": False},
+        level="note",
+    )
 
 
 def _of_device(gpu: Gpu) -> Iterator[Warning | None]:

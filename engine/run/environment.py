@@ -8,8 +8,11 @@ from engine.run.home import cache_home
 MOST_COMPILE_THREADS = 32  # torch's own limit
 
 
-def torch_environment() -> dict[str, str]:
-    """This process' environment with what torch lacks in it. What the user has set stays."""
+def torch_environment(*, deterministic: bool = False) -> dict[str, str]:
+    """This process' environment with what torch lacks in it. What the user has set stays.
+
+    `deterministic`: as `runtime.deterministic` says, for cuBLAS, which asks when it starts.
+    """
     mine = {
         # torch.compile's results, which are also loaded as libraries: /tmp may be mounted noexec, and goes with the
         # container
@@ -24,6 +27,9 @@ def torch_environment() -> dict[str, str]:
     if "PYTORCH_ALLOC_CONF" not in os.environ:
         # fragments of freed blocks would otherwise count as out of memory at the edge
         mine["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
+    if deterministic:
+        # https://docs.nvidia.com/cuda/cublas/index.html#results-reproducibility
+        mine["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     return {**mine, **os.environ, "PYTHONUNBUFFERED": "1"}
 
 

@@ -70,9 +70,10 @@ def run_probe(config: RunConfig, steps: int, limit: int | None = None, patience:
     memory."""
     request = msgspec.json.encode(Request(config=config, steps=steps, limit=limit))
     command = (sys.executable, "-m", "engine.train.probe")
+    environment = torch_environment(deterministic=config.runtime.deterministic)
     try:
         done = subprocess.run(
-            command, input=request, capture_output=True, timeout=patience, check=False, env=torch_environment()
+            command, input=request, capture_output=True, timeout=patience, check=False, env=environment
         )
     except subprocess.TimeoutExpired:
         return Finding(outcome="too_slow")

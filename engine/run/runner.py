@@ -46,6 +46,7 @@ class Runner:
         self.stop_asked = False
         self.faults: list[Fault] = []  # of the stage at work
         self.began = time.time()
+        self.deterministic = False
         self.notices: tuple[Path, ...] = ()  # files that say, once they appear, that the machine will be taken away
 
     def main(self) -> int:
@@ -56,6 +57,7 @@ class Runner:
         info = RunnerInfo(pid=me.pid, started=me.create_time(), host=socket.gethostname(), code=this_code())
         write_atomically(self.run.runner_file, msgspec.json.encode(info))
         config = self.run.config()
+        self.deterministic = config.runtime.deterministic
         named = config.runtime.preempt_file
         self.notices = (self.run.preempt_file, *([Path(named)] if named else []))
         standing = read_standing(self.run, config.pipeline.stages)
@@ -176,7 +178,7 @@ class Runner:
                     stdout=log,
                     stderr=log,
                     pass_fds=(self.lock.fd,),
-                    env=torch_environment(),
+                    env=torch_environment(deterministic=self.deterministic),
                 )
         if self.stop_asked:  # the signal came when there was no child yet to pass it on to
             self._tell_child(signal.SIGTERM)

@@ -40,7 +40,20 @@ def prepare_device(config: RunConfig, plan: Plan | None = None) -> str:
     if device == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.cuda.set_device(0)
+        if config.runtime.deterministic:
+            _be_deterministic()
     return device
+
+
+def _be_deterministic() -> None:
+    """Take only kernels that add in the same order every time; what has none raises RuntimeError.
+
+    Flash attention's backward then adds without atomics, and the embedding's gradient is sorted first, eager and
+    compiled; other attention backends are not chosen, as flash is. cuBLAS keeps to it by CUBLAS_WORKSPACE_CONFIG,
+    which is set before torch starts (`torch_environment`).
+    """
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only finds bugs
 
 
 def device_name(device: str) -> str:

@@ -178,6 +178,7 @@ def test_a_short_training_names_the_setting_of_its_own_budget() -> None:
     ("changes", "code"),
     [
         ({"budget.tokens_per_param": 1.0}, "few_tokens_per_param"),
+        ({"runtime.deterministic": True}, "deterministic"),
         ({"optim.warmup_steps": 10**6}, "warmup_too_long"),
         ({"budget.tokens_per_param": 20_000.0}, "repeated_epochs"),
         ({"batch.device_batch_size": 64, "batch.total_batch_size": 2**22}, "does_not_fit"),

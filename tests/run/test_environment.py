@@ -52,6 +52,17 @@ def test_one_variable_of_the_user_does_not_hide_behind_ours(home: Path, monkeypa
     assert "TRITON_CACHE_DIR" not in torch_environment()
 
 
+def test_cublas_is_told_to_repeat_itself_only_when_that_is_asked_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    monkeypatch.delenv(name, raising=False)
+    assert name not in torch_environment()
+    assert torch_environment(deterministic=True)[name] == ":4096:8"
+    monkeypatch.setenv(name, ":16:8")
+    assert torch_environment(deterministic=True)[name] == ":16:8"
+
+
 def test_a_process_can_take_it_for_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment.os, "environ", dict(os.environ))
     prepare_this_process()

@@ -65,6 +65,7 @@ EDITS = st.fixed_dictionaries(
         "evaluate.prompts": st.lists(st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)).map(tuple),
         "budget.steps": st.none() | st.integers(1, 10**9),
         "runtime.price_per_hour": st.none() | st.floats(0, 100),
+        "runtime.deterministic": st.booleans(),
         "runtime.compile": st.sampled_from(["auto", "on", "off"]),
     },
 )

@@ -98,6 +98,7 @@ ABOUT_KNOBS: dict[str, tuple[str, str]] = {
     "runtime.on_oom": ("", "Out of memory: halve the micro-batch and replay it, or stop."),
     "runtime.on_divergence": ("", "Loss or gradients not finite: stop, or rewind past the data that did it."),
     "runtime.on_spike": ("", "A loss far above the last 128: warn, or skip its update."),
+    "runtime.deterministic": ("", "On a GPU: the same numbers at every repetition, slower; a CPU always does that."),
     "runtime.preempt_file": ("", "A file whose appearance means: checkpoint and stop, as preemptible machines say it."),
     "runtime.threads": ("threads", "CPU threads of torch; empty: its own choice."),
     "runtime.seed": ("", "The seed of every random number."),
