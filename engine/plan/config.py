@@ -1,6 +1,6 @@
 """RunConfig, what the user asks for: all settings with their types, legal ranges and defaults."""
 
-from collections.abc import Iterator
+import functools
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -241,11 +241,14 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def fields() -> Iterator[tuple[str, msgspec.structs.FieldInfo]]:
+@functools.cache  # a plan asks hundreds of times
+def fields() -> tuple[tuple[str, msgspec.structs.FieldInfo], ...]:
     """Every setting as (dotted path, its type and default), in file order."""
-    for section in msgspec.structs.fields(RunConfig):
-        for field in msgspec.structs.fields(section.type):
-            yield f"{section.name}.{field.name}", field
+    return tuple(
+        (f"{section.name}.{field.name}", field)
+        for section in msgspec.structs.fields(RunConfig)
+        for field in msgspec.structs.fields(section.type)
+    )
 
 
 def get(config: RunConfig, path: str) -> Any:

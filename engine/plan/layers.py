@@ -1,5 +1,6 @@
 """Configurations from TOML, layers and overrides, and back to TOML."""
 
+import functools
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -117,11 +118,13 @@ def _value_of(path: str, raw: str) -> Any:
     return value
 
 
+@functools.cache
 def _optional() -> frozenset[str]:
     """The paths of all settings that may be left out."""
     return frozenset(path for path, field in fields() if field.default is None)
 
 
+@functools.cache
 def _list_fields() -> dict[str, msgspec.structs.FieldInfo]:
     """All list settings by path."""
     return {path: field for path, field in fields() if is_list(field)}
