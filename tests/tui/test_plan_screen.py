@@ -263,6 +263,30 @@ async def test_a_plan_that_does_not_fit_says_so_first_and_f_makes_it_fit() -> No
         assert plan_of(app).plan.memory.fits
 
 
+@pytest.mark.parametrize("size", [SMALL, MIDDLE], ids=["80x24", "120x40"])
+async def test_another_card_than_the_one_here_is_said_first_and_f_plans_for_the_one_here(
+    monkeypatch: pytest.MonkeyPatch, home: Path, size: tuple[int, int]
+) -> None:
+    use_home(monkeypatch, home, gpu=by_id("a100-40gb-pcie"))
+    app = console()
+    async with app.run_test(size=size) as pilot:
+        # the first draft is for the card that is here, whatever its preset names
+        assert value(app, "about.preset") == "balanced" and plan_of(app).plan.gpu == "a100-40gb-pcie"
+        assert "this machine has" not in text_of(app)
+        await press(pilot, "w")
+        await choose(pilot, "conservative")
+        assert plan_of(app).plan.gpu == "a100-40gb"
+        shown = app.screen.query_one(WarningBar).warning
+        assert shown is not None and shown.code == "other_gpu"
+        assert "this machine has A100-PCIE-40GB: 10." in text_of(app)
+        await at(pilot, "gpu")
+        assert "This machine has NVIDIA A100-PCIE-40GB" in text_of(app)
+        await press(pilot, "f")
+        assert plan_of(app).plan.gpu == "a100-40gb-pcie" and "this machine has" not in text_of(app)
+        await press(pilot, "u")
+        assert plan_of(app).plan.gpu == "a100-40gb"
+
+
 async def test_w_shows_one_warning_after_the_other_whole() -> None:
     app = console()
     async with app.run_test(size=SMALL) as pilot:

@@ -55,7 +55,9 @@ class WarningBar(Static):
     def on_resize(self) -> None:
         self._draw()
 
-    def watch_warnings(self) -> None:
+    def watch_warnings(self, before: tuple[Warning, ...], now: tuple[Warning, ...]) -> None:
+        if [warning.code for warning in before] != [warning.code for warning in now]:
+            self.at = 0  # what has come up is shown
         self._draw()
 
     def watch_at(self) -> None:
