@@ -67,11 +67,9 @@ def follow(run: RunDirectory, *, every: int = 10, as_json: bool = False, skip: i
     finally:
         if printer is not None:
             printer.close()
-    gone = "has not started yet" if history.started is None else "is gone without a word"
-    print(
-        f"the runner of {run.name} {gone}. Go on with: nanosolo resume {run.name}. Why: nanosolo logs {run.name}",
-        file=sys.stderr,
-    )
+    gone = "has not started yet" if history.started is None else "exited unexpectedly"
+    why = f". Why: nanosolo logs {run.name}" if run.log_file.exists() else ""
+    print(f"the runner of {run.name} {gone}. Resume with: nanosolo resume {run.name}{why}", file=sys.stderr)
     return EXIT_CRASHED
 
 

@@ -5,9 +5,12 @@ from typing import NamedTuple
 
 from engine.errors import UsageError
 from engine.plan.config import Stage
-from engine.plan.pipeline import LINE
+from engine.plan.pipeline import LINE, with_needs
+from engine.run.asking import results_of
 from engine.run.checkpoints import list_checkpoints
+from engine.run.control import is_finished, next_command
 from engine.run.directory import RunDirectory
+from engine.run.standing import read_standing
 from engine.run.versions import this_code, warning_of_other_code
 from engine.train.manifest import code_of
 
@@ -51,6 +54,14 @@ def choose_checkpoint(run: RunDirectory, stage: str | None = None) -> Chosen:
     if there:
         have = ", ".join(chosen.stage for chosen in there)
         raise UsageError(f"run {run.name} has no checkpoint of {stage} yet. It has one of {have}.")
-    raise UsageError(
-        f"run {run.name} has no checkpoint yet. Wait for its first one, or go on with it: nanosolo resume {run.name}"
-    )
+    raise UsageError(f"run {run.name} has no checkpoint yet. {_way_to_one(run)}")
+
+
+def _way_to_one(run: RunDirectory) -> str:
+    """How this run comes to a checkpoint, as a sentence."""
+    if run.is_running() or not is_finished(run):
+        way = next_command(run)
+        return f"{way[:1].upper()}{way[1:]}"
+    pipeline = run.config().pipeline.stages
+    stages = ",".join(with_needs(["pretrain"], results_of(run, read_standing(run, pipeline))))
+    return f"Train it: nanosolo resume {run.name} --stages {stages}"

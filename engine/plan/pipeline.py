@@ -69,6 +69,14 @@ def first_missing(stages: Sequence[str], there: Collection[str] = ()) -> Missing
     return None
 
 
+def with_needs(stages: Iterable[str], there: Collection[str] = ()) -> list[str]:
+    """The stages and all that they lack before them, in order. `there`: whose results are here already."""
+    found = in_order(stages)
+    while (missing := first_missing(found, there)) is not None:
+        found = in_order([missing.first, *found])
+    return found
+
+
 def rests_on(stage: str) -> tuple[str, ...]:
     """The stages whose result another run of them would make different, so that this one's is of an earlier one."""
     if stage == "report":

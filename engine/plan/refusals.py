@@ -122,8 +122,8 @@ def list_form(path: str, field: msgspec.structs.FieldInfo) -> str:
     section, key = path.split(".")
     several = json.dumps([one, two])
     return (
-        f"One item: --set {path}={shlex.quote(one)}. Several: --set '{path}={several}', or in a file "
-        f"under [{section}]: {key} = {several}"
+        f"One item: --set {path}={shlex.quote(one)}. Several: --set '{path}={several}', or {key} = {several} "
+        f"under [{section}] in a file."
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from engine.errors import UsageError
 from engine.plan.config import RunConfig, Stage
 from engine.plan.layers import with_changes
-from engine.plan.pipeline import LINE, first_missing, in_order, rests_on
+from engine.plan.pipeline import LINE, first_missing, in_order, rests_on, with_needs
 from engine.run import words
 from engine.run.aside import free_name, holds_result, size_of
 from engine.run.checkpoints import list_checkpoints
@@ -44,9 +44,10 @@ def weigh(run: RunDirectory, stages: Sequence[Stage], anew: bool = False, standi
     """
     pipeline = run.config().pipeline.stages
     standing = standing or read_standing(run, pipeline)
-    missing = first_missing(stages, results_of(run, standing))
+    there = results_of(run, standing)
+    missing = first_missing(stages, there)
     if missing is not None:
-        first = ",".join(in_order([missing.first, *stages]))
+        first = ",".join(with_needs(stages, there))
         raise UsageError(
             f"{missing.why}, which run {run.name} lacks. Run it first: nanosolo resume {run.name} --stages {first}"
         )

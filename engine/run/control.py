@@ -14,7 +14,7 @@ from engine.errors import NanosoloError, UsageError
 from engine.plan.config import RunConfig
 from engine.plan.layers import with_changes
 from engine.plan.other_card import OTHER_CARD, figures_of
-from engine.plan.pipeline import first_missing
+from engine.plan.pipeline import LINE, first_missing
 from engine.plan.plan import Plan
 from engine.run.checks import Check, problem_of
 from engine.run.device_checks import ON_DEVICE, Announce, be_silent, check_device, require_device
@@ -104,7 +104,7 @@ def require_order(config: RunConfig) -> None:
     missing = first_missing(config.pipeline.stages)
     if missing is not None:
         raise UsageError(
-            f"pipeline.stages: {missing.why}, which does not stand before it. Put {missing.first} there, or leave "
+            f"pipeline.stages: {missing.why}, which is not before it. Add {missing.first}, or leave "
             f"{missing.stage} out."
         )
 
@@ -124,12 +124,25 @@ def is_finished(run: RunDirectory) -> bool:
     return ended is not None and ended.outcome == "done" and not read_standing(run, run.config().pipeline.stages).left
 
 
+def next_command(run: RunDirectory) -> str:
+    """What to do with a run as it is, with the command that works on it now."""
+    if run.is_running():
+        return f"follow it: nanosolo attach {run.name}"
+    try:
+        finished = is_finished(run)
+    except NanosoloError:
+        return "see what is wrong with it: nanosolo runs"
+    return f"read its report: nanosolo report {run.name}" if finished else f"resume it: nanosolo resume {run.name}"
+
+
 def require_finishable(run: RunDirectory) -> None:
     """Raises UsageError when nothing is left to do."""
     if is_finished(run):
+        pipeline = run.config().pipeline.stages
+        again = next((stage for stage in reversed(pipeline) if stage in LINE), pipeline[-1])
         raise UsageError(
             f"run {run.name} is finished. See it with: nanosolo report {run.name}, or run a stage again: "
-            f"nanosolo resume {run.name} --stages sft"
+            f"nanosolo resume {run.name} --stages {again}"
         )
 
 

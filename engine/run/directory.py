@@ -220,7 +220,7 @@ def require_free(name: str) -> None:
 
 
 def _taken(name: str) -> UsageError:
-    return UsageError(f"run {name} exists already. Go on with it (nanosolo resume {name}) or choose another --name.")
+    return UsageError(f"run {name} exists already. Choose another --name. How it is doing: nanosolo runs")
 
 
 def find_run(name: str) -> RunDirectory:

@@ -50,16 +50,16 @@ def verdict(name: str, state: str, history: History, now: float, config: RunConf
             return _stalled(name, history, now)
         case "orphaned":
             doing = _running(history, now, config).text.removeprefix("running, ")
-            text = f"orphaned: the runner is gone, its stage works on, {doing}; stop it to save it"
+            text = f"runner died, training continues: {doing}; checkpoint and stop it with: nanosolo stop {name}"
             return Verdict(state, text, "warn")
         case "elsewhere":
             return _elsewhere(name, history, now)
         case "finished":
             return Verdict(state, _finished(history), "good")
         case "stopped":
-            return Verdict(state, f"stopped{_where(history)}, nanosolo resume {name} goes on", "quiet")
+            return Verdict(state, f"stopped{_where(history)}, resume with: nanosolo resume {name}", "quiet")
         case "new":
-            return Verdict(state, f"not started yet, nanosolo resume {name} starts it", "quiet")
+            return Verdict(state, f"not started yet, start it with: nanosolo resume {name}", "quiet")
     return Verdict("failed", _failed(name, history), "bad")
 
 
@@ -229,11 +229,13 @@ def _finished(history: History) -> str:
 
 def _failed(name: str, history: History) -> str:
     ended = history.ended
-    again = f"nanosolo resume {name} goes on"
+    again = f"resume with: nanosolo resume {name}"
     if history.checkpoints:
-        again += f" from step {history.checkpoints[-1].step:,}"
+        again += f", from step {history.checkpoints[-1].step:,}"
     if ended is None:
-        return f"failed: the runner went without a word{_where(history)} (machine restarted, or killed); {again}"
+        return f"failed: the runner exited unexpectedly{_where(history)} (machine restarted, or killed); {again}"
+    if ended.outcome == "refused":  # resumed as it is, it would be refused again
+        again = f"correct that, then {again}" if history.checkpoints else "correct that and start a new run"
     reason = {
         "out_of_memory": "out of GPU memory",
         "out_of_host_memory": "out of host memory",

@@ -193,9 +193,9 @@ def test_every_list_takes_a_bare_string_in_a_file_and_on_the_command_line(path: 
     with pytest.raises(UsageError) as caught:
         from_dict({section: {key: {}}})
     said = str(caught.value)
-    typed = shlex.split(said.partition("Several: --set ")[2].partition(", or in a file")[0])
+    typed = shlex.split(said.partition("Several: --set ")[2].partition(f", or {key} = ")[0])
     assert get(from_dict(parse_override(typed[0])), path) == (one, two)
-    in_file = said.partition(f"under [{section}]: ")[2]
+    in_file = f"{key} = " + said.rpartition(f", or {key} = ")[2].removesuffix(f" under [{section}] in a file.")
     assert get(from_dict(from_toml(f"[{section}]\n{in_file}")), path) == (one, two)
 
 

@@ -103,7 +103,7 @@ def test_ends() -> None:
         return story_of("red", NOW).steps(100)
 
     assert say(at_100().end_stage("pretrain", "stopped").end("stopped"), "stopped") == (
-        "stopped after step 100, nanosolo resume red goes on"
+        "stopped after step 100, resume with: nanosolo resume red"
     )
     finished = say(at_100().evaluate().end_stage("pretrain").end(), "finished")
     assert finished.startswith("finished, 100 steps, in ") and "bits per byte" in finished
@@ -111,11 +111,15 @@ def test_ends() -> None:
     assert say(tuned.end_stage("sft").end(), "finished").startswith("finished, 100 steps, in ")
     crash = at_100().end_stage("pretrain", "crashed").end("crashed", "RuntimeError:\n  no kernel image")
     assert say(crash, "failed") == (
-        "failed after step 100: the stage crashed: RuntimeError: no kernel image; nanosolo resume red goes on"
+        "failed after step 100: the stage crashed: RuntimeError: no kernel image; resume with: nanosolo resume red"
     )
     oom = at_100().checkpoint().out_of_memory()
-    assert say(oom, "failed").endswith("nanosolo resume red goes on from step 100")
-    assert "the runner went without a word" in say(at_100(), "failed")
+    assert say(oom, "failed").endswith("resume with: nanosolo resume red, from step 100")
+    assert "the runner exited unexpectedly" in say(at_100(), "failed")
+    refused = say(story_of("red", NOW).stage("data").end_stage("data", "refused").end("refused", "no text"), "failed")
+    assert refused == "failed: refused: no text; correct that and start a new run"  # there is nothing to resume
+    kept = say(at_100().checkpoint().end_stage("pretrain", "refused").end("refused", "no text"), "failed")
+    assert kept.endswith("no text; correct that, then resume with: nanosolo resume red, from step 100")
     assert damaged("run.toml: no such file").text == "damaged: run.toml: no such file"
 
 
@@ -126,7 +130,7 @@ def test_other_hosts_orphans_and_stalls() -> None:
     assert say(story, "elsewhere", 7200) == (
         "last heard of on gpu-7 2 h 00 m ago at step 50; if that machine is gone: nanosolo resume red"
     )
-    assert say(story, "orphaned").startswith("orphaned: the runner is gone, its stage works on, step 50/")
+    assert say(story, "orphaned").startswith("runner died, training continues: step 50/")
     assert say(story, "stalled", 900).startswith("stalled at step 50: no step for 15 m 00 s, usually ")
 
 

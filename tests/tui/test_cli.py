@@ -254,7 +254,7 @@ def test_attach_ends_with_the_code_of_the_run(home: Path) -> None:
 def test_attach_does_not_wait_for_a_run_that_never_started(home: Path) -> None:
     done = nanosolo(home, "attach", "new")
     assert done.returncode == 5
-    assert "has not started yet. Go on with: nanosolo resume new" in done.stderr
+    assert "has not started yet. Resume with: nanosolo resume new" in done.stderr
 
 
 def test_logs_show_the_end(home: Path) -> None:

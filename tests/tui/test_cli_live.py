@@ -71,6 +71,33 @@ def test_a_run_is_started_watched_and_refused_a_second_time(tmp_path: Path, stan
     assert "was started with model.depth = 4, now 6 is asked for" in other.stderr
 
 
+def test_every_refusal_names_a_command_that_works_then(tmp_path: Path, stand_in: dict[str, str]) -> None:
+    def tried(said: str, *arguments: str) -> str:
+        """The way out of a refusal, tried."""
+        refused = nanosolo(tmp_path, *arguments, **stand_in)
+        assert (refused.returncode, said in refused.stderr) == (2, True), refused.stderr
+        command = refused.stderr.rpartition("nanosolo ")[2].strip()
+        done = nanosolo(tmp_path, *command.split(), **(stand_in if command.startswith("resume") else {}))
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return command
+
+    words = (*QUICK, 'pipeline.stages=["data", "tokenizer"]')
+    nanosolo(tmp_path, *words, **stand_in)  # crashes: it has no behaviour yet
+    behave(tmp_path, "{}")
+    other = (*words, "--resume", "--set", "model.depth=6")
+    assert tried("Choose another --name", *words) == "runs"
+    assert tried("was started with model.depth = 4", *other) == "resume one"
+    assert tried("was started with model.depth = 4", *other) == "report one"  # now it is finished
+    assert tried("run one is finished", "resume", "one") == "resume one --stages tokenizer"
+    assert tried("no checkpoint yet. Train it", "chat", "one").startswith("resume one --stages ")
+    run = start_training(tmp_path / "other", stand_in)
+    running = nanosolo(tmp_path / "other", *QUICK, "model.depth=6", "--resume", **stand_in)
+    assert "follow it: nanosolo attach one" in running.stderr
+    assert "Follow it: nanosolo attach one" in nanosolo(tmp_path / "other", "chat", "one", **stand_in).stderr
+    assert nanosolo(tmp_path / "other", "stop").returncode == 0
+    wait_for(lambda: not run.is_running())
+
+
 def start_training(home: Path, stand_in: dict[str, str]) -> RunDirectory:
     """A detached run whose one stage trains until it is stopped."""
     words = (*QUICK, 'pipeline.stages=["data"]', "--detach")

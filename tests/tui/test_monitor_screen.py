@@ -298,7 +298,7 @@ async def test_odd_sizes_and_an_empty_run(home: Path, size: tuple[int, int]) -> 
         await shows(pilot, "failed")
         await pilot.resize_terminal(30, 8)
         await pilot.resize_terminal(100, 30)
-        await shows(pilot, "failed: the runner went without a word")
+        await shows(pilot, "failed: the runner exited unexpectedly")
 
 
 async def test_other_hosts_damage_and_divergence(home: Path) -> None:

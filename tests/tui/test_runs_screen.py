@@ -70,7 +70,7 @@ async def test_every_kind_of_run(home: Path, size: tuple[int, int]) -> None:
         assert "not valid TOML" in said["torn"]
         assert "model.flux" in said["newer"]
         assert "cannot read run.toml" in said["lost"]
-        assert "the runner went without a word" in said["killed"]
+        assert "the runner exited unexpectedly" in said["killed"]
         assert "last heard of on not-" in said["away"]
 
 

@@ -15,6 +15,7 @@ from engine.run import words
 from engine.run.asking import run_stages, tell
 from engine.run.control import (
     is_finished,
+    next_command,
     readiness,
     require_order,
     resume_run,
@@ -92,7 +93,7 @@ def stop(options: argparse.Namespace) -> int:
 
 def _existing(name: str | None) -> RunDirectory | None:
     if name is None:
-        raise UsageError("--resume needs the --name of the run to go on with.")
+        raise UsageError("--resume: name the run, for example --name first --resume")
     run = named_run(name)
     return run if run.config_file.exists() else None
 
@@ -104,8 +105,8 @@ def _require_same(run: RunDirectory, config: RunConfig) -> None:
         asked, had = get(config, path), get(before, path)
         another_card = path in DEVICE and _on_gpu(config) == _on_gpu(before)
         if asked != had and not path.startswith("about.") and not another_card:
-            way = f"go on with it as it is: nanosolo resume {run.name}"
-            if path == "pipeline.stages":
+            way = next_command(run)
+            if path == "pipeline.stages" and not run.is_running():
                 way = f"run these stages of it: nanosolo resume {run.name} --stages {_shown(asked)}"
             raise UsageError(
                 f"run {run.name} was started with {path} = {_shown(had)}, now {_shown(asked)} is asked for. "
