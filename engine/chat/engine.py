@@ -16,7 +16,7 @@ from engine.model.generate import Decoder, End, Request
 from engine.model.gpt import GPT
 from engine.model.sampling import Sampling
 from engine.run.directory import RunDirectory
-from engine.run.hardware import usable_cores
+from engine.run.threads import free_threads
 from engine.train.allocator import settle_allocator
 from engine.train.checkpoint import load_model
 from engine.train.manifest import verify
@@ -121,7 +121,7 @@ def load_engine(run: RunDirectory, stage: str | None = None, device: str = "auto
     elif device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch sees no CUDA device here. Use --device cpu, or see nanosolo doctor.")
     if device == "cpu":
-        torch.set_num_threads(run.config().runtime.threads or usable_cores())
+        torch.set_num_threads(run.config().runtime.threads or free_threads())
     settle_allocator(device, lambda message: print(f"warning: {message}", file=sys.stderr))
     verify(chosen.path)
     tokenizer = Tokenizer.load(run.tokenizer)

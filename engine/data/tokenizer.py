@@ -14,7 +14,7 @@ from engine.data.progress import Progress, Reporter, silent
 from engine.errors import NanosoloError, UsageError
 from engine.files import NOT_JSON, write_atomically
 from engine.plan.config import MAX_VOCAB_SIZE, TokenizerConfig
-from engine.run.hardware import usable_cores
+from engine.run.threads import free_threads
 
 BYTES = 256  # the first tokens: every byte by itself, so that any text can be encoded
 
@@ -76,9 +76,10 @@ class Tokenizer:
         return [int(token) for token in self._encode(text)]
 
     def encode_batch(self, texts: Sequence[str], threads: int | None = None) -> list[np.ndarray]:
-        """The ids of many texts as uint16 arrays, encoded on `threads` threads (default: one for each core here)."""
+        """The ids of many texts as uint16 arrays, encoded on `threads` threads (default: as many as this
+        process may use)."""
         if threads is None:
-            threads = usable_cores()
+            threads = free_threads()
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(self._encode, texts))
 

@@ -197,7 +197,7 @@ class RuntimeConfig(Section, frozen=True, kw_only=True):
     on_spike: Literal["warn", "skip"] = "warn"  # a loss > 6 sigma above the last 128; skip: leave its update out
     deterministic: bool = False  # on CUDA: the same numbers at every repetition on this machine, at the cost of speed
     preempt_file: str | None = None  # its appearance means the same as SIGTERM, like `preempt` in the run's directory
-    threads: Count | None = None  # CPU threads of torch; none: its own choice
+    threads: Count | None = None  # CPU threads; none: the usable cores, shared with other runs on this host
     seed: Annotated[int, Meta(ge=0, lt=2**62)] = 42  # what generators and TOML take
     price_per_hour: Rate | None = None  # what the machine costs, in any currency
 

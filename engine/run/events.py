@@ -82,6 +82,7 @@ class Device(Event, frozen=True, kw_only=True, tag="device"):
     compiled: bool
     grad_accum_steps: Natural
     device_batch_size: Natural
+    threads: Natural = 0  # of the CPU; 0: not noted, as before November 2026
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):

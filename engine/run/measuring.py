@@ -30,7 +30,7 @@ def measure_run(run: RunDirectory) -> tuple[Gpu, Measured] | None:
     device, columns = history.devices.get(STAGE), history.columns(STAGE)
     if plan is None or device is None:
         return None
-    gpu = detect_gpu() if device.device == "cuda" else detect_cpu(run.config().runtime.threads)
+    gpu = detect_gpu() if device.device == "cuda" else detect_cpu(device.threads or run.config().runtime.threads)
     # a batch that was cut up since memory ran out is not the one that was planned
     speed = pace(columns) if not history.out_of_memory else None
     peak = measured_peak(history, plan) if not history.out_of_memory else None

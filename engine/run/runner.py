@@ -17,18 +17,20 @@ import psutil
 from engine import __version__
 from engine.errors import EXIT_DONE, EXIT_STOPPED, NanosoloError, UsageError
 from engine.files import cannot_write, write_atomically
+from engine.plan.pipeline import LINE
 from engine.run.aside import set_aside
 from engine.run.cgroups import out_of_memory_kills
 from engine.run.directory import RunDirectory, RunLock, RunnerInfo
 from engine.run.ending import exit_code_of, outcome_of, tail, why
 from engine.run.environment import torch_environment
 from engine.run.event_log import EventLog
-from engine.run.events import Advice, RunEnded, RunStarted, StageAnew, StageEnded, StageStarted
+from engine.run.events import Advice, RunEnded, RunStarted, StageAnew, StageEnded, StageStarted, Warning
 from engine.run.faults import Fault
 from engine.run.measuring import record_run
 from engine.run.monitor import SAMPLE_SECONDS, Monitor
 from engine.run.stage import STAGE_SIGNALS
 from engine.run.standing import Standing, read_standing
+from engine.run.threads import stage_threads, thread_environment, threads_warning, trained_threads
 from engine.run.versions import this_code, versions
 
 LOCK_PATIENCE = 3.0  # seconds; whoever only looks whether a run lives holds the lock for an instant
@@ -166,6 +168,7 @@ class Runner:
             self.events.write(ended)
             return ended
         argv = (sys.executable, "-m", "engine.run.stage", str(self.run.path), stage)
+        threads = self._choose_threads(stage)
         kills = out_of_memory_kills()
         began = time.monotonic()
         self.faults = []
@@ -178,7 +181,7 @@ class Runner:
                     stdout=log,
                     stderr=log,
                     pass_fds=(self.lock.fd,),
-                    env=torch_environment(deterministic=self.deterministic),
+                    env={**torch_environment(deterministic=self.deterministic), **thread_environment(threads)},
                 )
         if self.stop_asked:  # the signal came when there was no child yet to pass it on to
             self._tell_child(signal.SIGTERM)
@@ -199,6 +202,16 @@ class Runner:
         )
         self.events.write(ended)
         return ended
+
+    def _choose_threads(self, stage: str) -> int:
+        """The CPU threads of a stage; a warning event where a run cannot keep those that it trained with."""
+        config = self.run.config()
+        threads = stage_threads(self.run, config)
+        if config.runtime.threads is None and stage in LINE:
+            message = threads_warning(trained_threads(self.run), threads)
+            if message:
+                self.events.write(Warning(stage=stage, step=0, code="threads_changed", message=message))
+        return threads
 
     def _watch(self, child: subprocess.Popen[bytes]) -> int | None:
         """Wait for the child while sampling the machine. Returns the largest resident size seen, in bytes."""

@@ -10,8 +10,9 @@ from engine.errors import UsageError
 from engine.plan.config import RunConfig
 from engine.plan.plan import Plan
 from engine.run.device_checks import device_fault
-from engine.run.hardware import detect_gpu, memory_limit, usable_cores
+from engine.run.hardware import detect_gpu, memory_limit
 from engine.run.memory_errors import memory_that_ran_out
+from engine.run.threads import free_threads
 
 
 def choose_device(config: RunConfig, plan: Plan | None = None) -> str:
@@ -36,7 +37,7 @@ def choose_device(config: RunConfig, plan: Plan | None = None) -> str:
 def prepare_device(config: RunConfig, plan: Plan | None = None) -> str:
     """Set torch up for the chosen device and return its name. Raises UsageError where it cannot be used."""
     device = choose_device(config, plan)
-    torch.set_num_threads(config.runtime.threads or usable_cores())
+    torch.set_num_threads(config.runtime.threads or free_threads())
     if device == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.cuda.set_device(0)

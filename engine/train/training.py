@@ -136,6 +136,7 @@ class Training:
                 compiled=compiled,
                 grad_accum_steps=grad_accum_steps(config),
                 device_batch_size=config.batch.device_batch_size,
+                threads=torch.get_num_threads(),
             )
         )
 

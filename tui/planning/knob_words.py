@@ -100,7 +100,7 @@ ABOUT_KNOBS: dict[str, tuple[str, str]] = {
     "runtime.on_spike": ("", "A loss far above the last 128: warn, or skip its update."),
     "runtime.deterministic": ("", "On a GPU: the same numbers at every repetition, slower; a CPU always does that."),
     "runtime.preempt_file": ("", "A file whose appearance means: checkpoint and stop, as preemptible machines say it."),
-    "runtime.threads": ("threads", "CPU threads of torch; empty: its own choice."),
+    "runtime.threads": ("threads", "CPU threads; empty: the usable cores, shared with other runs on this host."),
     "runtime.seed": ("", "The seed of every random number."),
     "runtime.price_per_hour": ("an hour", "What the machine costs, in any currency; gives the cost of the run."),
     "pipeline.stages": ("", "The stages to run, in this order."),
