@@ -60,7 +60,7 @@ def find_toolchain() -> Toolchain:
     return Toolchain(
         c=_c_compiler(),
         cxx=shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")),
-        headers=_python_header().is_file(),
+        headers=os.access(_python_header(), os.R_OK),
         manager=next((name for name in _MANAGERS if shutil.which(name)), None),
         root=os.geteuid() == 0,
     )
