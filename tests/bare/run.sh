@@ -71,7 +71,10 @@ has_not() { # $*: commands that a bare container lacks
 }
 
 finished() { # $1: user
-    inside "$1" ".venv/bin/nanosolo runs" | tee /dev/stderr | grep -q 'quickstart.*done' || fail "no finished quickstart"
+    local runs
+    runs="$(inside "$1" ".venv/bin/nanosolo runs")"
+    echo "$runs"
+    grep -q 'quickstart.*finished' <<<"$runs" || fail "no finished quickstart"
     inside "$1" ".venv/bin/nanosolo report quickstart" | head -n 5
 }
 
