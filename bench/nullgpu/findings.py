@@ -130,11 +130,17 @@ def stage_checks(scenario: str, costs: Sequence[Cost], stages: Iterable[str]) ->
 
 
 def usual_syncs(scenario: str, costs: Sequence[Cost], stage: str, kind: str, wanted: int) -> Check:
-    """How often the host usually waits in later events of a kind; one may fall together with a checkpoint."""
-    later = later_ones(costs, stage, kind)
-    usual = most_frequent([cost.syncs for cost in later])
-    what = f"usual host syncs of a {stage} {kind.lower()}"
-    return Check(scenario, what, f"{usual} in {len(later)} events", str(wanted), usual == wanted)
+    """How often the host usually waits for all events of a kind after one step (a copied checkpoint adds to some)."""
+    rounds: dict[tuple[int, int], int] = {}
+    for cost in costs:
+        if (cost.stage, cost.kind) == (stage, kind):
+            key = cost.pid, cost.step
+            rounds[key] = rounds.get(key, 0) + cost.syncs
+    firsts = {min(key for key in rounds if key[0] == pid) for pid, _ in rounds}
+    later = [syncs for key, syncs in rounds.items() if key not in firsts]
+    usual = most_frequent(later)
+    what = f"usual host syncs of the {kind.lower()}s after a {stage} step"
+    return Check(scenario, what, f"{usual} in {len(later)} rounds", str(wanted), usual == wanted)
 
 
 def _every(scenario: str, what: str, costs: Sequence[Cost], count: Callable[[Cost], int], wanted: int) -> Check:

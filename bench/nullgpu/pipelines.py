@@ -52,7 +52,8 @@ def balanced(session: Session) -> Iterator[Check]:
     yield from stage_checks("balanced", costs, ("pretrain", "sft"))
     for stage in ("pretrain", "sft"):
         yield usual_syncs("balanced", costs, stage, "Evaluation", 1)
-    yield usual_syncs("balanced", costs, "pretrain", "Sample", SMALL["evaluate.sample_tokens"])
+    tokens = len(RunConfig().evaluate.prompts) * SMALL["evaluate.sample_tokens"]
+    yield usual_syncs("balanced", costs, "pretrain", "Sample", tokens)
     metrics = {event["metric"] for event in session.events("balanced", "evaluation")}
     tasks = sum(metric.startswith("core/") for metric in metrics)
     yield Check("balanced", "tasks of CORE", str(tasks), "22", tasks == 22)

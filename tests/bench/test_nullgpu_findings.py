@@ -121,6 +121,13 @@ def test_the_usual_waits_of_evaluations_are_those_of_most_of_the_later_ones() ->
     assert not findings.usual_syncs("case", costs, "sft", "Evaluation", 1).holds
 
 
+def test_samples_of_one_step_count_together_whichever_event_their_cost_stands_at() -> None:
+    account = Account()
+    for step in (1, 2, 3):
+        account.step(step).add("Sample", step, stream_syncs=16).add("Sample", step)
+    assert findings.usual_syncs("case", account.costs(), "pretrain", "Sample", 16).holds
+
+
 def test_nothing_to_look_at_does_not_pass() -> None:
     assert "host syncs of a sft step" in failed(Account().step(1).step(2), stage="sft")
 
