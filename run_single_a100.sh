@@ -107,8 +107,14 @@ has_pip() { # a virtual environment made by uv has none at first
         { uv="$(tool uv)" && "$uv" pip install --quiet --python "$python" pip; }
 }
 
+holds_other_files() { # a failed attempt to make a virtual environment there would remove them
+    [ "$venv" != "$here/.venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv")" ]
+}
+
 ready_venv() {
-    if [ -e "$unfinished" ]; then
+    if holds_other_files; then
+        fail "NANOSOLO_VENV=$venv holds other files. Use a new folder: NANOSOLO_VENV=${venv%/}/nanosolo-venv bash $0"
+    elif [ -e "$unfinished" ]; then
         discard_venv "holds an installation that was interrupted"
     elif [ -e "$venv/pyvenv.cfg" ] && ! suits "$python"; then
         discard_venv "has no working Python from 3.11 to 3.14"
@@ -235,7 +241,7 @@ install_torch() {
 
 check_disk() { # torch with CUDA takes 5 GB, and as much while it is unpacked
     local need=8 free
-    [ "$tag" != cpu ] || need=2
+    [[ "$tag" != cpu && "$OSTYPE" = linux* ]] || need=2 # only Linux has builds for CUDA
     free="$(df -Pk "$venv" | awk 'NR == 2 { print int($4 / 1024 / 1024) }')"
     [ -n "$(installed_torch)" ] || [ "$free" -ge "$need" ] ||
         fail "$venv has $free GB of free disk and needs $need GB. Free some, or install elsewhere: NANOSOLO_VENV=/big/disk/nanosolo bash $0"
@@ -261,7 +267,10 @@ set_up() {
     if command -v flock >/dev/null; then # one installation at a time, where the file system can lock
         exec 9<"$here/pyproject.toml"
         flock 9 || true
-        is_set_up "$extras" && return
+        if is_set_up "$extras"; then # by the one who had the lock
+            exec 9>&- # or the run would keep it
+            return
+        fi
     fi
     trap 'exit 130' INT TERM # not to be taken for an orderly end of pip
     ready_venv

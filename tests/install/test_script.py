@@ -145,6 +145,16 @@ def test_a_missing_venv_leaves_nothing_behind_and_its_remedy_works(sandbox: Sand
     sandbox.setup()
 
 
+def test_a_folder_with_other_files_is_left_alone(sandbox: Sandbox) -> None:
+    sandbox.add_python("python3", venv="missing")  # what it makes is removed again
+    kept = sandbox.home / "thesis.tex"
+    kept.write_text("years of work")
+    done = sandbox.run(NANOSOLO_VENV=str(sandbox.home))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert f"holds other files. Use a new folder: NANOSOLO_VENV={sandbox.home}/nanosolo-venv bash" in done.stderr
+    assert [path.name for path in sandbox.home.iterdir()] == [kept.name]
+
+
 def test_the_next_python_is_tried_when_one_lacks_venv(sandbox: Sandbox) -> None:
     sandbox.add_python("python3.13", venv="missing")
     sandbox.setup()
