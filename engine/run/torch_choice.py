@@ -101,7 +101,7 @@ def _short_of(wheel: Wheel, gpu: FoundGpu) -> str:
 
 
 def _too_old(gpu: FoundGpu) -> str:
-    on_cpu = "To use the CPU only: TORCH_INDEX=cpu bash run_single_a100.sh"
+    on_cpu = "To use the CPU only: TORCH_INDEX=cpu bash run_single_a100.sh quickstart"
     newest = wheel_for(WHEELS[0].oldest_driver, gpu.capability)
     if newest is None:
         return f"no build of torch has code for {gpu.name}. Use a newer GPU. {on_cpu}"

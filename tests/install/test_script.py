@@ -43,7 +43,7 @@ def test_a_driver_that_no_build_runs_on_is_refused_before_any_download(sandbox: 
     done = sandbox.run()
     assert done.returncode == 2
     assert done.stderr.startswith("error: NVIDIA A100-SXM4-40GB has driver 470.256.02; torch needs 525.60.13 or newer.")
-    assert "TORCH_INDEX=cpu bash run_single_a100.sh" in done.stderr
+    assert "TORCH_INDEX=cpu bash run_single_a100.sh quickstart" in done.stderr
     assert sandbox.torch() == ""
     sandbox.setup(TORCH_INDEX="cpu")  # what the message says
     assert sandbox.torch() == f"{RELEASE}+cpu"
