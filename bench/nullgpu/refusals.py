@@ -29,7 +29,7 @@ REFUSALS = (
     Refusal("driver not loaded", {"NULLGPU_NVML_FAIL": NOT_LOADED}, 'runtime.gpu = "a100-40gb": the '),
     Refusal("busy", {"NULLGPU_CUDA_ERROR": BUSY}, "the GPU is busy or unavailable"),
     Refusal("prohibited", {"NULLGPU_COMPUTE_MODE": "2"}, "compute mode prohibited"),
-    Refusal("exclusive", {"NULLGPU_COMPUTE_MODE": "3", "NULLGPU_PROCESSES": "1"}, "compute mode exclusive"),
+    Refusal("exclusive", {"NULLGPU_COMPUTE_MODE": "3", "NULLGPU_CUDA_ERROR": BUSY}, "compute mode exclusive"),
     Refusal("MIG without slices", {"NULLGPU_MIG": "none"}, "no slice of it is made"),
     Refusal("NVML without CUDA", {"LD_PRELOAD": ""}, "error: CUDA: "),
     Refusal("no compiler", {"CC": "no-such-compiler"}, "torch.compile needs a C compiler (gcc, clang or $CC)"),

@@ -92,10 +92,6 @@ def check_vram(found: GpuSurvey | None, need: int = 0, floor: int = 0) -> Check 
     if found.compute_mode == PROHIBITED:
         what = "the GPU may not be used at all (compute mode prohibited)"
         return Check(name="GPU memory", verdict="problem", finding=what, action=f"open it, as root: {OPEN_GPU}")
-    if found.compute_mode == EXCLUSIVE and found.processes:
-        what = "another process has the GPU for itself (compute mode exclusive)"
-        way = f"end that process (nvidia-smi lists it), or open the GPU, as root: {OPEN_GPU}"
-        return Check(name="GPU memory", verdict="problem", finding=what, action=way)
     if floor > found.free:
         finding += f"; weights, gradients and optimizer alone take {words.size(floor)}"
         return Check(name="GPU memory", verdict="problem", finding=finding, action=action)

@@ -36,6 +36,7 @@ PATIENCE = 180.0  # seconds; a first import from a slow disk takes a minute
 REMEMBERED = 300.0  # seconds for which a device that worked is not tried again
 ANNOUNCEMENT = "checking the device ..."
 
+_NAMES: dict[Device, str] = {"cuda": "CUDA", "cpu": "torch"}  # of the check
 _worked: dict[tuple[str, bool], float] = {}  # what was tried -> when, of time.monotonic
 _trying = threading.Lock()  # whoever asks meanwhile waits for the answer
 
@@ -78,19 +79,19 @@ def check_device(
         compiled = plan.compiled and plan.trains
         key = (device, compiled)
         if time.monotonic() - _worked.get(key, -REMEMBERED) < REMEMBERED:
-            return _works(plan.gpu_name)
+            return _works(device, plan.gpu_name)
         announce(ANNOUNCEMENT)
         fault = device_fault(device, compiled)
         if fault is None:
             _worked[key] = time.monotonic()
-            return _works(plan.gpu_name)
-    return _failed(fault)
+            return _works(device, plan.gpu_name)
+    return _failed(device, fault)
 
 
 def device_here(gpu: GpuSurvey) -> Check:
     """Try the GPU that is here, as a plan that compiles would use it."""
     fault = device_fault("cuda", compiled=True)
-    return _works(gpu.gpu.name) if fault is None else _failed(fault)
+    return _works("cuda", gpu.gpu.name) if fault is None else _failed("cuda", fault)
 
 
 def device_fault(device: Device, compiled: bool) -> Fault | None:
@@ -129,9 +130,9 @@ def attempt_in_a_process(device: Device, compiled: bool) -> "Attempt":
     return attempt
 
 
-def _works(name: str) -> Check:
-    return Check(name="CUDA", verdict="ok", finding=f"torch can use {name}")
+def _works(device: Device, name: str) -> Check:
+    return Check(name=_NAMES[device], verdict="ok", finding=f"torch can use {name}")
 
 
-def _failed(fault: Fault) -> Check:
-    return Check(name="CUDA", verdict="problem", finding=fault.what, action=fault.action)
+def _failed(device: Device, fault: Fault) -> Check:
+    return Check(name=_NAMES[device], verdict="problem", finding=fault.what, action=fault.action)

@@ -90,7 +90,8 @@ def explain(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None, tools: T
         what = f"torch was ended by {_signal_name(attempt.code)} while it started"
         return Fault("torch_killed", what, "SIGKILL: free some memory of the host; else see what dmesg says")
     if attempt.failed == "too_slow":
-        return Fault("too_slow", f"the device did not answer: {attempt.error}", f"See what nvidia-smi says. {RESTART}")
+        look = "See what nvidia-smi says" if gpu is not None else "See what else this machine does"
+        return Fault("too_slow", f"torch did not start: {attempt.error}", f"{look}, and try again")
     return _cuda_fault(attempt, access, gpu)
 
 

@@ -22,6 +22,7 @@ from engine.run.directory import RunDirectory, create_run
 from engine.run.relaunch import relaunch
 from engine.run.survey import Survey, TorchBuild, survey
 from engine.run.toolchain import Toolchain
+from engine.train import try_device
 
 __all__ = ["cuda", "cuda_library"]
 
@@ -103,9 +104,10 @@ def test_how_far_an_attempt_comes_says_why_it_fails(
     assert fault is not None and fault.code == code
 
 
-def test_without_the_drivers_library_cuda_cannot_start(home: Path) -> None:
-    attempt = attempt_in_a_process("cuda", compiled=False)  # torch itself, and the machine that this is
-    assert attempt.failed == "library" and "libcuda.so.1" in attempt.error
+def test_without_the_drivers_library_cuda_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(try_device, "CUDA_LIBRARY", "libcuda-of-no-driver.so.1")  # this machine may have one
+    attempt = try_device.try_device("cuda", compiled=False)
+    assert attempt.failed == "library" and "libcuda-of-no-driver.so.1" in attempt.error
 
 
 def test_the_cpu_is_tried_with_the_torch_that_is_here(home: Path) -> None:
@@ -119,7 +121,7 @@ def test_the_cpu_is_tried_with_the_torch_that_is_here(home: Path) -> None:
         ("kill -ILL $$", "killed", "torch_killed", "ended by SIGILL"),
         ("echo 'Illegal thing' >&2; exit 1", "import", "torch_broken", "torch cannot be imported: Illegal thing"),
         ("exit 7", "import", "torch_broken", "torch cannot be imported: exit code 7"),
-        ("exec sleep 60", "too_slow", "too_slow", "the device did not answer"),
+        ("exec sleep 60", "too_slow", "too_slow", "torch did not start: nothing for 1 s"),
     ],
 )
 def test_a_process_that_dies_or_says_nothing_is_a_failure(

@@ -79,7 +79,7 @@ class Machine:
 
     def tried(self, access: GpuAccess = HERE, tools: Toolchain = TOOLS, **attempt: object) -> str:
         """The attempt to use the GPU fails."""
-        self._set({key: attempt.pop(key) for key in ("used", "driver", "name") if key in attempt})
+        self._set({key: attempt.pop(key) for key in ("used", "driver", "name", "compute_mode") if key in attempt})
         build = {"torch": "2.13.0+cu130", "cuda": "13.0", "archs": ("sm_75", "sm_80")}
         given = {"failed": "allocation", **build, **attempt}
         return f"CUDA: {explain(Attempt(**given), access, survey_gpu(), tools)}"  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ CASES: dict[str, Callable[[Machine], str]] = {
     "a GPU that torch has code for": lambda m: m.start(name="Tesla V100-SXM2-16GB", driver="580.65.06"),
     "a slice, with MIG on": lambda m: m.start(mig=True),
     "the permission to use the GPU": lambda m: m.start(compute_mode=2),
-    "a GPU for more than one process": lambda m: m.start(compute_mode=3, processes=1),
+    "a GPU for more than one process": lambda m: m.tried(code=46, compute_mode=3),
     "free GPU memory": lambda m: m.start(used=39 * GIB, processes=2),
     "a C compiler": lambda m: m.start({"tools": TOOLS._replace(c=None)}),
     "Python's headers": lambda m: m.start({"tools": TOOLS._replace(headers=False)}),
