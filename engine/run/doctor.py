@@ -27,6 +27,7 @@ from engine.run.hardware import detect_cpu
 from engine.run.home import presets_home
 from engine.run.planning import plan_on
 from engine.run.preflight import disk_need, home_origin
+from engine.run.session_checks import check_session
 from engine.run.survey import Survey, survey
 
 PACKAGES = ("torch", "textual", "tiktoken", "rustbpe", "safetensors", "huggingface_hub", "nvidia-ml-py")
@@ -50,6 +51,7 @@ def examine(look: Survey | None = None) -> list[Check]:
         check_home_owner(look),
         *check_caches(look),
         check_clock(look),
+        check_session(look.root),
     ]
     return [check for check in found if check is not None]
 

@@ -31,6 +31,7 @@ from engine.run.checks import (
 from engine.run.directory import RunDirectory
 from engine.run.driver_checks import check_driver
 from engine.run.hardware import detect_cpu, detect_gpu
+from engine.run.session_checks import check_session
 from engine.run.source_checks import check_sources
 from engine.run.survey import Survey, survey
 
@@ -74,7 +75,12 @@ def preflight(
     if plan.compiled and plan.trains:
         lacks = look.tools.missing(on_gpu)
         found.append(check_compiler(look, on_gpu, cost_of_eager(config, plan) if lacks else ""))
-    found += [check_shared_memory(look), check_clock(look), check_stop(plan.stop_seconds if plan.trains else None)]
+    found += [
+        check_shared_memory(look),
+        check_clock(look),
+        check_session(look.root),
+        check_stop(plan.stop_seconds if plan.trains else None),
+    ]
     return [check for check in found if check is not None]
 
 

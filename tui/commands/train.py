@@ -128,7 +128,10 @@ def _go_on(run: RunDirectory, options: argparse.Namespace) -> int:
         print(f"run {run.name} is running already")
         return _say_detached(run) if options.detach else _watch(run, options.every, PAST_LINES)
     if is_finished(run):
-        print(f"run {run.name} is finished already. Its report: {run.page_file}")
+        report = (
+            f"its report: {run.page_file}" if run.page_file.exists() else f"see it with: nanosolo report {run.name}"
+        )
+        print(f"run {run.name} is finished already; {report}")
         return EXIT_DONE
     seen = _events_of(run)
     resume_run(run, _say)

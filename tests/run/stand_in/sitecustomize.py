@@ -10,7 +10,8 @@ from typing import Any
 
 
 def _work(context: Any) -> None:
-    behaviour = json.loads((context.run.path / "behaviour.json").read_text())
+    given = os.environ.get("STAND_IN_BEHAVIOUR") or (context.run.path / "behaviour.json").read_text()
+    behaviour = json.loads(given)
     what = behaviour.get(context.stage, "done")
     context.stops_at_boundary = what == "train"  # before anyone can know that the work began
     (context.run.path / f"{context.stage}.began").touch()
