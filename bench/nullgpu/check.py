@@ -57,12 +57,12 @@ def main(arguments: list[str]) -> int:
             for check in SCENARIOS[name](session):
                 checks.append(check)
                 print(findings.table([check]), flush=True)
-                _write(options.output, session, checks, seconds)  # after each, so that nothing is lost
+                _write(options, session, checks, seconds)  # after each, so that nothing is lost
         except Exception as error:  # one that breaks is one that does not hold; the others still run
             checks.append(Check(name, "comes to its end", f"{type(error).__name__}: {error}", "yes", False))
             print(findings.table(checks[-1:]), flush=True)
         seconds[name] = round(time.monotonic() - began, 1)
-        _write(options.output, session, checks, seconds)
+        _write(options, session, checks, seconds)
     failed = [check for check in checks if not check.holds]
     print(f"\n{len(checks) - len(failed)} of {len(checks)} checks held; results in {options.output}")
     if failed:
@@ -91,10 +91,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _write(path: Path, session: Session, checks: list[Check], seconds: dict[str, float]) -> None:
+def _write(options: argparse.Namespace, session: Session, checks: list[Check], seconds: dict[str, float]) -> None:
     """All that was found so far."""
     head = provenance("cuda", PACKAGES)
-    head["command"] = " ".join(["bash bench/nullgpu/run.sh", *sys.argv[1:]])
+    # without the options, which say where files go
+    head["command"] = " ".join(["bash bench/nullgpu/run.sh", *options.scenarios])
     head["machine"]["device"] = f"null GPU ({head['machine']['device']})"
     results = {
         **head,
@@ -103,6 +104,7 @@ def _write(path: Path, session: Session, checks: list[Check], seconds: dict[str,
         "checks": [check._asdict() for check in checks],
         "measured": session.measured,
     }
+    path: Path = options.output
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(results, indent=1) + "\n")
