@@ -16,7 +16,6 @@ import findings
 import memory_checks
 import pipelines
 import refusals
-import starts
 from findings import Check
 from provenance import provenance
 from session import Session
@@ -32,7 +31,6 @@ SCENARIOS: dict[str, Scenario] = {
     "fit": pipelines.fit,
     "ladder": pipelines.ladder,
     "answers": answers.answers,
-    "starts": starts.starts,
     "deterministic": failure_checks.deterministic,
     "fabric": failure_checks.fabric,
     "exhausted": failure_checks.exhausted,
