@@ -138,7 +138,7 @@ with_extra() { # $1: an extra or nothing. All extras that are to be installed; n
     printf '%s\n' "$(stamped extras | tr ',' '\n')" "$1" | grep . | sort -u | paste -sd, - || true
 }
 
-# Sets index, tag, by and why, where torch comes from on this machine; and otherwise, what stands in for that.
+# Sets index, tag, by and why, where torch comes from on this machine; and otherwise, what stands in for that, or none.
 choose_torch() {
     local said had by_whom=machine
     had="$(stamped torch)"
@@ -232,6 +232,11 @@ install_torch() {
     elif [ "$by" = user ]; then
         rm -f "$unfinished"
         fail "TORCH_INDEX: $index cannot be reached or has no torch $version for $("$python" --version)."
+    elif [ "$otherwise" = none ]; then
+        rm -f "$unfinished"
+        fail "$index cannot be reached or has no torch $version for $("$python" --version), and the build on PyPI does not" \
+            "run here. Check the network (HTTPS_PROXY), or name a mirror: TORCH_INDEX=https://MIRROR/${tag:-} bash $0 --setup;" \
+            "TORCH_INDEX=default takes what pip is configured for."
     else
         came_from=default
         echo "note: $index cannot be reached or has no torch $version for $("$python" --version); instead it comes from $otherwise." \

@@ -168,18 +168,21 @@ def _first_line(command: list[str]) -> str:
 
 
 def main(arguments: list[str], environment: Mapping[str, str]) -> int:
-    """Print index, tag, origin, an explanation, and what pip's own configuration brings in its place, a line each.
+    """Print index, tag, origin, an explanation, and what pip's own configuration brings in its place (`none`: what
+    does not work here), a line each.
 
     Arguments: index and origin of what is installed.
     """
     source, by = arguments
     had = Choice(_address(source), "user" if by == "user" else "machine") if source else None
     try:
-        choice = choose(platform.system(), find_gpu(), environment.get("TORCH_INDEX", ""), had)
+        system, gpu = platform.system(), find_gpu()
+        choice = choose(system, gpu, environment.get("TORCH_INDEX", ""), had)
     except Refusal as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         return 2
-    print(choice.source, choice.tag, choice.by, describe(choice), _source(Choice(DEFAULT, "machine")), sep="\n")
+    otherwise = _source(Choice(DEFAULT, "machine")) if serves(DEFAULT, system, gpu) else "none"
+    print(choice.source, choice.tag, choice.by, describe(choice), otherwise, sep="\n")
     return 0
 
 

@@ -100,20 +100,31 @@ def test_torch_index_overrides_the_choice_and_is_kept(sandbox: Sandbox) -> None:
 
 
 def test_an_index_that_cannot_be_reached_is_said_and_pips_own_is_used(sandbox: Sandbox) -> None:
-    sandbox.add_gpu("535.129.03")
     away = sandbox.pytorch.rename(sandbox.root / "away")
     done = sandbox.setup()
     assert done.stderr.count("\n") == 1 and "cannot be reached" in done.stderr
     assert "instead it comes from pip's default index (on PyPI the CUDA 13.0 build), about 2.8 GB" in done.stderr
-    assert "TORCH_INDEX=cu126 bash" in done.stderr
+    assert "TORCH_INDEX=cpu bash" in done.stderr
     assert sandbox.torch() == RELEASE
     calls = sandbox.pip_calls()
     assert "installing" not in sandbox.setup().stdout  # not tried at every start
     assert sandbox.pip_calls() == calls
-    done = sandbox.run("--setup", TORCH_INDEX="cu126")  # named by the user: no other will do
+    done = sandbox.run("--setup", TORCH_INDEX="cpu")  # named by the user: no other will do
     assert done.returncode == 2 and done.stderr.startswith("error: TORCH_INDEX: ")
     away.rename(sandbox.pytorch)
-    sandbox.setup(TORCH_INDEX="cu126")
+    sandbox.setup(TORCH_INDEX="cpu")
+    assert sandbox.torch() == f"{RELEASE}+cpu"
+
+
+def test_a_build_that_the_driver_does_not_run_never_stands_in(sandbox: Sandbox) -> None:
+    sandbox.add_gpu("535.129.03")
+    away = sandbox.pytorch.rename(sandbox.root / "away")
+    done = sandbox.run("--setup")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "cannot be reached" in done.stderr and "TORCH_INDEX=https://MIRROR/cu126 bash" in done.stderr
+    assert sandbox.torch() == ""
+    away.rename(sandbox.pytorch)
+    sandbox.setup()
     assert sandbox.torch() == f"{RELEASE}+cu126"
 
 
