@@ -63,7 +63,7 @@ def _slower(config: RunConfig, gpu: Gpu) -> Warning | None:
         code="deterministic",
         message="runtime.deterministic takes slower kernels for the backward passes of attention and embedding; the "
         "predicted times and memory do not count that.",
-        fix="Leave it off unless runs must repeat with the same numbers.",
+        fix="leave it off unless runs must repeat with the same numbers",
         change={"runtime.deterministic": False},
         level="note",
     )

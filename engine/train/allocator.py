@@ -30,7 +30,7 @@ def settle_allocator(device: str, tell: Callable[[str], None]) -> None:
         reason = str(error).splitlines()[0][:200]
     else:
         return
-    # torch forgets all settings that are not named anew: keep the user's
+    # torch forgets all settings that are not named again: keep the user's
     torch._C._accelerator_setAllocatorSettings(f"{settings()},{FIXED_SEGMENTS}")
     _allocate()
     tell(
