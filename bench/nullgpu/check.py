@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    described = "".join(f"\n  {name:<10}{(run.__doc__ or '').strip()}" for name, run in SCENARIOS.items())
+    described = "".join(f"\n  {name:<14}{(run.__doc__ or '').strip()}" for name, run in SCENARIOS.items())
     parser = argparse.ArgumentParser(
         prog="bench/nullgpu/run.sh",
         description=f"{__doc__}\n\nscenarios:{described}",

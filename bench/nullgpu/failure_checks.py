@@ -3,18 +3,9 @@
 from collections.abc import Iterator
 
 from findings import Check
-from session import SMALL, Session, settings
+from session import LEARN, SMALL, Session, settings
 
 TINY = {"model.depth": 2, "model.max_seq_len": 256, "batch.total_batch_size": 4096, "budget.steps": 3}
-LEARN = {
-    "rl.task": "arithmetic",
-    "rl.steps": 2,
-    "rl.problems_per_step": 2,
-    "rl.samples_per_problem": 4,
-    "rl.device_batch_size": 2,
-    "rl.max_new_tokens": 8,
-    "rl.evaluate_problems": 2,
-}
 ALL = ("--stages", "data,tokenizer,tokenize,pretrain,evaluate,sft,rl,chat_eval,report")
 UNTIL_PRETRAIN = ("--stages", "data,tokenizer,tokenize,pretrain")
 FABRIC_NOT_SUPPORTED = "3"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from core_bundle import write_bundle
 from findings import Check, none_of, stage_checks, usual_syncs, warm_steps
-from session import PATIENCE, SMALL, Session, settings
+from session import LEARN, PATIENCE, SMALL, Session, settings
 
 from engine.plan import gpus, memory
 from engine.plan.config import RunConfig
@@ -87,22 +87,13 @@ def rl(session: Session) -> Iterator[Check]:
     """Reinforcement learning, asked for after the pipeline of smoke."""
     if not session.run("smoke").exists():
         yield from smoke(session)
-    changes = {
-        "rl.task": "arithmetic",
-        "rl.steps": 3,
-        "rl.problems_per_step": 2,
-        "rl.samples_per_problem": 4,
-        "rl.device_batch_size": 2,
-        "rl.max_new_tokens": 8,
-        "rl.evaluate_problems": 2,
-    }
-    code = session.nanosolo("rl", "resume", "smoke", "--stages", "rl", *settings(changes))
+    code = session.nanosolo("rl", "resume", "smoke", "--stages", "rl", *settings(LEARN))
     yield from session.ended("rl", "smoke", code)
     costs = session.costs("rl")
     steps = [cost for cost in costs if (cost.stage, cost.kind) == ("rl", "Step")]
-    yield Check("rl", "steps done", f"{len(steps)}", "3", len(steps) == 3)
+    yield Check("rl", "steps done", f"{len(steps)}", "2", len(steps) == 2)
     rewards = [event["value"] for event in session.events("smoke", "evaluation") if event["metric"] == "reward"]
-    mixed = len(rewards) == 3 and all(0 < reward < 1 for reward in rewards)
+    mixed = len(rewards) == 2 and all(0 < reward < 1 for reward in rewards)
     yield Check("rl", "rewards of its answers", ", ".join(f"{r:.2f}" for r in rewards), "right and wrong ones", mixed)
     yield none_of("rl", "graphs compiled", costs, "graphs")  # answers differ in length: nothing is compiled
     yield none_of("rl", "graph breaks", costs, "breaks")

@@ -31,6 +31,17 @@ SMALL = {
     "chat_eval.max_new_tokens": 8,
 }
 
+# Of reinforcement learning, too.
+LEARN = {
+    "rl.task": "arithmetic",
+    "rl.steps": 2,
+    "rl.problems_per_step": 2,
+    "rl.samples_per_problem": 4,
+    "rl.device_batch_size": 2,
+    "rl.max_new_tokens": 8,
+    "rl.evaluate_problems": 2,
+}
+
 
 class Session:
     """The folder of one session of checks, and what was found in it."""
