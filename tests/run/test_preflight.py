@@ -110,19 +110,15 @@ def test_a_stop_that_a_spot_machine_does_not_wait_for_is_noted(machine: Callable
         ({"used": 4 * MIB, "reserved": 571 * MIB}, "ok"),
         ({"used": 600 * MIB, "reserved": 571 * MIB}, "warning"),
         ({"used": 2 * GIB}, "warning"),
+        ({"compute_mode": 3, "processes": 1}, "ok"),  # an MPS server that shares the GPU; the attempt tells
     ],
 )
-def test_what_the_driver_keeps_for_itself_is_no_other_program(
+def test_little_use_of_the_gpu_is_no_other_program(
     machine: Callable[..., Survey], gpu: FakeNvml, state: dict[str, int], verdict: str
 ) -> None:
     for key, value in state.items():
         setattr(gpu, key, value)
     assert by_name(preflight(CONFIG, PLAN, machine()))["GPU memory"].verdict == verdict
-
-
-def test_an_exclusive_gpu_is_left_to_the_attempt(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
-    gpu.compute_mode, gpu.processes = 3, 1  # as where an MPS server shares the GPU
-    assert by_name(preflight(CONFIG, PLAN, machine()))["GPU memory"].verdict == "ok"
 
 
 @pytest.mark.parametrize(
