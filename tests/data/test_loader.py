@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from texts import corpus_of, sentences
 
-from engine.data.loader import Loader, LoaderState, evaluation_batches, rows_of
+from engine.data.loader import Loader, LoaderState, _pinned, evaluation_batches, rows_of
 from engine.data.order import permutation
 from engine.data.tokenizer import train_tokenizer
 from engine.data.tokens import TokenSet, tokenise
@@ -180,3 +180,20 @@ def test_permutation_is_pinned_for_ever() -> None:
 def test_permutations_look_random() -> None:
     orders = np.array([permutation(50, seed=1, epoch=e) for e in range(400)])
     assert abs(orders.mean(axis=0) - 24.5).max() < 4  # each place sees all rows: 5.5 standard errors
+
+
+class Unpinnable:
+    """A tensor on a host that locks no memory, or is broken."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def pin_memory(self) -> None:
+        raise RuntimeError(self.message)
+
+
+def test_memory_that_cannot_be_pinned_is_the_hosts() -> None:
+    with pytest.raises(MemoryError, match="memory of the host"):
+        _pinned(Unpinnable("CUDA error: out of memory"))  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="illegal"):
+        _pinned(Unpinnable("CUDA error: an illegal memory access was encountered"))  # type: ignore[arg-type]
