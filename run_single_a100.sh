@@ -271,7 +271,10 @@ set_up() {
     require_writable
     if command -v flock >/dev/null; then # one installation at a time, where the file system can lock
         exec 9<"$here/pyproject.toml"
-        flock 9 || true
+        flock -n 9 || {
+            echo "waiting for another installation into $venv"
+            flock 9 || true
+        }
         if is_set_up "$extras"; then # by the one who had the lock
             exec 9>&- # or the run would keep it
             return
@@ -306,6 +309,9 @@ run_pipeline() { # $*: preset and options
         *.toml) from=(--config "$choice") ;;
         *) from=(--preset "$choice") ;;
     esac
+    if [ "$choice" = auto ] && [[ " $* " = *" --gpu cpu "* || " $* " = *" --gpu=cpu "* ]]; then
+        from+=(--gpu cpu) # the preset follows the device
+    fi
     plan="$("$nanosolo" plan "${from[@]}" --json)"
     preset="$("$python" -c 'import json, sys; print(json.load(sys.stdin)["preset"])' <<<"$plan")"
     if [ "$choice" = auto ]; then

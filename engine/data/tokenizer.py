@@ -14,7 +14,7 @@ from engine.data.progress import Progress, Reporter, silent
 from engine.errors import NanosoloError, UsageError
 from engine.files import NOT_JSON, write_atomically
 from engine.plan.config import MAX_VOCAB_SIZE, TokenizerConfig
-from engine.run.threads import free_threads
+from engine.run.threads import worker_threads
 
 BYTES = 256  # the first tokens: every byte by itself, so that any text can be encoded
 
@@ -79,7 +79,7 @@ class Tokenizer:
         """The ids of many texts as uint16 arrays, encoded on `threads` threads (default: as many as this
         process may use)."""
         if threads is None:
-            threads = free_threads()
+            threads = worker_threads()
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(self._encode, texts))
 

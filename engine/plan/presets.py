@@ -23,6 +23,9 @@ ORDER = (
 )
 
 
+SMALLEST_GIB = 7  # `conservative` needs 5.3 GiB, and a desktop takes its share of a small card
+
+
 class Choice(NamedTuple):
     """A preset and why it was chosen."""
 
@@ -33,8 +36,10 @@ class Choice(NamedTuple):
 def preset_for(gpu: Gpu | None) -> Choice:
     """The preset for a machine whose user named none: by the GPU found, None where there is none."""
     if gpu is None:
-        return Choice("quickstart", "no NVIDIA GPU was found, so the small model for a CPU")
+        return Choice("quickstart", "no NVIDIA GPU is used, so the small model for a CPU")
     gib = gpu.capacity / GIB
+    if gib < SMALLEST_GIB:
+        return Choice("quickstart", f"{gpu.name} has only {gib:.0f} GiB, so the small model for a CPU")
     if gib >= 70:
         return Choice("maximum", f"{gpu.name} has {gib:.0f} GiB")
     if gib >= 30:

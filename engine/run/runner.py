@@ -30,7 +30,7 @@ from engine.run.measuring import record_run
 from engine.run.monitor import SAMPLE_SECONDS, Monitor
 from engine.run.stage import STAGE_SIGNALS
 from engine.run.standing import Standing, read_standing
-from engine.run.threads import stage_threads, thread_environment, threads_warning, trained_threads
+from engine.run.threads import fair_threads, stage_threads, thread_environment, threads_warning, trained_threads
 from engine.run.versions import this_code, versions
 
 LOCK_PATIENCE = 3.0  # seconds; whoever only looks whether a run lives holds the lock for an instant
@@ -181,7 +181,7 @@ class Runner:
                     stdout=log,
                     stderr=log,
                     pass_fds=(self.lock.fd,),
-                    env={**torch_environment(deterministic=self.deterministic), **thread_environment(threads)},
+                    env={**torch_environment(deterministic=self.deterministic), **self._threads_for_libraries(threads)},
                 )
         if self.stop_asked:  # the signal came when there was no child yet to pass it on to
             self._tell_child(signal.SIGTERM)
@@ -202,6 +202,9 @@ class Runner:
         )
         self.events.write(ended)
         return ended
+
+    def _threads_for_libraries(self, threads: int) -> dict[str, str]:
+        return thread_environment(threads, self.run.config().runtime.threads or fair_threads(self.run))
 
     def _choose_threads(self, stage: str) -> int:
         """The CPU threads of a stage; a warning event where a run cannot keep those that it trained with."""

@@ -12,6 +12,7 @@ from engine.run.events import Device, decode
 from engine.run.hardware import usable_cores
 
 LIBRARIES = "OMP_NUM_THREADS"  # of torch, numpy and Arrow; a user may set it
+WORKERS = "RAYON_NUM_THREADS"  # of the tokenizer's Rust; a user may set it, too
 _OLD_NAME = re.compile(r"CPU, (\d+) threads?")  # a device of before November 2026, which has the number in its name
 
 
@@ -27,9 +28,23 @@ def stage_threads(run: RunDirectory, config: RunConfig) -> int:
 def free_threads(run: RunDirectory | None = None) -> int:
     """The threads for `run` (None: for what is no run): $OMP_NUM_THREADS where it is set, else an equal share of the
     usable cores among the runs at work on this host."""
-    asked = os.environ.get(LIBRARIES, "").partition(",")[0].strip()
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
+    return _number_in(LIBRARIES) or fair_threads(run)
+
+
+def worker_threads() -> int:
+    """The threads for tokenizing: $RAYON_NUM_THREADS, which a stage is given, else those of `fair_threads`."""
+    return _number_in(WORKERS) or fair_threads()
+
+
+def _number_in(variable: str) -> int | None:
+    """The count in an environment variable, of a list the first; None where there is none."""
+    asked = os.environ.get(variable, "").partition(",")[0].strip()
+    return int(asked) if asked.isdigit() and int(asked) > 0 else None
+
+
+def fair_threads(run: RunDirectory | None = None) -> int:
+    """An equal share of the usable cores among the runs at work on this host: what tokenizing and compiling take, which
+    $OMP_NUM_THREADS, often 1 on clusters and in images, does not mean."""
     others = runs_at_work() - ({str(run.path)} if run is not None else set())
     return share(usable_cores(), len(others))
 
@@ -72,14 +87,14 @@ def _threads_in(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def thread_environment(threads: int) -> dict[str, str]:
-    """What the libraries of a stage read when they are loaded: torch, numpy, Arrow, the tokenizer's Rust, and
-    torch.compile's workers, of which a user may have asked for fewer."""
+def thread_environment(threads: int, workers: int) -> dict[str, str]:
+    """What the libraries of a stage read when they are loaded: `threads` for torch, numpy and Arrow, `workers` for
+    the tokenizer's Rust and for torch.compile, of which a user may have asked for fewer."""
     compile_threads = os.environ.get("TORCHINDUCTOR_COMPILE_THREADS", "")
-    most = min(int(compile_threads), threads) if compile_threads.isdigit() else threads
+    most = min(int(compile_threads), workers) if compile_threads.isdigit() else workers
     return {
         LIBRARIES: str(threads),
-        "RAYON_NUM_THREADS": os.environ.get("RAYON_NUM_THREADS", str(threads)),
+        WORKERS: os.environ.get(WORKERS, str(workers)),
         "TORCHINDUCTOR_COMPILE_THREADS": str(most),
     }
 
@@ -89,6 +104,6 @@ def threads_warning(before: int | None, now: int) -> str:
     if before is None or now >= before:
         return ""
     return (
-        f"this run trained with {before} CPU threads so far and goes on with {now}, as there are no more cores: "
+        f"this run trained with {before} CPU threads so far and continues with {now}, as there are no more cores: "
         "results may differ in their last digits"
     )

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.errors import UsageError
 from engine.plan import search
-from engine.plan.gpus import by_id
+from engine.plan.gpus import GIB, by_id
 from engine.plan.layers import from_dict, to_toml, with_changes
 from engine.plan.memory import SAFE_HEADROOM
 from engine.plan.plan import Plan, make_plan
@@ -86,3 +87,5 @@ def test_a_preset_is_chosen_by_the_gpu() -> None:
     assert preset_for(by_id("a100-40gb")).name == "balanced"
     assert preset_for(by_id("a100-80gb")).name == "maximum"
     assert preset_for(by_id("l4")).name == "conservative"
+    laptop = msgspec.structs.replace(by_id("l4"), name="NVIDIA GeForce RTX 3050 Laptop GPU", capacity=4 * GIB)
+    assert preset_for(laptop).name == "quickstart"

@@ -26,6 +26,7 @@ from engine.run.threads import (
     thread_environment,
     threads_warning,
     trained_threads,
+    worker_threads,
 )
 
 CONFIG = with_changes(config_of("quickstart"), {"runtime.threads": None})
@@ -89,15 +90,26 @@ def test_a_run_keeps_the_threads_that_it_trained_with(run: RunDirectory, monkeyp
     assert threads_warning(8, 8) == threads_warning(None, 1) == ""
     monkeypatch.setattr(threads, "usable_cores", lambda: 4)
     assert stage_threads(run, CONFIG) == 4
-    assert threads_warning(8, 4).startswith("this run trained with 8 CPU threads so far and goes on with 4")
+    assert threads_warning(8, 4).startswith("this run trained with 8 CPU threads so far and continues with 4")
 
 
 def test_every_library_of_a_stage_gets_the_number(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     names = "OMP_NUM_THREADS", "RAYON_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"
-    assert thread_environment(3) == dict.fromkeys(names, "3")
+    assert thread_environment(3, 3) == dict.fromkeys(names, "3")
+    # one thread for sums leaves the others to the tokenizer and to torch.compile
+    assert thread_environment(1, 3) == dict(zip(names, ("1", "3", "3"), strict=True))
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "12")
     monkeypatch.setenv("RAYON_NUM_THREADS", "1")
-    assert thread_environment(3) == dict(zip(names, ("3", "1", "3"), strict=True))
+    assert thread_environment(3, 3) == dict(zip(names, ("3", "1", "3"), strict=True))
+    assert worker_threads() == 1
+
+
+def test_tokenizing_takes_all_cores_where_sums_are_kept_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "usable_cores", lambda: 12)
+    monkeypatch.setattr(threads, "runs_at_work", set)
+    assert (free_threads(), worker_threads()) == (1, 12)
 
 
 @pytest.mark.skipif(usable_cores() < 2, reason="one core has one number of threads")

@@ -17,7 +17,7 @@ def configuration(options: argparse.Namespace) -> Resolved:
     """The configuration asked for. Raises UsageError when none was, or it is not valid."""
     layers = []
     if options.preset:
-        layers += _preset_layers(options.preset)
+        layers += _preset_layers(options.preset, options.gpu)
     if options.config:
         layers.append(Layer("file", read_toml(Path(options.config))))
     if not layers and not options.set:
@@ -47,17 +47,17 @@ def _without(pipeline: Sequence[str], skip: str) -> list[str]:
     return left
 
 
-def _preset_layers(name: str) -> list[Layer]:
+def _preset_layers(name: str, gpu: str | None) -> list[Layer]:
     """The preset; for `auto` the one for this machine, planned for the card that is here whatever card it names."""
     if name != "auto":
         return [Layer("preset", load_preset(name, presets_home()))]
     from engine.run.hardware import detect_gpu
 
-    found = detect_gpu()
+    found = detect_gpu() if gpu != "cpu" else None
     choice = preset_for(found)
     layers, note = [Layer("preset", load_preset(choice.name, presets_home()))], ""
     named = layers[0].values.get("runtime", {}).get("gpu", "auto")
-    if found is not None and named not in ("auto", found.id):
+    if found is not None and named not in ("auto", "cpu", found.id):
         layers.append(Layer("flag", {"runtime": {"gpu": "auto", "device": "cuda"}}))
         note = f"; it names {named}, but is planned for this card"
     print(f"preset {choice.name}: {choice.why}{note}", file=sys.stderr)
