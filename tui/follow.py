@@ -223,7 +223,7 @@ def event_lines(event: AnyEvent, history: History) -> list[str]:
             return [f"asked for: {', '.join(event.stages)}"]
         case events.StageAnew():
             kept = f"; what it had is in {event.path}" if event.path else ""
-            return [f"{event.stage}: begins anew{kept}"]
+            return [f"{event.stage}: restarts{kept}"]
         case events.Device():
             how = "compiled" if event.compiled else "not compiled"
             return [f"{event.stage}: on {event.name}, torch {event.torch}, {how}"]

@@ -125,7 +125,7 @@ class RunWatcher:
         elif self._seen and not exists:
             faults.append("events.jsonl is gone: what is shown is what was read before")
         if self._replaced:
-            faults.append("events.jsonl was replaced or cut short and has been read anew")
+            faults.append("events.jsonl was replaced or cut short and has been read again")
         if self._reader.damaged:
             lines = "1 line" if self._reader.damaged == 1 else f"{self._reader.damaged:,} lines"
             faults.append(f"{lines} of events.jsonl left out: damaged, or from a newer version")

@@ -149,7 +149,7 @@ def _safely(path: Path, action: Any) -> Any:
         return action()
     except (pa.ArrowException, OSError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise NanosoloError(f"{path} cannot be read: {first}. Remove it, and run again to fetch it anew.") from None
+        raise NanosoloError(f"{path} cannot be read: {first}. Remove it, and run again to download it again.") from None
 
 
 def _list(repo: str, endpoint: str | None) -> list[str]:

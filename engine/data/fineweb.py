@@ -67,7 +67,7 @@ class FineWebCorpus(Corpus):
                 yield from read_parquet(path, _COLUMN, self._tally)
             except UnusableFile:
                 raise NanosoloError(
-                    f"{path} is damaged. Remove it and run the data stage, which fetches it anew."
+                    f"{path} is damaged. Remove it and run the data stage, which downloads it again."
                 ) from None
 
     def skipped(self) -> tuple[Skipped, ...]:

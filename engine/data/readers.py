@@ -43,7 +43,7 @@ def read_documents(path: Path, column: str, tally: Tally) -> Iterator[str]:
     except UnusableFile as error:
         tally.skip(error.reason, error.where)
     except OSError as error:
-        raise NanosoloError(f"cannot read {path}: {error.strerror or error}. Mend or remove that file.") from None
+        raise NanosoloError(f"cannot read {path}: {error.strerror or error}. Correct or remove that file.") from None
 
 
 def read_text(path: Path, tally: Tally) -> Iterator[str]:

@@ -161,7 +161,9 @@ def _read_shape(path: Path) -> Shape:
         )
         same = known.get("n_kv_head", shape.heads) == shape.heads
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}. It belongs beside the model.") from None
+        raise UsageError(
+            f"cannot read {path}: {error.strerror or error}. It must be in the folder of the model."
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not the meta data of a nanochat checkpoint: {error!s:.80}.") from None
     if not same or shape.width != width_of(shape.depth) or shape.heads != heads_of(shape.depth):

@@ -31,7 +31,7 @@ def set_aside(run: RunDirectory, stage: str, name: str) -> None:
         sync_directory(kept.parent)
     except OSError as error:
         raise NanosoloError(
-            f"cannot move {folder} to {kept}: {error.strerror}. Mend its rights, then resume."
+            f"cannot move {folder} to {kept}: {error.strerror}. Check the permissions of that folder, then resume."
         ) from None
 
 

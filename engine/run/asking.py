@@ -101,9 +101,11 @@ def tell(run: RunDirectory, asking: Asking) -> list[str]:
         parts.append(f"{stage}{' again' if stage in asking.again else ''}{moves}")
     lines = [f"run {run.name}: {', '.join(parts)}"]
     if asking.half_done:
-        lines.append(f"half done on what was there before, so to begin anew later: {', '.join(asking.half_done)}")
+        lines.append(
+            f"incomplete; built on weights that will be replaced, so it will restart: {', '.join(asking.half_done)}"
+        )
     if asking.aside:
-        lines.append(f"what is set aside takes {words.size(asking.bytes)} and stays until you remove it")
+        lines.append(f"the archived checkpoints take {words.size(asking.bytes)} and stay until you remove them")
     if asking.stale:
         lines.append(
             f"! {_listed(asking.stale)} {'rests' if len(asking.stale) == 1 else 'rest'} on what was there before. "

@@ -245,7 +245,9 @@ def list_runs() -> list[RunDirectory]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise NanosoloError(f"cannot read {runs_home()}: {error.strerror}. Mend its rights.") from None
+        raise NanosoloError(
+            f"cannot read {runs_home()}: {error.strerror}. Check the permissions of that folder."
+        ) from None
     dated = [(created, run.name, run) for run in runs if (created := _created(run)) is not None]
     return [run for *_, run in sorted(dated, key=lambda entry: entry[:2])]
 

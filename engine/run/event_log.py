@@ -27,7 +27,9 @@ class EventLog:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise NanosoloError(f"cannot write {path}: {error.strerror}. Free the disk or mend its rights.") from None
+            raise NanosoloError(
+                f"cannot write {path}: {error.strerror}. Free the disk, or check the permissions of its folder."
+            ) from None
         self._path = path
         self._held: deque[bytes] = deque()  # lines that the disk has not taken yet
         self._held_bytes = 0
@@ -69,7 +71,7 @@ class EventLog:
         except OSError as error:
             if error.errno in FULL_DISK:
                 return False
-            raise NanosoloError(f"cannot write {self._path}: {error.strerror}. Mend that, then resume.") from None
+            raise NanosoloError(f"cannot write {self._path}: {error.strerror}. Fix that, then resume.") from None
 
     def close(self, patience: float = 0.0) -> None:
         """Close the file, once nothing is held back or `patience` seconds have passed."""

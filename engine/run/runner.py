@@ -128,7 +128,9 @@ class Runner:
                     ) from None
                 time.sleep(POLL_SECONDS)
             except OSError as error:
-                raise NanosoloError(f"cannot lock {self.run.path}: {error.strerror}. Mend its rights.") from None
+                raise NanosoloError(
+                    f"cannot lock {self.run.path}: {error.strerror}. Check the permissions of {self.run.lock_file}."
+                ) from None
 
     def _listen(self) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

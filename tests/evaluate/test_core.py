@@ -317,7 +317,7 @@ def test_a_damaged_bundle_is_named(tmp_path: Path) -> None:
         read_tasks(folder)
     archive = tmp_path / "broken.zip"
     archive.write_bytes(b"PK not really")
-    with pytest.raises(NanosoloError, match="is no zip archive"):
+    with pytest.raises(NanosoloError, match="is not a zip archive"):
         find_bundle(str(archive), tmp_path)
 
 

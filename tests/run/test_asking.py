@@ -168,7 +168,7 @@ def test_what_is_half_done_on_weights_that_are_made_anew_begins_anew(make_run: M
     assert (asked.again, asked.half_done) == (("sft", "chat_eval"), ())
     asked = weigh(run, ("sft",))
     assert (asked.again, asked.half_done, asked.stale) == (("sft",), ("chat_eval",), ())
-    assert tell(run, asked)[1].endswith("to begin anew later: chat_eval")
+    assert tell(run, asked)[1].endswith("so it will restart: chat_eval")
     asked = weigh(run, ("midtrain",))  # sft is whole, and only told of
     assert (asked.again, asked.half_done, asked.stale) == ((), ("chat_eval",), ("sft",))
     behave(run)

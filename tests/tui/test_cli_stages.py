@@ -41,7 +41,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "Run it first: nanosolo resume red --stages tokenizer,tokenize,pretrain,sft",
         ),
         (["resume", "red", "--stages", "evaluate", "--set", "data.source=local"], "Start a new run: nanosolo --config"),
-        (["resume", "red", "--anew"], "--anew: name the stages to begin anew"),
+        (["resume", "red", "--anew"], "--anew: name the stages to restart"),
         (["resume", "red"], "run red is finished. See it with: nanosolo report red, or run a stage again:"),
     ],
 )
@@ -80,7 +80,7 @@ def test_attach_tells_of_a_repeated_stage_and_gives_each_step_its_reward(
     assert main(["attach", "red", "--every", "20"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.endswith("asked for: rl") for line in lines)
-    assert any(line.endswith("rl: begins anew; what it had is in checkpoints/rl.1") for line in lines)
+    assert any(line.endswith("rl: restarts; what it had is in checkpoints/rl.1") for line in lines)
     [step] = [line for line in lines if "step 20/40" in line]
     assert "reward 0.6000" in step and "loss" not in step
     assert sum("reward" in line for line in lines) == 3  # the first, the 20th and the last step: no lines of their own

@@ -270,7 +270,7 @@ async def test_hostile_events_are_told_and_survived(home: Path) -> None:
         assert "stopped after step 300" in text_of(app)
         fresh = story_of("red", time.time()).steps(5).end_stage("pretrain", "stopped").end("stopped")
         run.events_file.write_bytes(b"".join(fresh.lines()))
-        await shows(pilot, "stopped after step 5", "has been read anew")
+        await shows(pilot, "stopped after step 5", "has been read again")
 
 
 async def test_what_a_model_or_a_log_wrote_does_not_steer_the_terminal(home: Path) -> None:

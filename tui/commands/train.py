@@ -57,7 +57,7 @@ def resume(options: argparse.Namespace) -> int:
     """Go on with a run, or run some of its stages, and follow it."""
     stages = named_stages(options.stages.split(","), "--stages") if options.stages is not None else ()
     if options.anew and not stages:
-        raise UsageError("--anew: name the stages to begin anew, for example --stages sft --anew.")
+        raise UsageError("--anew: name the stages to restart, for example --stages sft --anew.")
     changes = {
         f"{section}.{key}": value
         for text in options.set

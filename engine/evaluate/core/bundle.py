@@ -56,7 +56,7 @@ def check_setting(setting: str) -> None:
         path = Path(setting).expanduser()
         if path.is_file() and path.suffix == ".zip":
             if not zipfile.is_zipfile(path):
-                raise UsageError(f"evaluate.core = {setting}: {path.name} is no zip archive. Fetch it anew.")
+                raise UsageError(f"evaluate.core = {setting}: {path.name} is not a zip archive. Download it again.")
             return
         found = _is_bundle(path)
     except (OSError, RuntimeError):  # no permission, a name too long; the home of nobody
@@ -122,7 +122,7 @@ def read_tasks(folder: Path) -> list[CoreTask]:
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, IndexError) as error:
         raise NanosoloError(
             f"{folder} is not a CORE bundle that can be read ({type(error).__name__}: {_one_line(error)}). "
-            "Remove it and fetch it anew: evaluate.core = download."
+            "Remove it and download it again: evaluate.core = download."
         ) from None
     strange = next((task for task in tasks if task.kind not in get_args(TaskKind)), None)
     if strange is not None:
@@ -147,11 +147,11 @@ def read_examples(task: CoreTask, limit: int) -> list[dict[str, Any]]:
                 if line.strip():
                     examples.append(_checked(json.loads(line), task, number))
     except OSError as error:
-        raise NanosoloError(f"cannot read {task.file}: {error.strerror}. Fetch the CORE bundle anew.") from None
+        raise NanosoloError(f"cannot read {task.file}: {error.strerror}. Download the CORE bundle again.") from None
     except ValueError as error:
-        raise NanosoloError(f"{task.file} is damaged: {_one_line(error)}. Fetch the CORE bundle anew.") from None
+        raise NanosoloError(f"{task.file} is damaged: {_one_line(error)}. Download the CORE bundle again.") from None
     if not examples:
-        raise NanosoloError(f"{task.file} holds no examples. Fetch the CORE bundle anew.")
+        raise NanosoloError(f"{task.file} holds no examples. Download the CORE bundle again.")
     random.Random(ORDER_SEED).shuffle(examples)
     return examples[:limit] if limit else examples
 
@@ -221,18 +221,18 @@ def _unpack(archive: Path, folder: Path, origin: str) -> None:
         with zipfile.ZipFile(archive) as opened:
             broken = opened.testzip()
             if broken is not None:
-                raise NanosoloError(f"{archive} is damaged: {broken}. Fetch it anew.")
+                raise NanosoloError(f"{archive} is damaged: {broken}. Download it again.")
             opened.extractall(partial)
         inner = partial / FOLDER if (partial / FOLDER).is_dir() else partial
         for task in read_tasks(inner):
             if not task.file.is_file():
-                raise NanosoloError(f"{archive} lacks {task.file.name}. Fetch it anew.")
+                raise NanosoloError(f"{archive} lacks {task.file.name}. Download it again.")
         facts = {"bytes": archive.stat().st_size, "sha256": _sha256(archive), "origin": origin}
         write_atomically(inner / "source.json", msgspec.json.encode(facts))
         shutil.rmtree(folder, ignore_errors=True)
         inner.rename(folder)
     except zipfile.BadZipFile as error:
-        raise NanosoloError(f"{archive} is no zip archive: {error}. Fetch it anew.") from None
+        raise NanosoloError(f"{archive} is not a zip archive: {error}. Download it again.") from None
     except OSError as error:
         raise cannot_write(folder, error, 0) from None
     finally:
