@@ -56,7 +56,14 @@ def figures_of(plan: Plan) -> str:
     hours = plan.time.hours if plan.pretrains else plan.pipeline.hours
     need = plan.memory.total if plan.pretrains else plan.peak_memory
     capacity = plan.memory.capacity
-    time = "time not predicted" if hours is None else f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+    time = "time not predicted" if hours is None else _brief(hours)
     fits = "" if need <= capacity else ", does not fit"
     peak = f"{need / GIB:.1f} of {capacity / GIB:.1f} GiB"
     return f"{plan.gpu_name.removeprefix('NVIDIA ')}: {time}, {peak}{fits}"
+
+
+def _brief(hours: float) -> str:
+    """In one unit: `18.0 h`, `42 min`, `7 s`."""
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    return f"{60 * hours:.0f} min" if 60 * hours >= 1 else f"{3600 * hours:.0f} s" if 3600 * hours >= 1 else "under 1 s"

@@ -1,6 +1,7 @@
 """Plans on a machine whose card is not the one that is planned for: both are told of, and the way to change it."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -174,3 +175,15 @@ def test_planning_does_not_import_nvml_where_there_is_no_driver(monkeypatch: pyt
     monkeypatch.delitem(sys.modules, "pynvml", raising=False)
     monkeypatch.setattr(hardware, "_has_driver", lambda: False)
     assert hardware.nvml() is None and "pynvml" not in sys.modules
+
+
+@pytest.mark.parametrize(("steps", "said"), [(1, "under 1 s"), (200, "s"), (20_000, "min"), (2_000_000, "h")])
+def test_short_runs_are_told_in_short_units(steps: int, said: str) -> None:
+    config = config_of("smoke", budget__steps=steps, runtime__compile="off", evaluate__tokens=1024)
+    text = figures_of(make_plan(config, by_id("a100-40gb")))
+    assert re.match(rf"A100-SXM4-40GB: ([1-9][0-9.]* )?{said}, ", text), text
+
+
+def test_fit_offers_the_card_that_is_here(home: Path, pcie: FakeNvml, capsys: pytest.CaptureFixture[str]) -> None:
+    told = "".join(printed(capsys, "fit", "--preset", "conservative"))
+    assert f"this machine has {PCIE}, not a100-40gb. Fit for the card that is here: --gpu auto" in told

@@ -166,7 +166,7 @@ def test_fit_for_a_card_that_is_not_here_predicts_only(tmp_path: Path) -> None:
     done = run_fit(tmp_path, "--preset", "reference", "--gpu", "b200", "--json")
     assert done.returncode == 0
     found = json.loads(done.stdout)
-    assert "not b200" in found["not_tried"] and found["trials"] == []
+    assert "no NVIDIA GPU; this is for b200" in found["not_tried"] and found["trials"] == []
     assert found["sweet_spot"]["device_batch_size"] >= 16
 
 

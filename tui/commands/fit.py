@@ -85,8 +85,10 @@ def _why_not_tried(options: argparse.Namespace, config: RunConfig, limit: int | 
     on_cpu = named == "cpu" or config.runtime.device == "cpu" or (named == "auto" and here is None)
     if on_cpu:
         return "" if limit is not None or options.ladder else "predicted only: on a CPU, try it with --limit 2GiB"
-    if here is None or (named != "auto" and here.id != named):
-        return f"predicted only: this machine has {'no NVIDIA GPU' if here is None else here.name}, not {named}"
+    if here is None:
+        return f"predicted only: this machine has no NVIDIA GPU; this is for {named}"
+    if named not in ("auto", here.id):
+        return f"predicted only: this machine has {here.name}, not {named}. Fit for the card that is here: --gpu auto"
     return ""
 
 
