@@ -13,8 +13,8 @@ from engine.plan.roofline import seconds
 from engine.plan.shape import Shape, shape_of
 
 # Compiling the trunk, before the first step: seconds, and seconds for each block, with an empty cache and from a full
-# one, whatever the checkpointing mode. A core took 41-102 s for depths 8-20, 27-147 s went by on two cores for the
-# presets, and 17-80 s in published runs; from the cache a core took 17-31 s for depths 12-20 (docs/time.md).
+# one, whatever the checkpointing mode. A core took 41-102 s for depths 8-20, 27-147 s went by on two shared
+# cores, and 17-80 s in published runs; from the cache a core took 17-31 s for depths 12-20 (docs/time.md).
 COLD_COMPILE = (10.0, 3.0)
 WARM_COMPILE = (4.0, 1.0)
 
