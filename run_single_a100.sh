@@ -178,9 +178,11 @@ installer() { # pip, kept to the virtual environment and its disk
 }
 
 pip_install() { # $*: arguments of pip install. pip tells in full what it does on a terminal only
-    local quiet=--quiet
+    local quiet=--quiet code=0
     [ ! -t 1 ] || quiet=--progress-bar=on
-    installer "$quiet" "$@" && return
+    installer "$quiet" "$@" || code=$?
+    [ "$code" != 0 ] || return 0
+    [ "$code" -lt 128 ] || fail "pip was killed (by hand, or for lack of memory). Run this again; it starts over."
     rm -f "$unfinished" # pip failed in good order: what is installed is whole
     fail "the installation failed; pip says why above. Check the network (HTTPS_PROXY, PIP_INDEX_URL) and the disk, and run this again."
 }

@@ -65,7 +65,7 @@ def choose(system: str, gpu: FoundGpu | None, asked: str = "", had: Choice | Non
     if asked and asked != AUTO:
         return Choice(_address(asked), "user", "TORCH_INDEX asks for it")
     if had is not None and not asked and (had.by == "user" or serves(had.source, system, gpu)):
-        return had
+        return had._replace(why="it is installed and works here" if had.by == "machine" else "TORCH_INDEX asked for it")
     if system != "Linux":
         return Choice(DEFAULT, "machine", f"{system} has one build")
     if gpu is None:

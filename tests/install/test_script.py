@@ -60,7 +60,7 @@ def test_nothing_is_asked_of_the_network_once_it_is_installed(sandbox: Sandbox) 
 
 def test_an_extra_stays_when_another_is_added(sandbox: Sandbox) -> None:
     sandbox.setup("dev")
-    sandbox.setup("serve")
+    assert "Why: it is installed and works here" in sandbox.setup("serve").stdout
     assert "extras dev,serve\n" in (sandbox.venv / "installed").read_text()
     assert list(sandbox.venv.glob("lib/python3*/site-packages/testing_tool.py"))
     done = sandbox.run("--setup", "sevre")
@@ -220,6 +220,16 @@ def test_a_failed_download_keeps_what_is_there(sandbox: Sandbox) -> None:
     assert not (sandbox.venv / "installing").exists()
     (sandbox.root / "gone").rename(sandbox.pypi)
     assert "making it again" not in sandbox.setup("dev").stdout
+
+
+def test_a_pip_that_was_killed_leaves_nothing_that_counts_as_installed(sandbox: Sandbox) -> None:
+    backend = sandbox.checkout / "backend.py"
+    text = backend.read_text()
+    backend.write_text("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n" + text)
+    done = sandbox.run("--setup")
+    assert (done.returncode, "error: pip was killed" in done.stderr) == (2, True)
+    backend.write_text(text)
+    assert "interrupted" in sandbox.setup().stdout
 
 
 def test_ctrl_c_while_installing_is_repaired_by_the_next_call(sandbox: Sandbox) -> None:
