@@ -72,9 +72,9 @@ def test_a_gpu_that_fails_is_never_replaced_by_the_cpu(
         choose_device(config, plan)
 
 
-def test_threads_follow_the_setting_or_the_usable_cores(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_follow_the_setting_or_the_free_cores(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(False, False)
-    monkeypatch.setattr(module, "usable_cores", lambda: 3)
+    monkeypatch.setattr(module, "free_threads", lambda: 3)
     before = torch.get_num_threads()
     try:
         prepare_device(config_of("quickstart"))
