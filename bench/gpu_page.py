@@ -1,4 +1,4 @@
-"""Joins what `bench/gpu.sh --quick` measured into one result and one page: what was predicted beside what was found."""
+"""Joins what `bench/gpu.sh --quick` measured into one result and one page: predictions next to measurements."""
 
 import argparse
 import json

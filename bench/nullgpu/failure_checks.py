@@ -22,7 +22,7 @@ def deterministic(session: Session) -> Iterator[Check]:
 
 
 def fabric(session: Session) -> Iterator[Check]:
-    """A driver that does not answer what segments that expand need: training goes on without them, and says so."""
+    """A driver that does not answer what segments that expand need: training continues without them, and says so."""
     arguments = ("--preset", "balanced", "--name", "fabric", *UNTIL_PRETRAIN, *settings(SMALL, TINY))
     code = session.nanosolo("fabric", *arguments, env={"NULLGPU_FABRIC": FABRIC_NOT_SUPPORTED})
     yield from session.ended("fabric", "fabric", code)

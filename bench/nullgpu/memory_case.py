@@ -1,6 +1,6 @@
 """One configuration on the null GPU: `python memory_case.py PRESET '{"batch.activation_checkpointing": "block"}'`.
 
-Prints one JSON object: peaks of each phase beside the formula, what torch's allocator reserved, what compiling took.
+Prints one JSON object: peaks of each phase and the formula's, what torch's allocator reserved, what compiling took.
 """
 
 import json

@@ -62,7 +62,7 @@ def balanced(session: Session) -> Iterator[Check]:
 
 
 def resume(session: Session) -> Iterator[Check]:
-    """A run that is stopped on the way writes a checkpoint and goes on from it."""
+    """A run that is stopped on the way writes a checkpoint and resumes from it."""
     steps = 400
     changes = {"budget.steps": steps, "batch.total_batch_size": 2048}
     arguments = ("--preset", "balanced", "--name", "resume", *UNTIL_PRETRAIN, *settings(SMALL, TINY, changes))
@@ -118,7 +118,7 @@ def fit(session: Session) -> Iterator[Check]:
 
 
 def ladder(session: Session) -> Iterator[Check]:
-    """Memory runs out: the step is replayed in halves, and training goes on; where one row does not fit, it ends."""
+    """Memory runs out: the step is replayed in halves, and training continues; where one row does not fit, it ends."""
     changes = {"batch.device_batch_size": 8, "batch.total_batch_size": 8192, "budget.steps": 8}
     config = _config({**SMALL, **LONG, **changes})
     arguments = ("--preset", "balanced", *UNTIL_PRETRAIN, *settings(SMALL, LONG, changes))

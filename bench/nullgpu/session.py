@@ -60,7 +60,7 @@ class Session:
     def process(
         self, scenario: str, *arguments: str, env: Mapping[str, str] | None = None, stdout: Any = None
     ) -> subprocess.Popen[bytes]:
-        """The command at work."""
+        """The command that is running."""
         with (self.folder / f"{scenario}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-c", ENTRY, *arguments],

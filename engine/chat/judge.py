@@ -46,7 +46,7 @@ class ConversationJudge(BatchedEvaluator):
         return None if held_out is None else self._evaluate(self.metric, step, lambda: self._measure(held_out))
 
     def _sample(self, step: int) -> None:
-        """The likeliest answer to each question. Raises Interrupted."""
+        """The most probable answer to each question. Raises Interrupted."""
         requests = [
             Request(
                 key=number,

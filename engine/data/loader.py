@@ -203,7 +203,7 @@ class RowLoader:
 
 
 def _pinned(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy that the GPU can read while the host goes on. Raises MemoryError: CUDA says "out of memory" here as well,
+    """A copy that the GPU can read while the host works. Raises MemoryError: CUDA says "out of memory" here as well,
     and it is the host's."""
     try:
         return tensor.pin_memory()

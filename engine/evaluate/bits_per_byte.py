@@ -25,7 +25,7 @@ def bits_per_byte(
     count = torch.zeros((), dtype=torch.int64, device=model.device)
     token_bytes = token_bytes.to(model.device, non_blocking=True)
     for tokens, targets in batches:
-        # the device goes on with the batch before while these are copied
+        # the device works on the batch before while these are copied
         hidden = trunk(tokens.to(model.device, non_blocking=True)).flatten(0, 1)
         flat = targets.to(model.device, non_blocking=True).flatten()
         lengths = token_bytes[flat]

@@ -41,7 +41,7 @@ def plan_for(config: RunConfig, gpu: Gpu, found: Gpu | None, calibration_of: Cal
 
 
 def other_card(plan: Plan, here: Plan) -> Warning:
-    """What the card that is here comes to, beside the one that the plan is for."""
+    """What the card that is here comes to, and the one that the plan is for."""
     return Warning(
         code=OTHER_CARD,
         message=f"this machine has {figures_of(here)}; the plan is for {figures_of(plan)}.",

@@ -22,7 +22,7 @@ class Change(NamedTuple):
 
 
 def changes(history: History) -> list[Change]:
-    """All that the events tell of, in order. A stage that found a change when it resumed says nothing new where the
+    """All that the events record, in order. A stage that found a change when it resumed says nothing new where the
     change was noted already."""
     found = sorted((*_relaunches(history), *_other_code(history)))
     places = {(change.kind, change.stage, change.step) for change in found}

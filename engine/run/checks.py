@@ -11,14 +11,13 @@ from engine.plan.gpus import GIB, MIB
 from engine.plan.stopping import short_notices
 from engine.run import words
 from engine.run.fault_watch import memory_errors, row_faults
-from engine.run.gpu_access import ON_CPU, UNCUT, GpuAccess, why_no_gpu
+from engine.run.gpu_access import FORBIDDEN, ON_CPU, UNCUT, GpuAccess, why_no_gpu
 from engine.run.survey import GpuSurvey, Survey
 from engine.run.toolchain import WITHOUT
 
 Level = Literal["ok", "note", "warning", "problem"]  # problem: training cannot work
 
 PROHIBITED, EXCLUSIVE = 2, 3  # NVML's compute modes
-OPEN_GPU = "nvidia-smi --compute-mode=DEFAULT"
 BUSY_BYTES = 500 * MIB  # of GPU memory that other programs hold; an idle card shows a few MiB
 DRIVER_BYTES = 900 * MIB  # most that a driver keeps for itself, and counts as used where it does not say (before 510)
 LITTLE_HOST_MEMORY = 4 * GIB  # for a GPU: torch with CUDA alone takes two or three
@@ -90,8 +89,7 @@ def check_vram(found: GpuSurvey | None, need: int = 0, floor: int = 0) -> Check 
     wants = f"; the plan needs {words.size(need)}" if need else ""
     action = "end the other processes (nvidia-smi lists them), or lower batch.device_batch_size"
     if found.compute_mode == PROHIBITED:
-        what = "the GPU may not be used at all (compute mode prohibited)"
-        return Check(name="GPU memory", verdict="problem", finding=what, action=f"open it, as root: {OPEN_GPU}")
+        return Check(name="GPU memory", verdict="problem", finding=FORBIDDEN.what, action=FORBIDDEN.action)
     if floor > found.free:
         finding += f"; weights, gradients and optimizer alone take {words.size(floor)}"
         return Check(name="GPU memory", verdict="problem", finding=finding, action=action)
@@ -207,7 +205,7 @@ def check_clock(look: Survey) -> Check:
 
 
 def check_compiler(look: Survey, cuda: bool, without: str = "") -> Check:
-    """What torch.compile needs beside torch. `without`: what it costs to do without, as predicted."""
+    """What torch.compile needs besides torch. `without`: what it costs to do without, as predicted."""
     tools = look.tools
     missing = tools.missing(cuda)
     if missing:

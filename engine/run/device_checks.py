@@ -42,7 +42,7 @@ _trying = threading.Lock()  # whoever asks meanwhile waits for the answer
 
 
 def require_device(config: RunConfig) -> None:
-    """Refuse a run that asks for a GPU where there is none. Raises UsageError with the cause and the ways out."""
+    """Refuse a run that asks for a GPU where there is none. Raises UsageError with the cause and the fixes."""
     if config.runtime.gpu not in ("auto", "cpu"):
         gpus.by_id(config.runtime.gpu)
     wants_gpu = config.runtime.device == "cuda" or (

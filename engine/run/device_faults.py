@@ -11,11 +11,20 @@ from typing import Literal
 import msgspec
 
 from engine.run import words
-from engine.run.checks import EXCLUSIVE, OPEN_GPU, PROHIBITED
+from engine.run.checks import EXCLUSIVE, PROHIBITED
 from engine.run.driver_checks import command_for, wanted_torch
 from engine.run.drivers import WHEELS, Version, Wheel, version, wheel_for
 from engine.run.faults import XIDS, Fault
-from engine.run.gpu_access import ON_CPU, UNCUT, GpuAccess, missing_capability, nodes_closed, why_no_gpu
+from engine.run.gpu_access import (
+    FORBIDDEN,
+    ON_CPU,
+    OPEN_GPU,
+    UNCUT,
+    GpuAccess,
+    missing_capability,
+    nodes_closed,
+    why_no_gpu,
+)
 from engine.run.survey import GpuSurvey
 from engine.run.toolchain import Toolchain, build_fault
 
@@ -75,7 +84,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def explain(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None, tools: Toolchain) -> Fault:
-    """What stands in the way, and what to do about it."""
+    """The cause of the failure, and what to do about it."""
     if attempt.failed == "library":
         return _no_library(attempt, access)
     if attempt.failed == "import":
@@ -169,8 +178,7 @@ def _too_old(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Faul
 def _taken(gpu: GpuSurvey | None) -> Fault:
     mode = gpu.compute_mode if gpu is not None else None
     if mode == PROHIBITED:
-        way = f"Open it, as root: {OPEN_GPU}"
-        return Fault("gpu_prohibited", "the GPU may not be used at all (compute mode prohibited)", way)
+        return FORBIDDEN
     if mode == EXCLUSIVE:
         way = f"End that process (nvidia-smi lists it), or open the GPU, as root: {OPEN_GPU}"
         return Fault("gpu_exclusive", "another process has the GPU for itself (compute mode exclusive)", way)

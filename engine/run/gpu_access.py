@@ -21,6 +21,12 @@ UNCUT = Fault(
     "the GPU is in MIG mode, and no slice of it is made",
     "Make one (nvidia-smi mig -cgi 0 -C), or turn MIG off (nvidia-smi -mig 0), as root",
 )
+OPEN_GPU = "nvidia-smi --compute-mode=DEFAULT"
+FORBIDDEN = Fault(
+    "gpu_prohibited",
+    "the GPU may not be used at all (compute mode prohibited)",
+    f"Open it, as root: {OPEN_GPU}",
+)
 
 
 class GpuAccess(NamedTuple):

@@ -170,7 +170,7 @@ class Runner:
             self.events.write(ended)
             return ended
         argv = (sys.executable, "-m", "engine.run.stage", str(self.run.path), stage)
-        threads = self._choose_threads(stage)
+        threads = self._thread_environment(stage)
         kills = out_of_memory_kills()
         began = time.monotonic()
         self.faults = []
@@ -183,7 +183,7 @@ class Runner:
                     stdout=log,
                     stderr=log,
                     pass_fds=(self.lock.fd,),
-                    env={**torch_environment(deterministic=self.deterministic), **self._threads_for_libraries(threads)},
+                    env={**torch_environment(deterministic=self.deterministic), **threads},
                 )
         if self.stop_asked:  # the signal came when there was no child yet to pass it on to
             self._tell_child(signal.SIGTERM)
@@ -205,18 +205,16 @@ class Runner:
         self.events.write(ended)
         return ended
 
-    def _threads_for_libraries(self, threads: int) -> dict[str, str]:
-        return thread_environment(threads, self.run.config().runtime.threads or fair_threads(self.run))
-
-    def _choose_threads(self, stage: str) -> int:
-        """The CPU threads of a stage; a warning event where a run cannot keep those that it trained with."""
+    def _thread_environment(self, stage: str) -> dict[str, str]:
+        """The CPU threads of a stage, as its libraries read them; a warning event where a run cannot keep those that it
+        trained with."""
         config = self.run.config()
         threads = stage_threads(self.run, config)
         if config.runtime.threads is None and stage in LINE:
             message = threads_warning(trained_threads(self.run), threads)
             if message:
                 self.events.write(Warning(stage=stage, step=0, code="threads_changed", message=message))
-        return threads
+        return thread_environment(threads, config.runtime.threads or fair_threads(self.run))
 
     def _watch(self, child: subprocess.Popen[bytes]) -> int | None:
         """Wait for the child while sampling the machine. Returns the largest resident size seen, in bytes."""

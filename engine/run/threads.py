@@ -27,7 +27,7 @@ def stage_threads(run: RunDirectory, config: RunConfig) -> int:
 
 def free_threads(run: RunDirectory | None = None) -> int:
     """The threads for `run` (None: for what is no run): $OMP_NUM_THREADS where it is set, else an equal share of the
-    usable cores among the runs at work on this host."""
+    usable cores among the runs on this host."""
     return _number_in(LIBRARIES) or fair_threads(run)
 
 
@@ -43,14 +43,14 @@ def _number_in(variable: str) -> int | None:
 
 
 def fair_threads(run: RunDirectory | None = None) -> int:
-    """An equal share of the usable cores among the runs at work on this host: what tokenizing and compiling take, which
+    """An equal share of the usable cores among the runs on this host: what tokenizing and compiling take, which
     $OMP_NUM_THREADS, often 1 on clusters and in images, does not mean."""
     others = runs_at_work() - ({str(run.path)} if run is not None else set())
     return share(usable_cores(), len(others))
 
 
 def share(cores: int, others: int) -> int:
-    """The threads of one run beside `others`: at least one, and together no more than the cores where all start under
+    """The threads of one run next to `others`: at least one, and together no more than the cores where all start under
     the same conditions."""
     return max(1, cores // (1 + others))
 
@@ -100,7 +100,7 @@ def thread_environment(threads: int, workers: int) -> dict[str, str]:
 
 
 def threads_warning(before: int | None, now: int) -> str:
-    """One line where a run goes on with fewer threads than it trained with; empty where it does not."""
+    """One line where a run continues with fewer threads than it trained with; empty where it does not."""
     if before is None or now >= before:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""What torch.compile needs beside torch: compilers and Python's headers, looked for exactly as Triton and Inductor do.
+"""What torch.compile needs besides torch: compilers and Python's headers, looked for exactly as Triton and Inductor do.
 
 Triton (for CUDA) builds a small C program: $CC, else gcc, else clang; a bare `cc` is not looked for. Inductor (for the
 CPU) builds C++: $CXX, else g++. Both include Python.h. See triton/runtime/build.py and torch/_inductor/cpp_builder.py.

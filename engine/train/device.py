@@ -87,7 +87,7 @@ def capacity(device: str) -> int:
 
 
 def is_out_of_memory(error: BaseException, device: str) -> bool:
-    """Whether the memory that a smaller batch takes less of ran out: the device's. Not the host's beside a GPU."""
+    """Whether the memory that a smaller batch takes less of ran out: the device's, not that of a GPU's host."""
     memory = memory_that_ran_out(error)
     return memory == "gpu" or (memory == "host" and device == "cpu")
 

@@ -113,7 +113,7 @@ def test_waits_of_the_thread_that_copies_a_checkpoint_are_not_the_steps() -> Non
 
 def test_the_usual_waits_of_evaluations_are_those_of_most_of_the_later_ones() -> None:
     account = Account().add("Evaluation", 0, stream_syncs=30)
-    for step, waits in enumerate((1, 1, 9), 1):  # the last one beside a checkpoint
+    for step, waits in enumerate((1, 1, 9), 1):  # the last one during a checkpoint
         account.step(step).add("Evaluation", step, stream_syncs=waits)
     costs = account.costs()
     assert findings.usual_syncs("case", costs, "pretrain", "Evaluation", 1).holds

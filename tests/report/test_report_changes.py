@@ -38,7 +38,7 @@ def test_other_code_holds_from_the_step_that_was_resumed() -> None:
     message = "checkpoints/pretrain/step_000020 was written by nanosolo 0.1.0 (aaa), this is 0.1.0 (bbb)"
     story.add(Warning, stage="pretrain", step=20, code="code_changed", message=message).steps(5)
     assert seen(story) == [("code", "pretrain", 20, "nanosolo 0.1.0 (aaa) -> 0.1.0 (bbb)")]
-    # a checkout that changes while the run is at work: its later stages run other code than its runner
+    # a checkout that changes while the run is under way: its later stages run other code than its runner
     story.end_stage("pretrain").stage("sft")
     story.add(Warning, stage="sft", step=0, code="code_changed", message="written by others")
     assert seen(story)[1:] == [("code", "sft", 0, "written by others")]

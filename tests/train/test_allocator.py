@@ -1,4 +1,4 @@
-"""Where the driver refuses segments that expand, torch's allocator goes on without them, with the user's settings."""
+"""Where the driver refuses segments that expand, torch's allocator continues without them, with the user's settings."""
 
 import pytest
 import torch

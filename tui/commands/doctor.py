@@ -14,8 +14,7 @@ MARKS = {"ok": "+", "note": "-", "warning": "!", "problem": "x"}
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Print all checks; where there is a GPU, try it as well. The exit code is 5 where something stands in the way of
-    training."""
+    """Print all checks; where there is a GPU, try it as well. The exit code is 5 where something prevents training."""
     look = survey()
     checks = examine(look)
     if look.gpu is not None:

@@ -43,7 +43,7 @@ def choose_letters(model: GPT, tokenizer: Tokenizer, problems: Sequence[Problem]
 
 
 def likeliest_options(logits: Tensor, options: Sequence[Sequence[int]]) -> list[int]:
-    """Which of its options, ids of tokens, is the likeliest in each row of logits (B, V); the first of equals."""
+    """Which of its options, ids of tokens, is the most probable in each row of logits (B, V); the first of equals."""
     longest = max(map(len, options))
     # rows of one length, filled up with the first option, which cannot win where it stands again
     ids = on_device([[*some, *[some[0]] * (longest - len(some))] for some in options], logits.device)
