@@ -150,7 +150,7 @@ choose_torch() {
             "$torch") had=default ;;
         esac
     fi
-    said="$(PYTHONPATH="$here" "$python" -m engine.run.torch_choice "$had" "$by_whom")" || exit 2
+    said="$(PYTHONPATH="$here" "$python" -m engine.hardware.torch_choice "$had" "$by_whom")" || exit 2
     { read -r index && read -r tag && read -r by && read -r why && read -r otherwise; } <<<"$said"
 }
 

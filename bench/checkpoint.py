@@ -15,16 +15,16 @@ from pathlib import Path
 import msgspec
 import torch
 
+from engine.checkpoint.async_writer import CheckpointWriter
+from engine.checkpoint.checkpoint import first_state, write_checkpoint
+from engine.checkpoint.manifest import verify
+from engine.config.layers import from_dict
+from engine.config.schema import RunConfig
+from engine.device.allocator import settle_allocator
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.plan.config import RunConfig
-from engine.plan.layers import from_dict
 from engine.plan.shape import shape_of
 from engine.run.environment import prepare_this_process
-from engine.train.allocator import settle_allocator
-from engine.train.checkpoint import first_state, write_checkpoint
-from engine.train.manifest import verify
-from engine.train.writer import CheckpointWriter
 
 RESULT = Path(__file__).resolve().parent / "results" / "checkpoint.json"
 ROUNDS = 5

@@ -21,12 +21,11 @@ from typing import Any
 import pexpect
 import psutil
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
-from fake_runner import FakeRunner
-from made_run import story_of, write_run
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engine.run.directory import RunDirectory
+from tests.helpers.fake_runner import FakeRunner
+from tests.helpers.made_run import story_of, write_run
 from tui.chart.model import Model
 from tui.chart.plot import Plot
 from tui.chart.series import Series

@@ -29,21 +29,21 @@ import torch.nn.functional as F
 from core_bundle import write_bundle
 from provenance import provenance
 
-from engine.chat.choice import choose_checkpoint
-from engine.data.builtin import BuiltinCorpus
+from engine.checkpoint.checkpoint import load_model
+from engine.checkpoint.selection import choose_checkpoint
+from engine.config.schema import TokenizerConfig, heads_of, width_of
+from engine.data.core_bundle import CoreTask, read_examples, read_tasks
+from engine.data.corpora.builtin_corpus import BuiltinCorpus
 from engine.data.tokenizer import Tokenizer, train_tokenizer
-from engine.evaluate.core.bundle import CoreTask, read_examples, read_tasks
-from engine.evaluate.core.packing import pack
+from engine.device.allocator import settle_allocator
+from engine.evaluate.core.prefix_packing import pack
 from engine.evaluate.core.questions import Question, make_questions
 from engine.evaluate.core.scoring import answer, batched_scores, decide, drifts, scores_alone
-from engine.evaluate.rows import token_budget
+from engine.evaluate.row_batches import token_budget
 from engine.model.gpt import GPT
-from engine.plan.config import TokenizerConfig, heads_of, width_of
 from engine.plan.shape import Shape
 from engine.run.directory import find_run
 from engine.run.environment import prepare_this_process
-from engine.train.allocator import settle_allocator
-from engine.train.checkpoint import load_model
 
 RESULTS = Path(__file__).parent / "results" / "core.json"
 MOST = 500  # questions of a task, evaluate.core_max_per_task's default

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from engine.data.builtin import BuiltinCorpus
-from engine.evaluate.core.bundle import TaskKind
+from engine.data.core_bundle import TaskKind
+from engine.data.corpora.builtin_corpus import BuiltinCorpus
 
 Quantiles = tuple[int, int, int]  # characters: of 10 %, 50 % and 90 % of the texts
 

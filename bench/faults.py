@@ -15,11 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "faults")]
+sys.path[:0] = [str(ROOT)]
 
-import tiny_run  # noqa: E402  (the tests' own parts, found by the path above)
-from campaign import Outcome, Tally, deal, play  # noqa: E402
-from ground import midtraining, pretraining  # noqa: E402
+from tests.faults.campaign import Outcome, Tally, deal, play  # noqa: E402
+from tests.faults.ground import midtraining, pretraining  # noqa: E402
+from tests.helpers import tiny_run  # noqa: E402  (found by the path above)
 
 RESULT = ROOT / "bench" / "results" / "faults.json"
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 SEED = 20261123
 
@@ -24,7 +24,7 @@ class Target(NamedTuple):
 
 def config_target() -> Target:
     """A configuration file, and each of its lines as --set."""
-    from engine.plan.layers import from_dict, from_toml, parse_override, to_toml
+    from engine.config.layers import from_dict, from_toml, parse_override, to_toml
     from engine.plan.presets import load_preset, preset_names
 
     seeds = [(files("presets") / f"{name}.toml").read_bytes() for name in preset_names()]
@@ -41,9 +41,9 @@ def config_target() -> Target:
 
 def plan_target() -> Target:
     """A plan of whatever the checks of a configuration let through."""
-    from engine.plan.config import fields, to_dict
-    from engine.plan.gpus import CATALOGUE
-    from engine.plan.layers import from_dict
+    from engine.config.layers import from_dict
+    from engine.config.schema import fields, to_dict
+    from engine.hardware.gpu_catalog import CATALOGUE
     from engine.plan.plan import make_plan
     from engine.plan.presets import load_preset
 
@@ -86,7 +86,7 @@ def plan_target() -> Target:
 
 
 def _story() -> list[bytes]:
-    from made_run import story_of
+    from tests.helpers.made_run import story_of
 
     story = story_of("red", 1.8e9, budget__steps=40, evaluate__every_steps=10).steps(40).checkpoint().sample()
     return list(story.resume_at(20).steps(5).out_of_memory().lines())
@@ -94,7 +94,7 @@ def _story() -> list[bytes]:
 
 def events_target() -> Target:
     """Lines of events.jsonl."""
-    from engine.run.events import decode, encode
+    from engine.events.kinds import decode, encode
 
     lines = _story()
 
@@ -109,15 +109,15 @@ def events_target() -> Target:
 
 def history_target(folder: Path) -> Target:
     """Whole damaged runs, as runs, attach, the report's figures and the advice see them."""
-    from made_run import config_of, plan_of
-
-    from engine.plan.layers import to_toml
+    from engine.config.layers import to_toml
+    from engine.diagnostics.live import diagnose
+    from engine.events.history import read_history
     from engine.report.measured import facts
-    from engine.run.diagnosis import diagnose
     from engine.run.directory import RunDirectory
-    from engine.run.history import read_history, state_of
-    from engine.run.verdict import verdict
-    from tui.follow import event_lines
+    from engine.run.state import state_of
+    from engine.run.status import verdict
+    from tests.helpers.made_run import config_of, plan_of
+    from tui.cli.follow import event_lines
 
     config = config_of("balanced")
     plan = plan_of(config)
@@ -161,7 +161,7 @@ def tokens_target(folder: Path) -> Target:
     import numpy as np
 
     from engine.data import tokens as module
-    from engine.data.corpus import Skipped
+    from engine.data.corpora.corpus import Skipped
     from engine.data.token_writer import TokenWriter
     from engine.data.tokens import INDEX_NAME, TokenIndex, open_tokens
 
@@ -195,8 +195,8 @@ def text_target(folder: Path, suffix: str, inputs: int) -> Target:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from engine.data.corpus import Tally
-    from engine.data.readers import read_documents
+    from engine.data.corpora.corpus import Tally
+    from engine.data.corpora.readers import read_documents
 
     texts = ["the quick brown fox", "", None, "é\u2028\U0001f600", "x" * 3000, "\x00", "last"]
     if suffix == ".parquet":
@@ -223,10 +223,10 @@ def text_target(folder: Path, suffix: str, inputs: int) -> Target:
 def checkpoint_target(folder: Path) -> Target:
     """manifest.json and state.json of a checkpoint."""
     import torch
-    from made_run import config_of
 
+    from engine.checkpoint import checkpoint, manifest
     from engine.model.gpt import GPT
-    from engine.train import checkpoint, manifest
+    from tests.helpers.made_run import config_of
 
     config = config_of("quickstart", model__depth=2, tokenizer__vocab_size=300, model__max_seq_len=16)
     model = GPT(checkpoint.shape_of(config))
@@ -250,11 +250,11 @@ def checkpoint_target(folder: Path) -> Target:
 def weights_target(folder: Path) -> Target:
     """model.safetensors, as it is loaded once its fingerprint was checked."""
     import torch
-    from made_run import config_of
     from safetensors.torch import save
 
+    from engine.checkpoint import checkpoint
     from engine.model.gpt import GPT
-    from engine.train import checkpoint
+    from tests.helpers.made_run import config_of
 
     config = config_of("quickstart", model__depth=1, tokenizer__vocab_size=300, model__max_seq_len=16)
     model = GPT(checkpoint.shape_of(config))
@@ -285,7 +285,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
 
 def _allow(step: Callable[[], object]) -> None:
     """Do it; the errors that readers say they raise are an answer."""
-    from engine.errors import NanosoloError
+    from engine.core.errors import NanosoloError
 
     try:
         step()

@@ -17,14 +17,14 @@ import torch
 from provenance import provenance
 from transformers import NanoChatConfig, NanoChatForCausalLM
 
-from engine.model.export import to_transformers_state_dict, transformers_config
-from engine.model.generate import Request, generate_all
+from engine.config.schema import heads_of, width_of
+from engine.device.allocator import settle_allocator
+from engine.inference.decoder import Request, generate_all
+from engine.inference.sampling_params import Sampling
 from engine.model.gpt import GPT
-from engine.model.sampling import Sampling
-from engine.plan.config import heads_of, width_of
+from engine.model.hf_weights import to_transformers_state_dict, transformers_config
 from engine.plan.shape import Shape
 from engine.run.environment import prepare_this_process
-from engine.train.allocator import settle_allocator
 
 RESULTS = Path(__file__).parent / "results" / "generate.json"
 PROMPTS = {1: [32], 8: [12, 64, 33, 20, 48, 32, 57, 25]}  # lengths by batch size

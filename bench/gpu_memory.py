@@ -18,20 +18,21 @@ import msgspec
 import torch
 from phases import phases_of_a_step
 
+from engine.config.layers import from_dict
+from engine.config.schema import Checkpointing, LossKind, RunConfig
+from engine.core.units import GIB
+from engine.device.allocator import settle_allocator
+from engine.hardware.detect import detect_gpu
+from engine.hardware.gpu_catalog import Gpu
 from engine.model.compiling import compile_for_each_size
 from engine.model.gpt import GPT
 from engine.model.loss import summed_loss
 from engine.optim.optimizer import Optimizer, clip_gradients
 from engine.plan import duration, memory
-from engine.plan.config import Checkpointing, LossKind, RunConfig
-from engine.plan.gpus import GIB, Gpu
-from engine.plan.layers import from_dict
-from engine.plan.moments import all_moments, phase_peaks
+from engine.plan.memory_timeline import all_moments, phase_peaks
 from engine.plan.presets import load_preset, preset_names
 from engine.plan.shape import shape_of
 from engine.run.environment import torch_environment
-from engine.run.hardware import detect_gpu
-from engine.train.allocator import settle_allocator
 
 LARGEST_ERROR = 0.05
 PATIENCE = 900  # seconds for one case; compiling the deepest takes minutes

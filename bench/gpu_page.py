@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.plan.gpus import GIB
+from engine.core.units import GIB
 
 
 def page(result: Mapping[str, Any]) -> Iterator[str]:

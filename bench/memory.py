@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from engine.config.schema import BatchConfig, CheckpointingMode, LossKind, heads_of, width_of
+from engine.core.units import GIB
 from engine.model.compiling import compile_for_each_size
 from engine.model.gpt import GPT
 from engine.model.loss import summed_loss
-from engine.model.trace import trace_training
-from engine.plan.config import BatchConfig, CheckpointingMode, LossKind, heads_of, width_of
-from engine.plan.gpus import GIB
+from engine.model.memory_trace import trace_training
 from engine.plan.memory import CHECKPOINTING_MODES
-from engine.plan.moments import all_moments, phase_peaks
+from engine.plan.memory_timeline import all_moments, phase_peaks
 from engine.plan.shape import Shape
 from engine.run.environment import prepare_this_process
 

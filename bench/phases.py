@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from engine.config.schema import BatchConfig
 from engine.model.gpt import GPT
-from engine.model.trace import step_through
+from engine.model.memory_trace import step_through
 from engine.optim.optimizer import Optimizer
-from engine.plan.config import BatchConfig
 
 
 def phases_of_a_step(

@@ -22,10 +22,10 @@ RESULTS = Path(__file__).parent / "results" / "plan.json"
 PROGRAM = """
 import json, time
 start = time.process_time()
-from engine.plan import search
-from engine.plan.config import RunConfig
-from engine.plan.gpus import by_id
-from engine.plan.layers import from_dict
+from engine.plan import budget_search as search
+from engine.config.schema import RunConfig
+from engine.hardware.gpu_catalog import by_id
+from engine.config.layers import from_dict
 from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
 imported = time.process_time()

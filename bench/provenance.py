@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from engine.train.device import device_name
+from engine.device.device import device_name
 
 
 def provenance(device: str, packages: Sequence[str]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from engine.config.layers import from_dict
+from engine.hardware.gpu_catalog import by_id
 from engine.plan import roofline, work
-from engine.plan.gpus import by_id
-from engine.plan.layers import from_dict
 from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
 from engine.plan.roofline import Rates

@@ -10,13 +10,12 @@ from pathlib import Path
 import msgspec
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT)]
 
-from browser import browsing  # noqa: E402
-from made_run import SAMPLES, Story, story_of, write_run  # noqa: E402
-
-from engine.report.write import render  # noqa: E402
-from engine.run.events import CONVERSATION, Evaluation, Sample, StageEnded, StageStarted, Step  # noqa: E402
+from engine.events.kinds import CONVERSATION, Evaluation, Sample, StageEnded, StageStarted, Step  # noqa: E402
+from engine.stages.report import render  # noqa: E402
+from tests.helpers.browser import browsing  # noqa: E402
+from tests.helpers.made_run import SAMPLES, Story, story_of, write_run  # noqa: E402
 
 FOLDER = ROOT / "docs" / "screens"
 PARTS = {"report": "main", "report-curves": "#curves", "report-texts": "#samples"}  # picture -> where it begins

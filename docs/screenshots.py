@@ -17,18 +17,17 @@ from pathlib import Path
 import msgspec
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT)]
 
-from made_run import Story, story_of, write_run  # noqa: E402
-
-from engine.plan.gpus import by_id, cpu  # noqa: E402
+from engine.events.kinds import Step, encode  # noqa: E402
+from engine.events.log import read_events  # noqa: E402
+from engine.hardware.gpu_catalog import by_id, cpu  # noqa: E402
 from engine.run.directory import RunDirectory, RunnerInfo  # noqa: E402
-from engine.run.event_log import read_events  # noqa: E402
-from engine.run.events import Step, encode  # noqa: E402
+from tests.helpers.made_run import Story, story_of, write_run  # noqa: E402
 from tui.app import NanosoloApp  # noqa: E402
+from tui.chat import model_picker, worker_client  # noqa: E402
 from tui.planning.choices import Here  # noqa: E402
-from tui.screens import chat  # noqa: E402
-from tui.talk import candidates, client  # noqa: E402
+from tui.screens.chat import chat_screen  # noqa: E402
 
 GIB = 2**30
 SIZES = {"": (120, 40), "-small": (80, 24)}
@@ -107,15 +106,15 @@ def tell_runs(home: Path) -> dict[str, RunDirectory]:
 
 
 def let_it_talk(run: RunDirectory, parameters: int) -> None:
-    """Give a run checkpoints, and let tests/fake_worker.py say what its models would."""
+    """Give a run checkpoints, and let tests/helpers/fake_worker.py say what its models would."""
     for stage, step in (("pretrain", 4000), ("sft", 509)):
         folder = run.checkpoints(stage) / f"step_{step:06d}"
         folder.mkdir(parents=True)
         os.utime(folder, (time.time() - 90_000,) * 2)
     os.environ.update(FAKE_ANSWERS=json.dumps(ANSWERS), FAKE_PARAMETERS=str(parameters), FAKE_SPEED="4")
-    client.WORKER = (str(ROOT / "tests" / "fake_worker.py"),)
-    look = candidates.look
-    chat.look = lambda: look()._replace(gpu=True, training=())
+    worker_client.WORKER = (str(ROOT / "tests" / "helpers" / "fake_worker.py"),)
+    look = model_picker.look
+    chat_screen.look = lambda: look()._replace(gpu=True, training=())
 
 
 STAND_IN = """

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from engine.errors import EXIT_USAGE, NanosoloError
+from engine.core.errors import EXIT_USAGE, NanosoloError
 from engine.run.directory import RunDirectory
 from engine.run.runner import Runner
 

@@ -1,4 +1,4 @@
-"""Makes the helpers in this folder importable from every test, and one trained run for all that need one."""
+"""The environment of all tests, and one trained run for those that need one."""
 
 import os
 
@@ -23,6 +23,6 @@ settings.load_profile("steady")
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A home with the run `tiny`; see trained_run.py."""
-    from trained_run import trained_run
+    from tests.helpers.trained_run import trained_run
 
     return trained_run(tmp_path_factory.mktemp("trained"))

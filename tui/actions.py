@@ -1,30 +1,21 @@
 """What the console does to runs: stop, checkpoint, resume, relaunch; off the event loop, and told in one sentence."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from textual.screen import Screen
-
-from engine.errors import NanosoloError
-from engine.run.control import ask_for_checkpoint, resume_run, stop_run
+from engine.core.errors import NanosoloError
+from engine.launch.control import ask_for_checkpoint, resume_run, stop_run
+from engine.launch.relaunch import goes_on, relaunch
 from engine.run.directory import RunDirectory
-from engine.run.relaunch import goes_on, relaunch
-from tui.clipboard import copy
+from tui.console import Console
 from tui.planning.choices import Choice
-from tui.screens.dialogs import ChoiceDialog
-
-if TYPE_CHECKING:
-    from tui.app import NanosoloApp
+from tui.terminal.clipboard import copy
+from tui.widgets.dialogs import ChoiceDialog
 
 AFTER_CHECKPOINT, NOW, GO_ON = "after", "now", "go on"
 
 
-def console_of(screen: Screen[Any]) -> "NanosoloApp":
-    """The application, with its own methods."""
-    return cast("NanosoloApp", screen.app)
-
-
-def ask_to_stop(console: "NanosoloApp", run: RunDirectory) -> None:
+def ask_to_stop(console: Console, run: RunDirectory) -> None:
     """Ask how to stop, then do it."""
     choices = (
         Choice(
@@ -43,18 +34,18 @@ def ask_to_stop(console: "NanosoloApp", run: RunDirectory) -> None:
     console.push_screen(ChoiceDialog(f"Stop {run.name}?", choices, AFTER_CHECKPOINT), answered)
 
 
-def checkpoint(console: "NanosoloApp", run: RunDirectory) -> None:
+def checkpoint(console: Console, run: RunDirectory) -> None:
     """Ask for a checkpoint at the next step."""
     in_background(console, lambda: ask_for_checkpoint(run), f"{run.name} writes a checkpoint at its next step.")
 
 
-def resume(console: "NanosoloApp", run: RunDirectory) -> None:
+def resume(console: Console, run: RunDirectory) -> None:
     """Start a runner for what is left."""
     in_background(console, lambda: resume_run(run), f"{run.name} goes on.")
 
 
 def relaunch_with(
-    console: "NanosoloApp",
+    console: Console,
     run: RunDirectory,
     change: Mapping[str, Any],
     effect: str,
@@ -70,19 +61,12 @@ def relaunch_with(
     in_background(console, work, said)
 
 
-def show_files(console: "NanosoloApp", run: RunDirectory) -> None:
-    """Show where the report lies and how to export the model."""
-    from tui.screens.run_files import RunFiles
-
-    console.push_screen(RunFiles(run))
-
-
-def copy_text(console: "NanosoloApp", text: str, file_name: str) -> None:
+def copy_text(console: Console, text: str, file_name: str) -> None:
     """Copy, and tell where the text is now."""
     console.tell(copy(console, text, file_name))
 
 
-def in_background(console: "NanosoloApp", work: Callable[[], None], said: str) -> None:
+def in_background(console: Console, work: Callable[[], None], said: str) -> None:
     """Do it in a thread: it may wait for a process or a disk. Tell how it went; `said`: what to tell of success."""
 
     def guarded() -> None:

@@ -3,36 +3,34 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from rich.markup import escape
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.command import Provider
 from textual.filter import Monochrome, NoColor
-from textual.reactive import reactive
 from textual.screen import Screen
 
-from engine.errors import NanosoloError
-from engine.plan.config import RunConfig
-from engine.plan.layers import Layer
+from engine.config.layers import Layer
+from engine.config.schema import RunConfig
 from engine.run.directory import RunDirectory, list_runs
-from tui.ascii import AsciiFilter
-from tui.bindings import KEYS, bindings_for
-from tui.key_names import clashes
-from tui.nocolor import NoColorFilter
-from tui.settings import config_file, load_settings
-from tui.signals import leave_on_signals
-from tui.themes import DARK, THEMES, choose_theme
+from tui.console import Console
+from tui.console_settings import config_file, load_settings
+from tui.keys.bindings import KEYS, bindings_for
+from tui.keys.names import clashes
+from tui.planning.draft import Draft, command, command_line
+from tui.terminal.ascii_filter import AsciiFilter
+from tui.terminal.no_color_filter import NoColorFilter
+from tui.terminal.signals import leave_on_signals
+from tui.terminal.themes import DARK, THEMES, choose_theme
 
 if TYPE_CHECKING:
-    from tui.planning.draft import Draft
-    from tui.screens.plan import PlanScreen
+    from tui.screens.plan.plan_screen import PlanScreen
 
 SCREENS: dict[str, str] = {  # mode -> "module:class", imported when first shown
-    "plan": "tui.screens.plan:PlanScreen",
+    "plan": "tui.screens.plan.plan_screen:PlanScreen",
     "monitor": "tui.screens.monitor:MonitorScreen",
     "runs": "tui.screens.runs:RunsScreen",
     "compare": "tui.screens.compare:CompareScreen",
     "logs": "tui.screens.logs:LogsScreen",
-    "chat": "tui.screens.chat:ChatScreen",
+    "chat": "tui.screens.chat.chat_screen:ChatScreen",
 }
 
 
@@ -48,13 +46,13 @@ def _loader(target: str) -> Callable[[], Screen[None]]:
 
 
 def _providers() -> type[Provider]:
-    from tui.palette import KeyProvider
+    from tui.screens.palette import KeyProvider
 
     return KeyProvider
 
 
-class NanosoloApp(App[None], inherit_bindings=False):
-    """The console. Screens read `watched`, the run that Monitor and Logs show, and `layers`, where planning starts."""
+class NanosoloApp(Console, inherit_bindings=False):
+    """The console."""
 
     TITLE = "nanosolo"
     CSS_PATH = "styles.tcss"
@@ -67,20 +65,13 @@ class NanosoloApp(App[None], inherit_bindings=False):
     NOTIFICATION_TIMEOUT = 6
     ESCAPE_TO_MINIMIZE = False
 
-    watched: reactive[RunDirectory | None] = reactive(None)
-    compared: reactive[tuple[str, ...]] = reactive(())  # names of the runs that Compare shows
-
     def __init__(
         self, layers: tuple[Layer, ...] = (), watch: RunDirectory | None = None, ascii_only: bool = False
     ) -> None:
         if watch is not None:  # only the screen that is wanted is built before the first picture
             self.DEFAULT_MODE = "monitor"  # type: ignore[misc]
-        super().__init__()
+        super().__init__(layers)
         self.animation_level = "none"  # every frame of an animation is paid for on a slow link
-        self.layers = layers
-        self.draft: Draft | None = None  # what Plan holds, as soon as there is a Plan
-        self.settled: list[RunConfig] = []  # what of it was launched or written to a file
-        self.talk_run: RunDirectory | None = None  # the run at hand when the Chat screen was entered
         for theme in THEMES:
             self.register_theme(theme)
         ids = frozenset(key.id for key in KEYS)
@@ -100,17 +91,6 @@ class NanosoloApp(App[None], inherit_bindings=False):
     def on_mount(self) -> None:
         for fault in self.faults:
             self.tell(fault, "warning")
-
-    # ways to say something
-
-    def tell(self, message: str, severity: str = "information") -> None:
-        """Show one plain sentence. Brackets in it are text, not markup."""
-        title = {"error": "That did not work", "warning": "Note"}.get(severity, "")
-        self.notify(escape(message), title=title, severity=severity, markup=True)  # type: ignore[arg-type]
-
-    def tell_error(self, error: NanosoloError) -> None:
-        """Show what the user can mend."""
-        self.tell(str(error), "error")
 
     # going from screen to screen
 
@@ -156,11 +136,6 @@ class NanosoloApp(App[None], inherit_bindings=False):
         if self._visited:
             self.switch_mode(self._visited.pop())
 
-    def watch_run(self, run: RunDirectory, mode: str = "monitor") -> None:
-        """Make `run` the one that is watched, and show it."""
-        self.watched = run
-        self.action_go(mode)
-
     def action_help(self) -> None:
         """Explain the keys of the screen that is shown."""
         from tui.screens.help import HelpScreen
@@ -202,12 +177,10 @@ def run_console(layers: tuple[Layer, ...] = (), watch: str | None = None, ascii_
     return app.return_code or 0
 
 
-def plan_left(draft: "Draft | None", settled: list[RunConfig]) -> list[str]:
+def plan_left(draft: Draft | None, settled: list[RunConfig]) -> list[str]:
     """What brings the edits on Plan back, where they were neither launched nor written to a file."""
     if draft is None or not draft.edits or draft.config in settled:
         return []
-    from tui.planning.draft import command, command_line
-
     return [
         "What you changed on Plan was not launched. This starts a run of it; with --export FILE it only writes it:",
         f"  {command_line(command(draft, ''))}",

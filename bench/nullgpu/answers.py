@@ -6,16 +6,16 @@ import counters
 from findings import SYNCS, Check
 from session import Session
 
-from engine.chat.conversation import Message, prompt_of
-from engine.data.builtin import BuiltinCorpus
+from engine.config.schema import TokenizerConfig, heads_of, width_of
+from engine.data.chat.conversation import Message, prompt_of
+from engine.data.corpora.builtin_corpus import BuiltinCorpus
 from engine.data.tokenizer import train_tokenizer
 from engine.evaluate.chat.judge import choose_letters
 from engine.evaluate.chat.problems import Problem
-from engine.evaluate.rows import batches_of_like_length
-from engine.model.generate import Request, generate_all
+from engine.evaluate.row_batches import batches_of_like_length
+from engine.inference.decoder import Request, generate_all
+from engine.inference.sampling_params import Sampling
 from engine.model.gpt import GPT
-from engine.model.sampling import Sampling
-from engine.plan.config import TokenizerConfig, heads_of, width_of
 from engine.plan.shape import Shape
 
 DEPTH = 4

@@ -18,15 +18,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import counters
 from phases import phases_of_a_step
 
+from engine.config.layers import from_dict, with_changes
+from engine.hardware import gpu_catalog
+from engine.hardware.detect import detect_gpu
 from engine.model.compiling import compile_for_each_size
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.plan import gpus, memory
-from engine.plan.layers import from_dict, with_changes
-from engine.plan.moments import all_moments, phase_peaks
+from engine.plan import memory
+from engine.plan.memory_timeline import all_moments, phase_peaks
 from engine.plan.presets import load_preset
 from engine.plan.shape import shape_of
-from engine.run.hardware import detect_gpu
 
 CARD = "a100-80gb"  # for presets that name no card
 
@@ -34,7 +35,7 @@ CARD = "a100-80gb"  # for presets that name no card
 def measure(preset: str, changes: dict[str, Any]) -> dict[str, Any]:
     """Two steps, evaluations and samples: the first compiles, the second is measured."""
     config = with_changes(from_dict(load_preset(preset)), changes)
-    gpu = gpus.by_id(config.runtime.gpu if config.runtime.gpu.startswith("a100") else CARD)
+    gpu = gpu_catalog.by_id(config.runtime.gpu if config.runtime.gpu.startswith("a100") else CARD)
     here = detect_gpu()
     assert here is not None, "run this on the null GPU"
     compiled = config.runtime.compile != "off"

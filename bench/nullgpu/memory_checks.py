@@ -10,7 +10,7 @@ from typing import Any
 from findings import Check
 from session import PATIENCE, Session
 
-from engine.plan.gpus import GIB
+from engine.core.units import GIB
 from engine.plan.memory import CHECKPOINTING_MODES
 from engine.plan.presets import preset_names
 from engine.run.environment import torch_environment

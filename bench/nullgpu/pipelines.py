@@ -11,11 +11,12 @@ from core_bundle import write_bundle
 from findings import Check, none_of, stage_checks, usual_syncs, warm_steps
 from session import LEARN, PATIENCE, SMALL, Session, settings
 
-from engine.plan import gpus, memory
-from engine.plan.config import RunConfig
-from engine.plan.gpus import GIB
-from engine.plan.layers import from_dict, with_changes
-from engine.plan.moments import all_moments, phase_peaks
+from engine.config.layers import from_dict, with_changes
+from engine.config.schema import RunConfig
+from engine.core.units import GIB
+from engine.hardware import gpu_catalog
+from engine.plan import memory
+from engine.plan.memory_timeline import all_moments, phase_peaks
 from engine.plan.presets import load_preset
 from engine.plan.shape import shape_of
 
@@ -163,7 +164,7 @@ def _config(changes: dict[str, object]) -> RunConfig:
 def _peak(config: RunConfig, rows: int) -> int:
     """Bytes of a training step with so many rows at a time, by formula, with cuBLAS' workspaces."""
     sized = with_changes(config, {"batch.device_batch_size": rows})
-    gpu = gpus.by_id("a100-40gb")
+    gpu = gpu_catalog.by_id("a100-40gb")
     mode = memory.resolve_checkpointing(shape_of(sized), sized.batch, gpu, True)
     moments = all_moments(shape_of(sized), sized.batch, mode, cuda=True, compiled=True)
     return WORKSPACES + max(phase_peaks(moments).values())

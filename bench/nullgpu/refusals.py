@@ -6,7 +6,7 @@ from typing import NamedTuple
 from findings import Check
 from session import Session
 
-from engine.errors import EXIT_USAGE
+from engine.core.errors import EXIT_USAGE
 
 BUSY, NO_FABRIC_MANAGER, MISMATCH, UNKNOWN = "46", "802", "803", "999"  # of CUDA
 NOT_LOADED, OTHER_VERSION = "9", "18"  # of NVML

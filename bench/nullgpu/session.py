@@ -11,7 +11,7 @@ from typing import Any
 import findings
 from findings import Check, Cost
 
-ENTRY = "import sys; from tui.cli import entry; sys.argv[0] = 'nanosolo'; entry()"
+ENTRY = "import sys; from tui.cli.main import entry; sys.argv[0] = 'nanosolo'; entry()"
 PATIENCE = 3600  # seconds for one run; compiling on a busy machine takes minutes
 
 # The text that Python carries, and little of everything: what a run on the null GPU shows does not depend on it.

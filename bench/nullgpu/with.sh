@@ -12,6 +12,6 @@ nullgpu_build
 nullgpu_export
 if [ "$1" = nanosolo ]; then # not installed there
     shift
-    exec python -c 'import sys; from tui.cli import entry; sys.argv[0] = "nanosolo"; entry()' "$@"
+    exec python -c 'import sys; from tui.cli.main import entry; sys.argv[0] = "nanosolo"; entry()' "$@"
 fi
 exec "$@"

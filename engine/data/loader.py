@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import torch
 
-from engine.data.corpus import Split
+from engine.core.errors import NanosoloError, UsageError
+from engine.core.memory_errors import memory_that_ran_out
+from engine.data.corpora.corpus import Split
 from engine.data.order import permutation
 from engine.data.tokens import TokenSet
-from engine.errors import NanosoloError, UsageError
-from engine.run.memory_errors import memory_that_ran_out
 
 
 class LoaderState(msgspec.Struct, frozen=True):

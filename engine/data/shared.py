@@ -5,8 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from engine.errors import NanosoloError
-from engine.run.home import shared_copies
+from engine.core.errors import NanosoloError
+from engine.core.paths import shared_copies
 
 Found = TypeVar("Found")
 

@@ -8,10 +8,10 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
-from engine.data.corpus import Split
-from engine.errors import NanosoloError
-from engine.files import cannot_write, flush_to_disk
-from engine.fingerprint import fingerprint
+from engine.core.atomic_io import cannot_write, flush_to_disk
+from engine.core.checksum import fingerprint
+from engine.core.errors import NanosoloError
+from engine.data.corpora.corpus import Split
 
 FILE_NAME = re.compile(r"(train|validation)_[0-9]{5,}\.bin")  # of a file of tokens
 DTYPE = np.dtype("<u2")  # of a token on disk
@@ -24,7 +24,7 @@ class TokenFile(msgspec.Struct, frozen=True):
 
     name: str
     tokens: int
-    hash: str  # engine.fingerprint's, in hexadecimal
+    hash: str  # engine.core.checksum's, in hexadecimal
 
 
 class TokenWriter:

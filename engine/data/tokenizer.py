@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from engine.data.corpus import Corpus, short_hash
-from engine.data.progress import Progress, Reporter, silent
-from engine.errors import NanosoloError, UsageError
-from engine.files import NOT_JSON, write_atomically
-from engine.plan.config import MAX_VOCAB_SIZE, TokenizerConfig
-from engine.run.threads import worker_threads
+from engine.config.schema import MAX_VOCAB_SIZE, TokenizerConfig
+from engine.core.atomic_io import NOT_JSON, write_atomically
+from engine.core.errors import NanosoloError, UsageError
+from engine.core.progress import Progress, Reporter, silent
+from engine.data.corpora.corpus import Corpus, short_hash
+from engine.run.cpu_threads import worker_threads
 
 BYTES = 256  # the first tokens: every byte by itself, so that any text can be encoded
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from engine.data.corpus import SPLITS, Corpus, Skipped, Split
-from engine.data.lock import exclusive
-from engine.data.progress import Progress, Reporter, silent
+from engine.core.atomic_io import NOT_JSON, cannot_write, sync_directory, write_atomically
+from engine.core.checksum import fingerprint_of
+from engine.core.errors import NanosoloError
+from engine.core.file_lock import exclusive
+from engine.core.progress import Progress, Reporter, silent
+from engine.data.corpora.corpus import SPLITS, Corpus, Skipped, Split
 from engine.data.shared import from_shared
 from engine.data.token_writer import DTYPE, FILE_NAME, TokenFile, TokenWriter
 from engine.data.tokenizer import Tokenizer
-from engine.errors import NanosoloError
-from engine.files import NOT_JSON, cannot_write, sync_directory, write_atomically
-from engine.fingerprint import fingerprint_of
 
 INDEX_NAME = "index.json"
 TOKENS_PER_FILE = 100_000_000

@@ -1,15 +1,14 @@
 """Bits per byte: how many bits the model needs for a byte of text, a figure that no vocabulary can flatter."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from engine.model.gpt import GPT
 from engine.model.loss import per_token_nats
-
-Trunk = Callable[[Tensor], Tensor]
+from engine.model.trunk import Trunk
 
 
 @torch.no_grad()

@@ -7,19 +7,20 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from engine.data.corpus import Split
+from engine.config.schema import RunConfig
+from engine.core.errors import Interrupted
+from engine.data.corpora.corpus import Split
 from engine.data.loader import evaluation_batches
 from engine.data.tokenizer import Tokenizer
 from engine.data.tokens import TokenSet
-from engine.errors import Interrupted
-from engine.evaluate.bits_per_byte import Trunk, bits_per_byte
-from engine.model.generate import generate
+from engine.device.device import capacity, is_out_of_memory, peak_memory, release_memory
+from engine.evaluate.bits_per_byte import bits_per_byte
+from engine.events import kinds
+from engine.inference.decoder import generate
+from engine.inference.sampling_params import Sampling
 from engine.model.gpt import GPT
-from engine.model.sampling import Sampling
-from engine.plan.config import RunConfig
-from engine.run import events
-from engine.run.stage import StageContext
-from engine.train.device import capacity, is_out_of_memory, peak_memory, release_memory
+from engine.model.trunk import Trunk
+from engine.run.stage_context import StageContext
 
 Item = TypeVar("Item")
 
@@ -54,7 +55,7 @@ class BatchedEvaluator:
                 return None
         seconds = time.perf_counter() - began
         self._context.emit(
-            events.Evaluation(stage=self._context.stage, step=step, metric=metric, value=value, seconds=seconds)
+            kinds.Evaluation(stage=self._context.stage, step=step, metric=metric, value=value, seconds=seconds)
         )
         return value
 
@@ -78,7 +79,7 @@ class BatchedEvaluator:
         """Tell (prompt, text) of all samples of a step. All or none: a resume draws those of a step again that has
         none."""
         for prompt, text in texts:
-            self._context.emit(events.Sample(stage=self._context.stage, step=step, prompt=prompt, text=text))
+            self._context.emit(kinds.Sample(stage=self._context.stage, step=step, prompt=prompt, text=text))
 
     def _unless_interrupted(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items as they come. Raises Interrupted once a stop is asked for."""
@@ -106,7 +107,7 @@ class BatchedEvaluator:
         device = self._model.device.type
         release_memory(device)
         self._context.emit(
-            events.OutOfMemory(
+            kinds.OutOfMemory(
                 stage=self._context.stage,
                 step=step,
                 phase=phase,

@@ -5,15 +5,15 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from engine.chat.choice import Chosen
-from engine.plan.config import RunConfig
-from engine.plan.layers import to_toml
+from engine.checkpoint.manifest import code_of
+from engine.checkpoint.selection import Chosen
+from engine.config.layers import to_toml
+from engine.config.schema import RunConfig
+from engine.events.history import read_history
+from engine.hardware.versions import Code, this_code
 from engine.plan.shape import Shape
 from engine.report.measured import facts
 from engine.run.directory import RunDirectory
-from engine.run.history import read_history
-from engine.run.versions import Code, this_code
-from engine.train.manifest import code_of
 
 _SOURCES = {
     "fineweb-edu": "FineWeb-Edu",

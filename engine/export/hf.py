@@ -7,16 +7,16 @@ import msgspec
 from safetensors.torch import save_file
 
 from engine import __version__
-from engine.chat.choice import Chosen
+from engine.checkpoint.checkpoint import load_model
+from engine.checkpoint.selection import Chosen
+from engine.core.atomic_io import write_atomically
+from engine.core.errors import NanosoloError
 from engine.data.tokenizer import Tokenizer
-from engine.errors import NanosoloError
 from engine.export.card import model_card
 from engine.export.chat_template import CHAT_TEMPLATE
 from engine.export.tokenizer_json import tokenizer_json
-from engine.files import write_atomically
-from engine.model.export import to_transformers_state_dict, transformers_config
+from engine.model.hf_weights import to_transformers_state_dict, transformers_config
 from engine.run.directory import RunDirectory
-from engine.train.checkpoint import load_model
 
 
 def export_to_transformers(run: RunDirectory, chosen: Chosen, folder: Path) -> list[Path]:

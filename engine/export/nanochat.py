@@ -9,21 +9,28 @@ import msgspec
 import torch
 from torch import Tensor
 
-from engine.chat.choice import Chosen
+from engine.checkpoint.checkpoint import (
+    MODEL_FILE,
+    OPTIMIZER_FILE,
+    first_state,
+    read_state,
+    read_weights,
+    write_checkpoint,
+)
+from engine.checkpoint.manifest import code_of
+from engine.checkpoint.selection import Chosen
+from engine.config.layers import from_dict
+from engine.config.schema import heads_of, width_of
+from engine.core.atomic_io import write_atomically
+from engine.core.errors import NanosoloError, UsageError
 from engine.data.tokenizer import Tokenizer
-from engine.errors import NanosoloError, UsageError
-from engine.files import write_atomically
+from engine.events.history import read_history
+from engine.hardware.gpu_catalog import cpu
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.plan.config import heads_of, width_of
-from engine.plan.gpus import cpu
-from engine.plan.layers import from_dict
 from engine.plan.plan import make_plan
 from engine.plan.shape import Shape
 from engine.run.directory import RunDirectory, create_run
-from engine.run.history import read_history
-from engine.train.checkpoint import MODEL_FILE, OPTIMIZER_FILE, first_state, read_state, read_weights, write_checkpoint
-from engine.train.manifest import code_of
 
 FOLDERS = {
     "pretrain": "base_checkpoints",

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from engine.core.errors import UsageError
 from engine.data.tokenizer import BYTES, SPECIAL_TOKENS, SPLIT_PATTERN, Tokenizer
-from engine.errors import UsageError
 
 
 def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import (
     create_selective_checkpoint_contexts,
 )
 
-from engine.plan.config import CheckpointingMode
+from engine.config.schema import CheckpointingMode
 
 _ATEN = torch.ops.aten
 _MATMULS = {_ATEN.mm.default, _ATEN.addmm.default, _ATEN.bmm.default}

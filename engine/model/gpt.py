@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.config.schema import CheckpointingMode
 from engine.model.cache import Attending, KVCache
 from engine.model.checkpointing import run_block
 from engine.model.loss import softcapped_logits
 from engine.model.pointwise import rms_norm, squared_relu
-from engine.plan.config import CheckpointingMode
 from engine.plan.shape import Shape
 
 ROTARY_BASE = 10_000.0

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from engine.config.schema import LossKind
 from engine.model.compiling import compile_for_each_size
-from engine.plan.config import LossKind
 
 IGNORED = -1  # the target of a token that does not count
 SOFTCAP = 15.0  # logits are 15 tanh(x / 15), so they lie within +-15

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from engine.plan.moments import MUON_GROUP_BYTES
+from engine.plan.memory_timeline import MUON_GROUP_BYTES
 
 NEWTON_SCHULZ_STEPS = 5
 NEWTON_SCHULZ = (3.4445, -4.775, 2.0315)  # Jordan 2024: steepest at 0; singular values end in about 0.7 .. 1.2

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from engine.errors import NanosoloError
+from engine.config.schema import OptimConfig
+from engine.core.errors import NanosoloError
 from engine.optim.muon import muon_step
-from engine.plan.config import OptimConfig
 
 ADAM_EPS = 1e-10
 TUNED_WIDTH = 768  # the width at which the AdamW rates of the configuration hold

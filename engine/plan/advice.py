@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import msgspec
 
+from engine.config.layers import with_changes
+from engine.config.schema import RunConfig, depth_is_valid
+from engine.core.units import GIB
+from engine.hardware.gpu_catalog import Gpu
 from engine.plan import memory
 from engine.plan.batch import tokens_per_step
-from engine.plan.config import RunConfig, depth_is_valid
 from engine.plan.duration import tokens_per_second
-from engine.plan.gpus import GIB, Gpu
-from engine.plan.layers import with_changes
 from engine.plan.memory import CHECKPOINTING_MODES, SAFE_HEADROOM
 from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM
 from engine.plan.shape import shape_of

@@ -1,6 +1,6 @@
 """How a step of total_batch_size tokens is cut into whole micro-batches."""
 
-from engine.plan.config import BatchConfig, RunConfig
+from engine.config.schema import BatchConfig, RunConfig
 
 
 def micro_batches(batch: BatchConfig, seq_len: int) -> int:

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from engine.plan import duration, memory
-from engine.plan.config import (
+from engine.config.schema import (
     BatchConfig,
     Checkpointing,
     CheckpointingMode,
@@ -16,8 +15,10 @@ from engine.plan.config import (
     RuntimeConfig,
     TokenizerConfig,
 )
+from engine.core.units import GIB
+from engine.hardware.gpu_catalog import CATALOGUE, Gpu
+from engine.plan import duration, memory
 from engine.plan.duration import Correction, Evidence
-from engine.plan.gpus import CATALOGUE, GIB, Gpu
 from engine.plan.memory import Memory
 from engine.plan.shape import shape_of
 

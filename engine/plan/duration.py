@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from engine.config.schema import RunConfig
+from engine.hardware.gpu_catalog import Gpu, by_id
 from engine.plan import work
 from engine.plan.batch import grad_accum_steps, tokens_per_step
-from engine.plan.config import RunConfig
-from engine.plan.gpus import Gpu, by_id
 from engine.plan.memory import resolve_checkpointing
 from engine.plan.roofline import seconds
 from engine.plan.shape import Shape, shape_of

@@ -1,6 +1,6 @@
 """What a run takes of the host's memory: the process, and on CUDA the pinned copy that checkpoints are written from."""
 
-from engine.plan.gpus import GIB
+from engine.core.units import GIB
 from engine.plan.shape import Shape
 
 CUDA_PROCESS = 3 * GIB  # the interpreter, torch's libraries, the driver's part of a process

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from engine.plan.config import BatchConfig, CheckpointingMode
-from engine.plan.gpus import GIB, MIB, Gpu
-from engine.plan.moments import Moment, all_moments, phase_peaks
+from engine.config.schema import BatchConfig, CheckpointingMode
+from engine.core.units import GIB, MIB
+from engine.hardware.gpu_catalog import Gpu
+from engine.plan.memory_timeline import Moment, all_moments, phase_peaks
 from engine.plan.shape import Shape
 
 CUDA_CONTEXT = 1 * GIB  # context 0.42-0.55 GiB, cuBLAS workspaces (8 MiB; 32 on Hopper) and loaded kernels the rest

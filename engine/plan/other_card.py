@@ -4,28 +4,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from engine.plan import gpus
+from engine.config.schema import RunConfig
+from engine.core.units import GIB
+from engine.hardware.gpu_catalog import Gpu
 from engine.plan.calibration import Calibration
-from engine.plan.config import RunConfig
-from engine.plan.gpus import GIB, Gpu
 from engine.plan.plan import Plan, make_plan
 from engine.plan.plan_warnings import Warning
 
 OTHER_CARD = "other_gpu"  # code of the warning
-
-
-def card_for(config: RunConfig, found: Gpu | None) -> Gpu | None:
-    """The GPU to plan for where `found` is here; None for the CPU. Raises UsageError for an id that is not known.
-
-    A named card stays, wherever the plan is made; where that card is here, it has the memory that its driver leaves.
-    """
-    named = config.runtime.gpu
-    if named == "cpu" or (named == "auto" and config.runtime.device == "cpu"):
-        return None
-    if named == "auto":
-        return found
-    listed = gpus.by_id(named)
-    return found if found is not None and found.id == listed.id else listed
 
 
 def plan_for(config: RunConfig, gpu: Gpu, found: Gpu | None, calibration_of: Callable[[Gpu], Calibration]) -> Plan:

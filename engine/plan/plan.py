@@ -2,11 +2,13 @@
 
 import msgspec
 
+from engine.config.schema import CheckpointingMode, RunConfig
+from engine.config.stages import LINE
+from engine.hardware.gpu_catalog import Gpu
 from engine.plan import duration, memory
 from engine.plan.batch import grad_accum_steps, tokens_per_micro_batch, tokens_per_step
 from engine.plan.calibration import Calibration, corrected
-from engine.plan.config import CheckpointingMode, RunConfig
-from engine.plan.datasets import (
+from engine.plan.dataset_facts import (
     BUILTIN_CHARS,
     BYTES_PER_TOKEN,
     CHARS_PER_SHARD,
@@ -16,10 +18,8 @@ from engine.plan.datasets import (
     shards_needed,
 )
 from engine.plan.duration import Duration
-from engine.plan.gpus import Gpu
 from engine.plan.host_memory import host_memory
 from engine.plan.memory import Memory
-from engine.plan.pipeline import LINE
 from engine.plan.plan_stages import plan_stages
 from engine.plan.plan_warnings import Warning, plan_warnings
 from engine.plan.shape import Params, Shape, shape_of

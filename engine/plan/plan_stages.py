@@ -5,16 +5,17 @@ from typing import Literal
 
 import msgspec
 
+from engine.config.layers import with_changes
+from engine.config.schema import RunConfig
+from engine.config.stage_overrides import finetuning_steps, problem_steps, stage_config
 from engine.plan import duration, memory
 from engine.plan.advice import Changes
 from engine.plan.batch import tokens_per_step
 from engine.plan.calibration import corrected, form_of
-from engine.plan.config import RunConfig
-from engine.plan.datasets import CORE_BYTES, RL_PROBLEMS, conversations_in, is_remote
-from engine.plan.layers import with_changes
+from engine.plan.dataset_facts import CORE_BYTES, RL_PROBLEMS, conversations_in, is_remote
 from engine.plan.memory import Memory
-from engine.plan.moments import Moment
-from engine.plan.stage_moments import evaluate_moments, letter_moments, rl_moments, written_moments
+from engine.plan.memory_timeline import Moment
+from engine.plan.stage_memory import evaluate_moments, letter_moments, rl_moments, written_moments
 from engine.plan.stage_plan import Given, StagePlan, of_duration, on_device, timed, with_memory
 from engine.plan.stage_time import (
     START,
@@ -28,7 +29,6 @@ from engine.plan.stage_time import (
     rl_tokens,
     text_span,
 )
-from engine.plan.stages import finetuning_steps, problem_steps, stage_config
 
 UNSURE = (0.75, 1.25)  # of steps that follow from estimated lengths
 HOST = "in the host's memory, which is not predicted"

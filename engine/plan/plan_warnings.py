@@ -5,14 +5,15 @@ from typing import Literal
 
 import msgspec
 
+from engine.config.schema import RunConfig
+from engine.config.stages import LINE
+from engine.core.units import GIB
+from engine.hardware.gpu_catalog import Gpu
 from engine.plan.advice import Changes, compute_optimal, ways_to_fit
 from engine.plan.batch import grad_accum_steps, tokens_per_micro_batch, tokens_per_step
-from engine.plan.config import RunConfig
-from engine.plan.datasets import TRAINING_SHARDS, shards_needed
+from engine.plan.dataset_facts import TRAINING_SHARDS, shards_needed
 from engine.plan.duration import Duration
-from engine.plan.gpus import GIB, Gpu
 from engine.plan.memory import SAFE_HEADROOM, Memory
-from engine.plan.pipeline import LINE
 from engine.plan.plan_stages import fits_with
 from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM, is_smoke_test, per_param, smoke_test_words
 from engine.plan.shape import Shape

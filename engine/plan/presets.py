@@ -5,9 +5,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.errors import UsageError
-from engine.plan.gpus import GIB, Gpu
-from engine.plan.layers import from_toml, read_toml
+from engine.config.layers import from_toml, read_toml
+from engine.core.errors import UsageError
+from engine.core.units import GIB
+from engine.hardware.gpu_catalog import Gpu
 
 ORDER = (
     "quickstart",

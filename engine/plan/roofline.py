@@ -2,7 +2,7 @@
 
 import msgspec
 
-from engine.plan.gpus import Gpu
+from engine.hardware.gpu_catalog import Gpu
 from engine.plan.work import Work
 
 

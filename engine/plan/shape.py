@@ -2,7 +2,7 @@
 
 import msgspec
 
-from engine.plan.config import RunConfig, heads_of, width_of
+from engine.config.schema import RunConfig, heads_of, width_of
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True):

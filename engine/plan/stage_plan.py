@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from engine.config.schema import RunConfig
+from engine.hardware.gpu_catalog import Gpu
 from engine.plan import duration
 from engine.plan.calibration import Calibration
-from engine.plan.config import RunConfig
 from engine.plan.duration import Duration
-from engine.plan.gpus import Gpu
 from engine.plan.memory import Memory
 from engine.plan.shape import Shape
 from engine.plan.stage_time import START, Span

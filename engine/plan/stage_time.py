@@ -4,15 +4,15 @@ from typing import NamedTuple
 
 import msgspec
 
+from engine.config.schema import CheckpointingMode, RunConfig
+from engine.hardware.gpu_catalog import Gpu
 from engine.plan import duration, work
-from engine.plan.config import CheckpointingMode, RunConfig
-from engine.plan.datasets import CHAT_PROBLEMS, CORE_TOKENS, RL_PROBLEMS, Problems, core_questions
-from engine.plan.gpus import Gpu
+from engine.plan.dataset_facts import CHAT_PROBLEMS, CORE_TOKENS, RL_PROBLEMS, Problems, core_questions
 from engine.plan.roofline import seconds
 from engine.plan.shape import Shape
-from engine.plan.stage_moments import tokens_at_once
+from engine.plan.stage_memory import tokens_at_once
 
-PASSES = 8  # answers to each held-out problem, as engine.chat.reinforce draws them
+PASSES = 8  # answers to each held-out problem, as engine.stages.rl draws them
 
 # Characters a second that the host turns into tokens, and learns a vocabulary from: 11M and 8M were measured on one
 # core; both use all cores for part of their work, and how many there are is not known here.

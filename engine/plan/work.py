@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.plan.config import BatchConfig, CheckpointingMode, LossKind
+from engine.config.schema import BatchConfig, CheckpointingMode, LossKind
 from engine.plan.shape import Shape
 
 NEWTON_SCHULZ_STEPS = 5  # of Muon

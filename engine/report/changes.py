@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from engine.plan.pipeline import LINE
-from engine.run.history import History
-from engine.run.versions import is_other, noted_code
+from engine.config.stages import LINE
+from engine.events.history import History
+from engine.hardware.versions import is_other, noted_code
 
 RELAUNCHED = "relaunched with "  # begins the message of a relaunch
 

@@ -4,17 +4,17 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from engine.plan.gpus import GIB
+from engine.core import formatting
+from engine.core.units import GIB
+from engine.events.attempts import WorkClock
+from engine.events.scores import LOWER, REWARD
+from engine.events.step_columns import StepColumns
 from engine.report.document import Block, Column, Picture, Pictures, Section, Table
 from engine.report.draw import ACCENT, FAINT, MUTED, SECOND, THIRD, Level, Line, Panel, draw, short
 from engine.report.measured import held_out, mean, mean_tail, tail_words
 from engine.report.results import figure
 from engine.report.source import PRETRAIN, TUNING, Source
 from engine.report.thin import envelope, every, smooth
-from engine.run import words
-from engine.run.attempts import WorkClock
-from engine.run.scores import LOWER, REWARD
-from engine.run.step_columns import StepColumns
 
 ROWS = 12  # of the table beside the curves
 # longest time in seconds -> unit of an axis
@@ -93,7 +93,7 @@ def _speed(source: Source, columns: StepColumns) -> Drawn:
     predicted = source.plan.time.tokens_per_second if source.plan is not None else None
     levels = (Level(predicted, SECOND, "predicted"),) if predicted is not None else ()
     lines = _raw_and_smooth(columns.tokens, columns.tokens_per_second, "each step", "smoothed")
-    beside = f"; {words.count(predicted)} were predicted" if predicted is not None else ""
+    beside = f"; {formatting.count(predicted)} were predicted" if predicted is not None else ""
     panel = _over_tokens("tokens per second", lines, levels=levels, y_words=short, from_zero=True)
     return Drawn("speed", "Speed", f"Tokens per second of each step and smoothed{beside}.", panel)
 
@@ -117,9 +117,9 @@ def _memory(source: Source) -> Iterator[Drawn]:
         beside = ""
         if key == "gpu-memory" and plan is not None and plan.gpu != "cpu":
             levels.append(Level(plan.memory.total / GIB, THIRD, "predicted peak"))
-            beside = f"; {words.size(plan.memory.total)} were predicted"
-        of = f" of {words.size(total * GIB)}" if math.isfinite(total) else ""
-        said = f"In use on the machine, by whomever: at most {words.size(most * GIB)}{of}{beside}."
+            beside = f"; {formatting.size(plan.memory.total)} were predicted"
+        of = f" of {formatting.size(total * GIB)}" if math.isfinite(total) else ""
+        said = f"In use on the machine, by whomever: at most {formatting.size(most * GIB)}{of}{beside}."
         line = Line(*envelope(moments, used), ACCENT, "in use", 1.4)
         yield Drawn(key, title, said, Panel(f"{unit} at work", "GiB", (line,), tuple(levels), bands, from_zero=True))
 
@@ -170,7 +170,7 @@ def _table(source: Source) -> Table | None:
         since, until = columns.step[begin] if begin else 0, columns.step[end]
         evaluated = [bpb[step] for step in sorted(bpb) if since <= step <= until]
         newest = figure(evaluated[-1] if evaluated else None)
-        rows.append((f"{until:,}", words.count(columns.tokens[end]), figure(mean(window)), newest))
+        rows.append((f"{until:,}", formatting.count(columns.tokens[end]), figure(mean(window)), newest))
     heads = (
         Column("step", "number"),
         Column("tokens", "number"),

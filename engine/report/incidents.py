@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from engine.core import formatting
 from engine.report.document import Block, Column, Paragraph, Section, Table
 from engine.report.plain import one_line
 from engine.report.source import Source
-from engine.run import words
 
 SHOWN = 4  # of one kind; of more, the first ones and the last
 
@@ -37,8 +37,8 @@ def _incidents(source: Source) -> Iterator[Incident]:
     for resumed in history.resumes:
         yield Incident(resumed.t, "resumed", resumed.stage, resumed.step, f"went on after step {resumed.step:,}")
     for full in history.out_of_memory:
-        held = f", {words.size(full.allocated)} held" if full.allocated else ""
-        room = f" of {words.size(full.capacity)}" if full.capacity and held else ""
+        held = f", {formatting.size(full.allocated)} held" if full.allocated else ""
+        room = f" of {formatting.size(full.capacity)}" if full.capacity and held else ""
         what = f"out of memory in {full.phase}{held}{room}: {full.action}"
         yield Incident(full.t, "out of memory", full.stage, full.step, what)
     for bad in history.diverged:
@@ -71,7 +71,7 @@ def _rows(source: Source, found: list[Incident]) -> Iterator[tuple[str, ...]]:
                 yield "…", "", "", f"{more:,} more of the kind “{one_line(incident.kind, 60)}” up to the last"
             continue
         yield (
-            words.duration(max(0.0, incident.t - first)) if first is not None else "?",
+            formatting.duration(max(0.0, incident.t - first)) if first is not None else "?",
             one_line(incident.stage, 40),
             f"{incident.step:,}" if incident.step is not None else "",
             one_line(incident.what),

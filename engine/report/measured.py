@@ -6,17 +6,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from engine.core import formatting
+from engine.events.history import History
+from engine.events.kinds import Evaluation
+from engine.events.step_columns import StepColumns
+from engine.hardware.versions import noted_code
 from engine.plan.plan import Plan
 from engine.report.changes import changes
 from engine.report.document import Block, Column, Paragraph, Section, Table
 from engine.report.plain import one_line
 from engine.report.source import PRETRAIN, Source, read_source
-from engine.run import words
 from engine.run.directory import RunDirectory
-from engine.run.events import Evaluation
-from engine.run.history import History
-from engine.run.step_columns import StepColumns
-from engine.run.versions import noted_code
 
 UNKNOWN = "not measured"
 TAIL = 20  # steps at the end whose mean is the final loss
@@ -163,9 +163,9 @@ def compare(source: Source) -> list[Compared]:
     time, memory = plan.time.basis, plan.memory.basis
     peak = "peak memory, torch's allocations" if plan.gpu != "cpu" else "peak memory of the process"
     rows: list[tuple[str, str, Callable[[float], str], str]] = [
-        ("tokens_per_second", "tokens per second, median", words.count, time),
-        ("step_seconds", "time per step, median", words.duration, time),
-        ("mfu", "MFU, median", words.percent, time),
+        ("tokens_per_second", "tokens per second, median", formatting.count, time),
+        ("step_seconds", "time per step, median", formatting.duration, time),
+        ("mfu", "MFU, median", formatting.percent, time),
         ("peak_memory", peak, partial(_size_beside, (before.get("peak_memory"), after.get("peak_memory"))), memory),
     ]
     return [Compared(what, before.get(key), after.get(key), show, basis) for key, what, show, basis in rows]
@@ -173,7 +173,7 @@ def compare(source: Source) -> list[Compared]:
 
 def _size_beside(row: tuple[float | None, ...], size: float) -> str:
     """A size in the unit that its row has."""
-    return words.sizes(size, *row)[0]
+    return formatting.sizes(size, *row)[0]
 
 
 def compare_times(source: Source) -> list[Compared]:
@@ -188,7 +188,7 @@ def compare_times(source: Source) -> list[Compared]:
     if price is not None:
         cost = price * source.all_seconds / 3600 if source.outcome == "done" else None
         basis = f"the time of all stages, {price:g} an hour"
-        rows.append(Compared("cost of all", plan.pipeline.cost, cost, words.money, basis))
+        rows.append(Compared("cost of all", plan.pipeline.cost, cost, formatting.money, basis))
     return rows
 
 
@@ -229,15 +229,15 @@ def _remarks(source: Source) -> list[Block]:
     speed = throughput(source.history.columns(PRETRAIN))
     if speed:
         found.append(
-            f"The speed lay between {words.count(speed['p10'])} (10th percentile) and {words.count(speed['p90'])} "
-            f"(90th) tokens a second; {words.percent(speed['data_wait_share'], 1)} of the time of the steps went on "
-            "waiting for data. The first step, which compiles or warms up, is not counted."
+            f"Speed: {formatting.count(speed['p10'])} (10th percentile) to {formatting.count(speed['p90'])} (90th) "
+            f"tokens/s; {formatting.percent(speed['data_wait_share'], 1)} of the step time was spent waiting for data. "
+            "The first step, which compiles or warms up, is not counted."
         )
     elif len(source.history.columns(PRETRAIN)):
         found.append("Too few steps to speak of a speed.")
     began = source.seconds(PRETRAIN)
     if began is not None and not is_done(source, PRETRAIN):
-        found.append(f"Pretraining is not done; it was at work for {words.duration(began)} so far.")
+        found.append(f"Pretraining is not done; it was at work for {formatting.duration(began)} so far.")
     return [Paragraph(" ".join(found))] if found else []
 
 
@@ -251,4 +251,4 @@ def _hours_of(source: Source, stage: str) -> float | None:
 
 
 def _hours(hours: float) -> str:
-    return words.duration(hours * 3600)
+    return formatting.duration(hours * 3600)

@@ -1,10 +1,10 @@
 """How good the model is: bits per byte, losses on conversations, and accuracies beside what guessing gives."""
 
+from engine.events.kinds import Evaluation
+from engine.events.scores import ENDS, HIGHER, LOWER, REWARD, Score, direction, scores
 from engine.report.document import Block, Column, Paragraph, Section, Table
 from engine.report.plain import one_line
 from engine.report.source import Source
-from engine.run.events import Evaluation
-from engine.run.scores import ENDS, HIGHER, LOWER, REWARD, Score, direction, scores
 
 # metric of a curve -> (what it is, unit)
 CURVES: dict[str, tuple[str, str]] = {

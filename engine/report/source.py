@@ -3,12 +3,13 @@
 import time
 from typing import NamedTuple
 
-from engine.plan.config import RunConfig
-from engine.plan.pipeline import rests_on
+from engine.config.schema import RunConfig
+from engine.config.stages import rests_on
+from engine.events.attempts import of_last_pass, seconds_at_work
+from engine.events.history import History, read_history
 from engine.plan.plan import Plan
-from engine.run.attempts import of_last_pass, seconds_at_work
 from engine.run.directory import RunDirectory
-from engine.run.history import History, read_history, state_of
+from engine.run.state import state_of
 
 PRETRAIN = "pretrain"
 TUNING = ("midtrain", "sft", "rl")  # they train, too, after pretraining

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from engine.core import formatting
+from engine.events.kinds import CONVERSATION, Sample
 from engine.report.document import Block, Continuation, Paragraph, Section, Talk
 from engine.report.plain import Part, one_line, parts_of, shortened
 from engine.report.source import PRETRAIN, TUNING, Source
-from engine.run import words
-from engine.run.events import CONVERSATION, Sample
 
 CHAT = "chat_eval"
 MOST_PROMPTS = 12
@@ -53,7 +53,7 @@ def _when(source: Source, step: int) -> str:
     columns = source.history.columns(PRETRAIN)
     if step and step in columns.step:
         tokens = columns.tokens[columns.step.index(step)]
-        return f"after step {step:,}, {words.count(tokens)} tokens"
+        return f"after step {step:,}, {formatting.count(tokens)} tokens"
     return f"after step {step:,}" if step else "before training"
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from engine.errors import NanosoloError, UsageError
-from engine.files import NOT_JSON, write_atomically
-from engine.plan.config import RunConfig
-from engine.plan.layers import from_dict, read_toml, to_toml
+from engine.config.layers import from_dict, read_toml, to_toml
+from engine.config.schema import RunConfig
+from engine.core.atomic_io import NOT_JSON, write_atomically
+from engine.core.errors import NanosoloError, UsageError
+from engine.core.paths import require_writable, runs_home, user_name
+from engine.hardware.versions import Code
 from engine.plan.plan import Plan
-from engine.run.home import require_writable, runs_home, user_name
-from engine.run.versions import Code
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NEWEST = "last"  # the word for the newest run

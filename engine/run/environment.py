@@ -2,8 +2,8 @@
 
 import os
 
-from engine.run.hardware import usable_cores
-from engine.run.home import cache_home
+from engine.core.paths import cache_home
+from engine.hardware.detect import usable_cores
 
 MOST_COMPILE_THREADS = 32  # torch's own limit
 

@@ -4,13 +4,13 @@ import math
 import time
 from pathlib import Path
 
+from engine.events.history import read_history
+from engine.hardware.detect import detect_cpu, detect_gpu
+from engine.hardware.gpu_catalog import Gpu
 from engine.plan.calibration import Measured, key_of
-from engine.plan.gpus import Gpu
-from engine.run.calibration import public, record
+from engine.run.calibration_store import public, record
 from engine.run.directory import RunDirectory
-from engine.run.finding import measured_peak, pace
-from engine.run.hardware import detect_cpu, detect_gpu
-from engine.run.history import read_history
+from engine.run.metrics import measured_peak, pace
 
 STAGE = "pretrain"
 

@@ -1,11 +1,11 @@
 """Plans on this machine: for the card that is named or found, for the one that a run uses, each as measured here."""
 
-from engine.plan.config import RunConfig
-from engine.plan.gpus import Gpu
+from engine.config.schema import RunConfig
+from engine.hardware.detect import launch_device, planned_device
+from engine.hardware.gpu_catalog import Gpu
 from engine.plan.other_card import plan_for
 from engine.plan.plan import Plan, make_plan
-from engine.run.calibration import read_calibration
-from engine.run.hardware import launch_device, planned_device
+from engine.run.calibration_store import read_calibration
 
 
 def plan_here(config: RunConfig) -> Plan:

@@ -15,23 +15,23 @@ import msgspec
 import psutil
 
 from engine import __version__
-from engine.errors import EXIT_DONE, EXIT_STOPPED, NanosoloError, UsageError
-from engine.files import cannot_write, write_atomically
-from engine.plan.pipeline import LINE
-from engine.run.aside import set_aside
-from engine.run.cgroups import out_of_memory_kills
+from engine.config.stages import LINE
+from engine.core.atomic_io import cannot_write, write_atomically
+from engine.core.errors import EXIT_DONE, EXIT_STOPPED, NanosoloError, UsageError
+from engine.events.kinds import Advice, RunEnded, RunStarted, StageAnew, StageEnded, StageStarted, Warning
+from engine.events.log import EventLog
+from engine.hardware.cgroups import out_of_memory_kills
+from engine.hardware.gpu_faults import Fault
+from engine.hardware.telemetry import SAMPLE_SECONDS, Monitor
+from engine.hardware.versions import this_code, versions
+from engine.run.archive import set_aside
+from engine.run.cpu_threads import fair_threads, stage_threads, thread_environment, threads_warning, trained_threads
 from engine.run.directory import RunDirectory, RunLock, RunnerInfo
-from engine.run.ending import exit_code_of, outcome_of, tail, why
 from engine.run.environment import torch_environment
-from engine.run.event_log import EventLog
-from engine.run.events import Advice, RunEnded, RunStarted, StageAnew, StageEnded, StageStarted, Warning
-from engine.run.faults import Fault
+from engine.run.exit_status import exit_code_of, outcome_of, tail, why
 from engine.run.measuring import record_run
-from engine.run.monitor import SAMPLE_SECONDS, Monitor
-from engine.run.stage import STAGE_SIGNALS
-from engine.run.standing import Standing, read_standing
-from engine.run.threads import fair_threads, stage_threads, thread_environment, threads_warning, trained_threads
-from engine.run.versions import this_code, versions
+from engine.run.stage_context import STAGE_SIGNALS
+from engine.run.stage_status import Standing, read_standing
 
 LOCK_PATIENCE = 3.0  # seconds; whoever only looks whether a run lives holds the lock for an instant
 POLL_SECONDS = 0.1
@@ -169,7 +169,7 @@ class Runner:
             )
             self.events.write(ended)
             return ended
-        argv = (sys.executable, "-m", "engine.run.stage", str(self.run.path), stage)
+        argv = (sys.executable, "-m", "engine.stages.runtime", str(self.run.path), stage)
         threads = self._thread_environment(stage)
         kills = out_of_memory_kills()
         began = time.monotonic()

@@ -3,10 +3,10 @@
 from functools import cache
 from pathlib import Path
 
-from engine.run.events import Warning
-from engine.run.stage import StageContext
-from engine.run.versions import this_code, warning_of_other_code
-from engine.train.manifest import code_of
+from engine.checkpoint.manifest import code_of
+from engine.events.kinds import Warning
+from engine.hardware.versions import this_code, warning_of_other_code
+from engine.run.stage_context import StageContext
 
 
 @cache  # once per process and checkpoint

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engine.plan.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.run.directory import RunDirectory
 
 

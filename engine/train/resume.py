@@ -6,15 +6,7 @@ from typing import Any
 import msgspec
 import torch
 
-from engine.errors import NanosoloError
-from engine.model.gpt import GPT
-from engine.optim.optimizer import Optimizer
-from engine.plan.config import to_dict
-from engine.plan.shape import shape_of
-from engine.run import events
-from engine.run.history import read_history
-from engine.run.stage import StageContext
-from engine.train.checkpoint import (
+from engine.checkpoint.checkpoint import (
     TrainingState,
     first_state,
     load_optimizer,
@@ -23,6 +15,14 @@ from engine.train.checkpoint import (
     warning_of,
     whole_checkpoint,
 )
+from engine.config.schema import to_dict
+from engine.core.errors import NanosoloError
+from engine.events import kinds
+from engine.events.history import read_history
+from engine.model.gpt import GPT
+from engine.optim.optimizer import Optimizer
+from engine.plan.shape import shape_of
+from engine.run.stage_context import StageContext
 from engine.train.code_check import check_code
 from engine.train.rewind import position_after, read_rewinds
 
@@ -48,7 +48,7 @@ def restore(context: StageContext, model: GPT, optimizer: Optimizer, begin: Call
         _tell_of_changes(context, state)
         check_code(context, newest, state.step)
     if newest is not None or len(read_history(context.run.events_file).columns(stage)):
-        context.emit(events.Resumed(stage=stage, step=state.step, path=str(newest or "")))
+        context.emit(kinds.Resumed(stage=stage, step=state.step, path=str(newest or "")))
     return msgspec.structs.replace(
         state,
         loader=position_after(read_rewinds(folder), state.step, state.loader),
@@ -63,7 +63,7 @@ def _tell_of_changes(context: StageContext, state: TrainingState) -> None:
     if changed:
         words = ", ".join(f"{path} {before.get(path)} -> {now.get(path)}" for path in changed)
         message = f"the configuration is not that of the checkpoint: {words}"
-        context.emit(events.Warning(stage=context.stage, step=state.step, code="config_changed", message=message))
+        context.emit(kinds.Warning(stage=context.stage, step=state.step, code="config_changed", message=message))
 
 
 def _flat(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:

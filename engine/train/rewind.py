@@ -4,9 +4,9 @@ from pathlib import Path
 
 import msgspec
 
+from engine.core.atomic_io import NOT_JSON, write_atomically
+from engine.core.errors import NanosoloError
 from engine.data.loader import LoaderState
-from engine.errors import NanosoloError
-from engine.files import NOT_JSON, write_atomically
 
 MOST_REWINDS = 3  # from one checkpoint: it is not the data then
 REWINDS_FILE = "rewinds.json"

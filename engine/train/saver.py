@@ -8,23 +8,17 @@ from types import TracebackType
 import msgspec
 import torch
 
-from engine.errors import NanosoloError
-from engine.files import DiskFull
+from engine.checkpoint.async_writer import CheckpointWriter, Written
+from engine.checkpoint.checkpoint import TrainingState, read_state, remove_leftovers, warning_of, whole_checkpoint
+from engine.checkpoint.retention import expendable, is_permanent
+from engine.core.atomic_io import DiskFull
+from engine.core.errors import NanosoloError
+from engine.events import kinds
+from engine.events.history import History
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.run import events
 from engine.run.checkpoints import list_checkpoints
-from engine.run.history import History
-from engine.run.stage import StageContext
-from engine.train.checkpoint import (
-    TrainingState,
-    read_state,
-    remove_leftovers,
-    warning_of,
-    whole_checkpoint,
-)
-from engine.train.retention import expendable, is_permanent
-from engine.train.writer import CheckpointWriter, Written
+from engine.run.stage_context import StageContext
 
 RETRY_SECONDS = 60.0  # after a failed write, while training goes on
 PATIENCE = 600.0  # seconds to wait for room when the training is done: somebody may free the disk
@@ -136,7 +130,7 @@ class Saver:
         self.step = written.step
         saved = written.saved
         self._emit(
-            events.Checkpoint(
+            kinds.Checkpoint(
                 stage=self._stage,
                 step=saved.step,
                 path=str(saved.path.relative_to(self._context.run.path)),
@@ -160,7 +154,7 @@ class Saver:
             f"{written.problem}{freed} The newest checkpoint is of step {self.step}; this is tried again within "
             f"{RETRY_SECONDS:.0f} s."
         )
-        self._emit(events.Warning(stage=self._stage, step=written.step, code="checkpoint_failed", message=message))
+        self._emit(kinds.Warning(stage=self._stage, step=written.step, code="checkpoint_failed", message=message))
 
     def _make_room(self) -> int:
         """Remove what the rules keep only for a while, down to one checkpoint that is whole. Returns how many."""

@@ -8,15 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engine.config.schema import RunConfig
+from engine.core.errors import EXIT_OUT_OF_MEMORY, Interrupted, NanosoloError
 from engine.data.loader import Batch, LoaderState
-from engine.errors import EXIT_OUT_OF_MEMORY, Interrupted, NanosoloError
+from engine.device.device import capacity, is_out_of_memory, peak_memory, release_memory
+from engine.events import kinds
 from engine.model.gpt import GPT
 from engine.model.loss import summed_loss
 from engine.optim.optimizer import Optimizer, clip_gradients
 from engine.plan.batch import grad_accum_steps, tokens_per_step
-from engine.plan.config import RunConfig
-from engine.run import events
-from engine.train.device import capacity, is_out_of_memory, peak_memory, release_memory
 
 Trunk = Callable[[Tensor], Tensor]
 
@@ -78,7 +78,7 @@ class StepRunner:
         optimizer: Optimizer,
         config: RunConfig,
         stage: str,
-        emit: Callable[[events.Event], None],
+        emit: Callable[[kinds.Event], None],
         splits: int,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -206,7 +206,7 @@ class StepRunner:
 
     def _tell(self, step: int, phase: str, action: str) -> None:
         self._emit(
-            events.OutOfMemory(
+            kinds.OutOfMemory(
                 stage=self._stage,
                 step=step,
                 phase=phase,

@@ -7,9 +7,15 @@ from typing import NoReturn, Protocol
 
 import torch
 
+from engine.checkpoint.checkpoint import TrainingState
+from engine.core.errors import EXIT_DIVERGED, Interrupted, NanosoloError, Stopped
 from engine.data.loader import RowLoader, RowSource
-from engine.errors import EXIT_DIVERGED, Interrupted, NanosoloError, Stopped
+from engine.device.allocator import settle_for_stage
+from engine.device.device import device_name, peak_memory, prepare_device
 from engine.evaluate.evaluator import Trunk
+from engine.events import kinds
+from engine.events.history import read_history
+from engine.hardware.detect import detect, detect_cpu
 from engine.model.compiling import compile_for_each_size
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
@@ -18,14 +24,8 @@ from engine.plan.batch import grad_accum_steps
 from engine.plan.memory import resolve_checkpointing
 from engine.plan.plan import uses_compile
 from engine.plan.shape import shape_of
-from engine.run import events
-from engine.run.hardware import detect, detect_cpu
-from engine.run.history import read_history
-from engine.run.stage import StageContext
+from engine.run.stage_context import StageContext
 from engine.train import resume
-from engine.train.allocator import settle_for_stage
-from engine.train.checkpoint import TrainingState
-from engine.train.device import device_name, peak_memory, prepare_device
 from engine.train.preemption import forget_notice, preemption_notice
 from engine.train.rewind import MOST_REWINDS, Rewind, add_rewind, attempts_from, read_rewinds
 from engine.train.saver import Saver
@@ -128,7 +128,7 @@ class Training:
         self.looked_at = 0.0  # when the disk was last looked at for a notice
         self.warm = False  # whether this process has done a step
         context.emit(
-            events.Device(
+            kinds.Device(
                 stage=self.stage,
                 device=device,
                 name=device_name(device),
@@ -212,13 +212,13 @@ class Training:
             return True
         skips = self.config.runtime.on_spike == "skip"
         message = f"{spike}; {'its update is left out' if skips else 'training goes on'}"
-        self.context.emit(events.Warning(stage=self.stage, step=step, code="spike", message=message))
+        self.context.emit(kinds.Warning(stage=self.stage, step=step, code="spike", message=message))
         return not skips
 
     def _tell(self, result: StepResult, scale: float, seconds: float) -> None:
         rate = result.tokens / seconds
         self.context.emit(
-            events.Step(
+            kinds.Step(
                 stage=self.stage,
                 step=self.state.step,
                 steps=self.steps,
@@ -262,7 +262,7 @@ class Training:
             action = f"stopped; the checkpoint of step {back} is the way back"
         place = self.step_began_at
         self.context.emit(
-            events.Diverged(
+            kinds.Diverged(
                 stage=self.stage, step=step, what=str(problem), action=action, epoch=place.epoch, row=place.row
             )
         )

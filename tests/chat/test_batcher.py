@@ -4,14 +4,14 @@ import queue
 from collections.abc import Iterator
 
 import pytest
-from byte_tokenizer import byte_tokenizer
 
-from engine.chat.answer import Piece
-from engine.chat.batcher import Batcher, Failed, Order
-from engine.chat.engine import ChatEngine, Finish
+from engine.inference.batching import Batcher, Failed, Order
+from engine.inference.detokenizer import Piece
+from engine.inference.engine import ChatEngine, Finish
+from engine.inference.sampling_params import Sampling
 from engine.model.gpt import GPT
-from engine.model.sampling import Sampling
 from engine.plan.shape import Shape
+from tests.helpers.byte_tokenizer import byte_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.chat.settings import (
+from engine.core.errors import NanosoloError, UsageError
+from engine.inference.chat_settings import (
     COMMANDS,
     MAX_SEED,
     NUMBERS,
@@ -21,8 +22,7 @@ from engine.chat.settings import (
     save_conversations,
     value_of,
 )
-from engine.chat.wire import cancel, generate
-from engine.errors import NanosoloError, UsageError
+from engine.serve.worker_protocol import cancel, generate
 
 
 @pytest.mark.parametrize(
@@ -116,5 +116,6 @@ def test_what_is_asked_of_a_worker() -> None:
 
 
 def test_no_torch() -> None:
-    code = "import sys, engine.chat.wire, engine.chat.choice; sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
+    code = "import sys, engine.serve.worker_protocol, engine.checkpoint.selection; "
+    code += "sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

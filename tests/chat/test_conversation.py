@@ -1,12 +1,12 @@
 """Conversations as tokens: nanochat's special tokens, and exactly the assistant's own tokens marked."""
 
 import pytest
-from byte_tokenizer import byte_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.chat.conversation import Malformed, Message, Part, conversation_of, prompt_of, render, text_of
+from engine.data.chat.conversation import Malformed, Message, Part, conversation_of, prompt_of, render, text_of
 from engine.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from tests.helpers.byte_tokenizer import byte_tokenizer
 
 TOKENIZER = byte_tokenizer("hello")
 

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from tiny_run import Base, events_of, run_stages
-
-from engine.run.events import Evaluation, Step, Warning
+from engine.events.kinds import Evaluation, Step, Warning
+from tests.helpers.tiny_run import Base, events_of, run_stages
 
 
 def test_a_single_conversation_is_trained_on_with_a_warning(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """Reading an answer token by token: whole characters, calculations, texts that end it."""
 
-from byte_tokenizer import byte_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.chat.answer import AnswerReader, Piece
-from engine.chat.conversation import Part
+from engine.data.chat.conversation import Part
+from engine.inference.detokenizer import AnswerReader, Piece
+from tests.helpers.byte_tokenizer import byte_tokenizer
 
 TOKENIZER = byte_tokenizer("stop")
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from trained_run import STEPS, home_of, nanosolo
 
-from engine.chat.choice import choose_checkpoint
-from engine.chat.conversation import Message, conversation_of, prompt_of
-from engine.chat.engine import ChatEngine, load_engine
-from engine.chat.session import Reply, Session
-from engine.chat.settings import Settings
-from engine.errors import UsageError
-from engine.model.generate import Decoder
-from engine.model.sampling import Sampling
+from engine.checkpoint.selection import choose_checkpoint
+from engine.core.errors import UsageError
+from engine.data.chat.conversation import Message, conversation_of, prompt_of
+from engine.inference.chat_session import Reply, Session
+from engine.inference.chat_settings import Settings
+from engine.inference.decoder import Decoder
+from engine.inference.engine import ChatEngine, load_engine
+from engine.inference.sampling_params import Sampling
 from engine.run.directory import RunDirectory
+from tests.helpers.trained_run import STEPS, home_of, nanosolo
 
 GREEDY = Settings(sampling=Sampling(temperature=0), max_new_tokens=12)
 
@@ -50,7 +50,7 @@ def test_the_best_stage_is_chosen(run: RunDirectory) -> None:
 def test_a_damaged_checkpoint_is_named(run: RunDirectory, tmp_path: Path) -> None:
     import shutil
 
-    from engine.train.manifest import Damaged
+    from engine.checkpoint.manifest import Damaged
 
     copy = RunDirectory(tmp_path / "copy")
     shutil.copytree(run.path, copy.path)
@@ -155,7 +155,7 @@ def test_json_answers(run: RunDirectory) -> None:
 
 
 def test_a_person_at_a_terminal(run: RunDirectory) -> None:
-    command = ["-c", "from tui.cli import entry; entry()", "chat", "tiny", "--max-tokens", "20"]
+    command = ["-c", "from tui.cli.main import entry; entry()", "chat", "tiny", "--max-tokens", "20"]
     child = pexpect.spawn(sys.executable, command, env=home_of(run), encoding="utf-8", timeout=60)
     child.expect(f"tiny, sft step {STEPS}. /help lists commands.")
     child.expect("> ")
@@ -178,7 +178,7 @@ class Worker:
 
     def __init__(self, run: RunDirectory, *options: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "engine.chat.worker", *options],
+            [sys.executable, "-m", "engine.serve.model_worker", *options],
             env=home_of(run),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,11 +1,11 @@
 """The calculator: right values, and nothing else than values."""
 
 import pytest
-from byte_tokenizer import byte_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.chat.tools import Calculator, calculate
+from engine.inference.calculator import Calculator, calculate
+from tests.helpers.byte_tokenizer import byte_tokenizer
 
 
 @pytest.mark.parametrize(

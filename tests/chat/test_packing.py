@@ -4,16 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from byte_tokenizer import byte_tokenizer
 from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.chat.conversation import Conversation, Message, render
-from engine.chat.conversation_set import ConversationSet, PackedRows, open_set, write_set
-from engine.chat.packing import pack
+from engine.core.errors import UsageError
+from engine.data.chat.conversation import Conversation, Message, render
+from engine.data.chat.dataset import ConversationSet, PackedRows, open_set, write_set
+from engine.data.chat.packing import pack
 from engine.data.loader import LoaderState, RowLoader
-from engine.errors import UsageError
+from tests.helpers.byte_tokenizer import byte_tokenizer
 
 TOKENIZER = byte_tokenizer("hello")
 

@@ -5,23 +5,23 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from byte_tokenizer import byte_tokenizer
 
-from engine.chat.conversation import Message, prompt_of
-from engine.chat.reinforce import Answer, PolicyStepper, ProblemRows, answers_to, pad_answers
+from engine.config.layers import from_dict, to_toml
+from engine.config.schema import RunConfig
+from engine.config.stage_overrides import stage_config
+from engine.data.chat.conversation import Message, prompt_of
 from engine.data.loader import RowLoader
 from engine.evaluate.chat.problems import Problem
-from engine.model.generate import Token
+from engine.events.history import read_history
+from engine.inference.decoder import Token
+from engine.inference.sampling_params import Sampling
 from engine.model.gpt import GPT
-from engine.model.sampling import Sampling
 from engine.optim.optimizer import Optimizer
-from engine.plan.config import RunConfig
-from engine.plan.layers import from_dict, to_toml
 from engine.plan.shape import shape_of
-from engine.plan.stages import stage_config
 from engine.run.directory import RunDirectory
-from engine.run.history import read_history
-from engine.run.stage import StageContext
+from engine.run.stage_context import StageContext
+from engine.stages.rl import Answer, PolicyStepper, ProblemRows, answers_to, pad_answers
+from tests.helpers.byte_tokenizer import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
 # which digit is asked for: two problems, each with one right first character

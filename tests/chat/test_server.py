@@ -6,13 +6,13 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from chat_server import Server, serving
-from trained_run import nanosolo
 
-from engine.chat.choice import choose_checkpoint
+from engine.checkpoint.checkpoint import load_model
+from engine.checkpoint.selection import choose_checkpoint
 from engine.data.tokenizer import Tokenizer
 from engine.run.directory import RunDirectory
-from engine.train.checkpoint import load_model
+from tests.helpers.chat_server import Server, serving
+from tests.helpers.trained_run import nanosolo
 
 pytest.importorskip("aiohttp")
 PATH = "/v1/chat/completions"
@@ -186,8 +186,8 @@ def test_what_cannot_be_served_is_said_in_one_line(run: RunDirectory, options: t
 
 
 def test_a_base_model_goes_on_with_the_text(run: RunDirectory) -> None:
-    from engine.model.generate import generate
-    from engine.model.sampling import Sampling
+    from engine.inference.decoder import generate
+    from engine.inference.sampling_params import Sampling
 
     tokenizer = Tokenizer.load(run.tokenizer)
     model = load_model(choose_checkpoint(run, "pretrain").path, "cpu")

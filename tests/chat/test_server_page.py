@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, browsing
-from chat_server import Server, serving
 
-import engine.chat
+import engine.serve
 from engine.run.directory import RunDirectory
+from tests.helpers.browser import CHROMIUM, browsing
+from tests.helpers.chat_server import Server, serving
 
 pytest.importorskip("aiohttp")
 in_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}")
@@ -24,7 +24,7 @@ def server(trained: RunDirectory) -> Iterator[Server]:
 
 
 def test_the_page_needs_nothing_from_elsewhere(server: Server) -> None:
-    page = (Path(engine.chat.__file__).parent / "page.html").read_text()
+    page = (Path(engine.serve.__file__).parent / "page.html").read_text()
     assert not re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?(?:https?:)?//", page)
     status, served = server.ask("GET", "/")
     assert (status, served.decode()) == (200, page)

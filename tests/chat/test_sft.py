@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_run import PATIENCE, Base, events_of
 
+from engine.config.layers import from_dict
+from engine.config.schema import RunConfig
+from engine.config.stage_overrides import stage_config
 from engine.data.loader import Batch, LoaderState
+from engine.events.history import read_history
+from engine.events.kinds import Evaluation, Resumed, Sample, Step
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.plan.config import RunConfig
-from engine.plan.layers import from_dict
 from engine.plan.shape import shape_of
-from engine.plan.stages import stage_config
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
-from engine.run.events import Evaluation, Resumed, Sample, Step
-from engine.run.history import read_history
 from engine.train.step import StepRunner
+from tests.helpers.tiny_run import PATIENCE, Base, events_of
 
 STAGES = ["pretrain", "midtrain", "sft"]
 SETTINGS: dict[str, Any] = {
@@ -52,7 +52,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 
 def stage(run: RunDirectory, name: str, home: Path, setup: str = "") -> subprocess.CompletedProcess[str]:
-    code = f"import sys\nfrom engine.run import stage\n{setup}\nsys.exit(stage.main([{str(run.path)!r}, {name!r}]))"
+    arguments = [str(run.path), name]
+    code = f"import sys\nfrom engine.stages import runtime\n{setup}\nsys.exit(runtime.main({arguments!r}))"
     return subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "NANOSOLO_HOME": str(home)},

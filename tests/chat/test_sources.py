@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.chat import builtin
-from engine.chat.conversation import Conversation, Message, Part, conversation_of, text_of
-from engine.chat.formats import arc_choice, from_gsm8k, gsm8k_answer, mmlu_choice
-from engine.chat.sources import open_sources
-from engine.data.corpus import SPLITS, Tally
-from engine.errors import NanosoloError, UsageError
+from engine.core.errors import NanosoloError, UsageError
+from engine.data.chat import builtin_conversations
+from engine.data.chat.conversation import Conversation, Message, Part, conversation_of, text_of
+from engine.data.chat.formats import arc_choice, from_gsm8k, gsm8k_answer, mmlu_choice
+from engine.data.chat.sources import open_sources
+from engine.data.corpora.corpus import SPLITS, Tally
 
 HI = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
@@ -24,8 +24,8 @@ def train(names: list[str], home: Path) -> list[Conversation]:
 
 def test_the_builtin_set_is_sound() -> None:
     for split in SPLITS:
-        examples = builtin.examples(split)
-        assert examples == builtin.examples(split)
+        examples = builtin_conversations.examples(split)
+        assert examples == builtin_conversations.examples(split)
         for example in examples:
             plain = [
                 {
@@ -39,7 +39,7 @@ def test_the_builtin_set_is_sound() -> None:
             assert conversation_of(plain) == example.conversation
             if example.answer:
                 assert text_of(example.conversation[-1]).split()[-1] == example.answer
-    sizes = {split: len(builtin.examples(split)) for split in SPLITS}
+    sizes = {split: len(builtin_conversations.examples(split)) for split in SPLITS}
     assert sizes["train"] > 1000 and 0.05 < sizes["validation"] / sizes["train"] < 0.2
 
 
@@ -48,7 +48,7 @@ def test_no_sum_and_no_word_of_validation_is_trained_on() -> None:
 
     def asked(split: Any) -> set[str]:
         found = set()
-        for example in builtin.examples(split):
+        for example in builtin_conversations.examples(split):
             if example.kind == "arithmetic":
                 found.add(text_of(example.conversation[-1]).partition(" =")[0])
             elif example.kind == "spelling":
@@ -59,7 +59,7 @@ def test_no_sum_and_no_word_of_validation_is_trained_on() -> None:
 
 
 def test_the_calculators_results_are_right() -> None:
-    for example in builtin.examples("train"):
+    for example in builtin_conversations.examples("train"):
         content = example.conversation[-1].content
         if isinstance(content, tuple):
             call, output, _ = content

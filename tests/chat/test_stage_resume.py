@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_run import PATIENCE, Base, events_of, wait_until
 
+from engine.events.history import read_history
+from engine.events.kinds import Checkpoint, Evaluation, Resumed, Step
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
-from engine.run.events import Checkpoint, Evaluation, Resumed, Step
-from engine.run.history import read_history
+from tests.helpers.tiny_run import PATIENCE, Base, events_of, wait_until
 
 STEPS = 12
 SETTINGS: dict[str, Any] = {
@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
 }
 # a model so small gives no right answer: one that begins with a token of an even number is taken for right
 EASIER = (
-    "from engine.chat import reinforce\n"
+    "from engine.stages import rl as reinforce\n"
     "reinforce.is_right = lambda problem, tokenizer, tokens: bool(tokens) and tokens[0].id % 2 == 0\n"
 )
 
@@ -47,7 +47,7 @@ class Stages:
 
     def start(self, run: RunDirectory, name: str, setup: str = "") -> "subprocess.Popen[str]":
         code = (
-            f"import sys\nfrom engine.run import stage\n{EASIER}{setup}\n"
+            f"import sys\nfrom engine.stages import runtime as stage\n{EASIER}{setup}\n"
             f"sys.exit(stage.main([{str(run.path)!r}, {name!r}]))"
         )
         return subprocess.Popen(
@@ -124,8 +124,8 @@ def counted(*given):
 holder.{function} = counted
 """
 LOSS_OF_A_BATCH = ("engine.train", "step", "summed_loss")
-LOSS_OF_ANSWERS = ("engine.chat", "reinforce", "summed_loss")
-NEW_TOKEN = ("engine.model.generate", "Decoder", "step")
+LOSS_OF_ANSWERS = ("engine.stages", "rl", "summed_loss")
+NEW_TOKEN = ("engine.inference.decoder", "Decoder", "step")
 
 
 @pytest.mark.parametrize(

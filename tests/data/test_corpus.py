@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.data.builtin import BuiltinCorpus, sources
-from engine.data.corpus import open_corpus, split_of
-from engine.data.harvest import code_of, prose_of
-from engine.data.progress import Reporter
-from engine.errors import UsageError
-from engine.plan.config import DataConfig
+from engine.config.schema import DataConfig
+from engine.core.errors import UsageError
+from engine.core.progress import Reporter
+from engine.data.corpora.builtin_corpus import BuiltinCorpus, sources
+from engine.data.corpora.corpus import split_of
+from engine.data.corpora.python_docs import code_of, prose_of
+from engine.data.corpora.registry import open_corpus
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_builtin_is_mostly_prose_and_large_enough(builtin: BuiltinCorpus) -> Non
 
 def test_builtin_comes_in_the_same_order_in_another_process(builtin: BuiltinCorpus) -> None:
     program = (
-        "import hashlib; from engine.data.builtin import BuiltinCorpus; c = BuiltinCorpus(0.02);"
+        "import hashlib; from engine.data.corpora.builtin_corpus import BuiltinCorpus; c = BuiltinCorpus(0.02);"
         "print(c.identity(), hashlib.sha256(chr(0).join(c.documents('validation')).encode()).hexdigest())"
     )
     here = hashlib.sha256("\0".join(builtin.documents("validation")).encode()).hexdigest()
@@ -102,7 +103,8 @@ def test_a_budget_beyond_the_last_shard_goes_over_all_of_them_again_where_that_i
 
 def test_only_the_loader_imports_torch_and_nothing_heavy_comes_unasked() -> None:
     program = (
-        "import sys; import engine.data.builtin, engine.data.local, engine.data.fineweb, engine.data.tokens;"
+        "import sys; import engine.data.corpora.builtin_corpus, engine.data.corpora.local, engine.data.corpora.fineweb;"
+        "import engine.data.tokens;"
         "print(sorted({'torch', 'textual', 'pyarrow', 'huggingface_hub', 'tiktoken', 'rustbpe'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

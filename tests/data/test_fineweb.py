@@ -13,10 +13,10 @@ import huggingface_hub.constants
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub_server import HubServer
 
-from engine.data.fineweb import REPO, FineWebCorpus
-from engine.errors import NanosoloError, UsageError
+from engine.core.errors import NanosoloError, UsageError
+from engine.data.corpora.fineweb import REPO, FineWebCorpus
+from tests.helpers.hub_server import HubServer
 
 TRAIN = [f"shard_{i:05d}.parquet" for i in range(6)]
 VALIDATION = "shard_01822.parquet"
@@ -154,8 +154,8 @@ def test_no_network_is_one_line_that_says_what_to_do(hub: HubServer, tmp_path: P
 def test_the_environment_sets_the_hub(hub: HubServer, tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
-from engine.data.corpus import open_corpus
-from engine.plan.config import DataConfig
+from engine.data.corpora.registry import open_corpus
+from engine.config.schema import DataConfig
 corpus = open_corpus(DataConfig(source="fineweb-edu"), Path({str(tmp_path)!r}), 1)
 corpus.prepare()
 print(len(list(corpus.documents("train"))))
@@ -172,8 +172,8 @@ def test_a_failure_ends_the_program_though_other_transfers_are_under_way(hub: Hu
     program = f"""
 import sys
 from pathlib import Path
-from engine.data.fineweb import FineWebCorpus
-from engine.errors import NanosoloError
+from engine.data.corpora.fineweb import FineWebCorpus
+from engine.core.errors import NanosoloError
 try:
     FineWebCorpus(Path({str(tmp_path)!r}), 3, endpoint={hub.endpoint!r}).prepare()
 except NanosoloError as error:

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.data.corpus import Tally
-from engine.data.readers import read_documents
+from engine.core.errors import NanosoloError
+from engine.data.corpora.corpus import Tally
+from engine.data.corpora.readers import read_documents
 from engine.data.tokenizer import FILE_NAME, Tokenizer
 from engine.data.tokens import INDEX_NAME, open_tokens
-from engine.errors import NanosoloError
 
 TOKENS = [*(bytes([i]) for i in range(256)), b"th", b"the"]
 

@@ -10,14 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub_server import HubServer
 
-from engine.chat import hub
-from engine.chat.conversation import text_of
-from engine.chat.formats import from_messages
-from engine.chat.sources import Dataset, HubConversations, HubDataset
-from engine.data.corpus import SPLITS, Tally
-from engine.errors import NanosoloError
+from engine.core.errors import NanosoloError
+from engine.data.chat.conversation import text_of
+from engine.data.chat.formats import from_messages
+from engine.data.chat.sources import Dataset, HubConversations, HubDataset
+from engine.data.corpora.corpus import SPLITS, Tally
+from engine.data.hub import chat_datasets
+from tests.helpers.hub_server import HubServer
 
 REPO = "someone/talks"
 
@@ -75,7 +75,7 @@ def test_a_file_that_is_gone_is_fetched_again(server: DatasetServer, tmp_path: P
     talks = source(server, tmp_path)
     talks.prepare()
     (tmp_path / "hub" / REPO / "train-00001-of-00002.parquet").unlink()
-    assert hub.local_files(tmp_path / "hub" / REPO, "train-*.parquet") is None
+    assert chat_datasets.local_files(tmp_path / "hub" / REPO, "train-*.parquet") is None
     talks.prepare()
     assert len(list(talks.conversations("train", Tally()))) == 4
     assert server.transfers().count("train-00000-of-00002.parquet") == 1
@@ -83,7 +83,7 @@ def test_a_file_that_is_gone_is_fetched_again(server: DatasetServer, tmp_path: P
 
 def test_a_dataset_without_such_files_says_so(server: DatasetServer, tmp_path: Path) -> None:
     with pytest.raises(NanosoloError, match=r"someone/talks has no files other-\*\.parquet"):
-        hub.fetch(REPO, "other-*.parquet", tmp_path, endpoint=server.endpoint)
+        chat_datasets.fetch(REPO, "other-*.parquet", tmp_path, endpoint=server.endpoint)
 
 
 def test_a_dataset_without_tests_holds_back_some(tmp_path: Path) -> None:

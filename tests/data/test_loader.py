@@ -10,14 +10,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from texts import corpus_of, sentences
 
+from engine.config.schema import TokenizerConfig
+from engine.core.errors import NanosoloError, UsageError
 from engine.data.loader import Loader, LoaderState, _pinned, evaluation_batches, rows_of
 from engine.data.order import permutation
 from engine.data.tokenizer import train_tokenizer
 from engine.data.tokens import TokenSet, tokenise
-from engine.errors import NanosoloError, UsageError
-from engine.plan.config import TokenizerConfig
+from tests.helpers.texts import corpus_of, sentences
 
 T = 32
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.data import readers
-from engine.data.corpus import Tally
-from engine.data.local import LocalCorpus, find_files
-from engine.errors import NanosoloError, UsageError
+from engine.core.errors import NanosoloError, UsageError
+from engine.data.corpora import readers
+from engine.data.corpora.corpus import Tally
+from engine.data.corpora.local import LocalCorpus, find_files
 
 
 def everything(corpus: LocalCorpus) -> list[str]:

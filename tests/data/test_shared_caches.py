@@ -9,20 +9,20 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny_run
-from hub_server import HubServer
 
-from engine.chat.conversation_set import write_set
-from engine.chat.sources import Builtin
-from engine.data.corpus import SPLITS, Tally
-from engine.data.fineweb import REPO, FineWebCorpus
-from engine.data.stages import tokens_of, train_the_tokenizer, write_tokens
+from engine.core.errors import NanosoloError
+from engine.core.paths import SHARED, data_home, shared_caches, shared_copies
+from engine.data.chat.dataset import write_set
+from engine.data.chat.sources import Builtin
+from engine.data.corpora.corpus import SPLITS, Tally
+from engine.data.corpora.fineweb import REPO, FineWebCorpus
 from engine.data.tokenizer import Tokenizer
-from engine.errors import NanosoloError
+from engine.events.kinds import Warning
 from engine.run.directory import RunDirectory
-from engine.run.events import Warning
-from engine.run.home import SHARED, data_home, shared_caches, shared_copies
-from engine.run.stage import StageContext
+from engine.run.stage_context import StageContext
+from engine.stages.data import tokens_of, train_the_tokenizer, write_tokens
+from tests.helpers import tiny_run
+from tests.helpers.hub_server import HubServer
 
 SHARDS = ["shard_00000.parquet", "shard_00001.parquet", "shard_01822.parquet"]
 

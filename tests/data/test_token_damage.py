@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-import tiny_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.core.errors import NanosoloError
 from engine.data.tokens import INDEX_NAME, TokenSet, open_tokens
-from engine.errors import NanosoloError
+from tests.helpers import tiny_run
 
 
 @pytest.fixture(scope="module")

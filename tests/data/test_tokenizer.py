@@ -9,11 +9,11 @@ import pytest
 import regex
 from hypothesis import given
 from hypothesis import strategies as st
-from texts import corpus_of, sentences
 
+from engine.config.schema import TokenizerConfig
+from engine.core.errors import NanosoloError, UsageError
 from engine.data.tokenizer import SPECIAL_TOKENS, SPLIT_PATTERN, Tokenizer, train_tokenizer
-from engine.errors import NanosoloError, UsageError
-from engine.plan.config import TokenizerConfig
+from tests.helpers.texts import corpus_of, sentences
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ import pytest
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
-from texts import corpus_of, sentences
 
-from engine.data.corpus import Corpus
+from engine.config.schema import TokenizerConfig
+from engine.core.errors import NanosoloError
+from engine.data.corpora.corpus import Corpus
 from engine.data.token_writer import TokenWriter
 from engine.data.tokenizer import Tokenizer, train_tokenizer
 from engine.data.tokens import INDEX_NAME, TokenSet, open_tokens, tokenise
-from engine.errors import NanosoloError
-from engine.plan.config import TokenizerConfig
+from tests.helpers.texts import corpus_of, sentences
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_a_killed_run_leaves_the_old_set_and_the_next_one_completes(
     program = f"""
 import time
 from pathlib import Path
-from engine.data.local import LocalCorpus
+from engine.data.corpora.local import LocalCorpus
 from engine.data.tokenizer import Tokenizer
 from engine.data.tokens import tokenise
 def stall(done, total, unit):

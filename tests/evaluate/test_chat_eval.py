@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from byte_tokenizer import byte_tokenizer
-from tiny_run import Base, run_stages
 
-from engine.chat.conversation import Message, conversation_of, render
+from engine.data.chat.conversation import Message, conversation_of, render
 from engine.evaluate.chat.judge import choose_letters, likeliest_options, write_answers
 from engine.evaluate.chat.problems import Problem, load_problems, training_problems
-from engine.evaluate.chat.stage import chosen
 from engine.evaluate.chat.talks import QUESTIONS, talk
+from engine.events.kinds import CONVERSATION, Evaluation, Sample
+from engine.events.log import read_events
 from engine.model.gpt import GPT
 from engine.plan.shape import Shape
-from engine.report.write import render as render_report
-from engine.run.event_log import read_events
-from engine.run.events import CONVERSATION, Evaluation, Sample
+from engine.stages.chat_eval import chosen
+from engine.stages.report import render as render_report
+from tests.helpers.byte_tokenizer import byte_tokenizer
+from tests.helpers.tiny_run import Base, run_stages
 
 TOKENIZER = byte_tokenizer()
 ASKED = {"up": "A", "down": "B", "in": "C", "out": "D"}

@@ -11,28 +11,28 @@ import msgspec
 import pytest
 import torch
 import torch.nn.functional as F
-from bundle_of_core import write_bundle
-from byte_tokenizer import byte_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config.layers import from_dict, to_toml
+from engine.core.errors import NanosoloError, UsageError
+from engine.data.core_bundle import CoreTask, check_setting, find_bundle, read_examples, read_tasks
 from engine.data.tokenizer import Tokenizer
-from engine.errors import NanosoloError, UsageError
 from engine.evaluate.core import core
-from engine.evaluate.core.bundle import CoreTask, check_setting, find_bundle, read_examples, read_tasks
 from engine.evaluate.core.core import TaskResult, core_metric, evaluate_core
 from engine.evaluate.core.questions import Question, make_questions
 from engine.evaluate.core.scoring import answer, answer_alone, batched_scores
-from engine.evaluate.rows import batches_of_like_length
+from engine.evaluate.row_batches import batches_of_like_length
+from engine.events.history import read_history
+from engine.events.kinds import Evaluation
+from engine.events.log import read_events
 from engine.model.branches import Branches
 from engine.model.gpt import GPT
-from engine.plan.layers import from_dict, to_toml
 from engine.plan.shape import Shape
 from engine.run.directory import RunDirectory
-from engine.run.event_log import read_events
-from engine.run.events import Evaluation
-from engine.run.history import read_history
-from engine.run.stage import StageContext
+from engine.run.stage_context import StageContext
+from tests.helpers.bundle_of_core import write_bundle
+from tests.helpers.byte_tokenizer import byte_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +297,7 @@ def test_a_setting_is_judged_without_fetching_or_unpacking_anything(tmp_path: Pa
 
 
 def test_judging_a_setting_needs_no_torch() -> None:
-    code = "import sys, engine.evaluate.core.bundle as b; b.check_setting('off'); sys.exit('torch' in sys.modules)"
+    code = "import sys, engine.data.core_bundle as b; b.check_setting('off'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from byte_tokenizer import byte_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.evaluate.core.bundle import CoreTask
-from engine.evaluate.core.packing import batch_size, by_length, pack
+from engine.data.core_bundle import CoreTask
+from engine.evaluate.core.prefix_packing import batch_size, by_length, pack
 from engine.evaluate.core.questions import Question, make_questions
 from engine.evaluate.core.scoring import _leads, answer, answer_alone, batched_scores, decide, drifts, scores_alone
-from engine.evaluate.rows import MOST_TOKENS, Row, token_budget
+from engine.evaluate.row_batches import MOST_TOKENS, Row, token_budget
 from engine.model.branches import Branches
 from engine.model.gpt import GPT
 from engine.plan.shape import Shape
+from tests.helpers.byte_tokenizer import byte_tokenizer
 
 VOCABULARY = 40
 TOKENIZER = byte_tokenizer("river", "\n\n", "\n\n\n", " \n", "\n ")  # line breaks that join what follows, if they may

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from byte_tokenizer import byte_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trained_run import STEPS, home_of, nanosolo
 
-from engine.chat.choice import choose_checkpoint
-from engine.chat.conversation import conversation_of, prompt_of, render
-from engine.data.builtin import BuiltinCorpus
+from engine.checkpoint.checkpoint import load_model
+from engine.checkpoint.selection import choose_checkpoint
+from engine.config.schema import TokenizerConfig
+from engine.data.chat.conversation import conversation_of, prompt_of, render
+from engine.data.corpora.builtin_corpus import BuiltinCorpus
 from engine.data.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
 from engine.export.tokenizer_json import read_tokenizer, tokenizer_json
-from engine.model.generate import generate
-from engine.model.sampling import Sampling
-from engine.plan.config import TokenizerConfig
+from engine.inference.decoder import generate
+from engine.inference.sampling_params import Sampling
 from engine.run.directory import RunDirectory
-from engine.train.checkpoint import load_model
+from tests.helpers.byte_tokenizer import byte_tokenizer
+from tests.helpers.trained_run import STEPS, home_of, nanosolo
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from trained_run import STEPS, nanosolo
 
-from engine.chat.choice import Chosen, choose_checkpoint
+from engine.checkpoint.checkpoint import MODEL_FILE, load_model, read_state, write_checkpoint
+from engine.checkpoint.selection import Chosen, choose_checkpoint
+from engine.core.errors import UsageError
 from engine.data.tokenizer import Tokenizer
-from engine.errors import UsageError
 from engine.export.nanochat import export_to_nanochat, import_from_nanochat
 from engine.export.tokenizer_json import read_tokenizer
 from engine.model.gpt import GPT
 from engine.run.directory import RunDirectory
-from engine.train.checkpoint import MODEL_FILE, load_model, read_state, write_checkpoint
+from tests.helpers.trained_run import STEPS, nanosolo
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from faults import FAULTS
-from ground import Ground
-from tiny_run import SAVE_EVERY
-from world import Lost, World
+
+from tests.faults.faults import FAULTS
+from tests.faults.ground import Ground
+from tests.faults.world import Lost, World
+from tests.helpers.tiny_run import SAVE_EVERY
 
 FAULTS_A_RUN = 8
 # these take checkpoints away, or the lines that tell of a resume: what is repeated then is no matter of save_every

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from world import World
 
-from engine.errors import NanosoloError
-from engine.run import control
+from engine.core.errors import NanosoloError
+from engine.events.history import read_history
+from engine.events.kinds import Progress, encode
+from engine.launch import control
 from engine.run.directory import RunDirectory
-from engine.run.events import Progress, encode
-from engine.run.history import read_history
+from tests.faults.world import World
 
 Fault = Callable[[World], None]
 UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
@@ -91,7 +91,7 @@ def two_runners(world: World) -> None:
 
 def follower_dies(world: World) -> None:
     world.at_some_moment()
-    command = (sys.executable, "-m", "tui.cli", "attach", str(world.run.path))
+    command = (sys.executable, "-m", "tui.cli.main", "attach", str(world.run.path))
     follower = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(world.draw.uniform(0.2, 1.5))
     follower.send_signal(world.draw.choice((signal.SIGKILL, signal.SIGHUP, signal.SIGTERM)))

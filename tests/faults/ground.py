@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from tiny_run import STEPS, Base
-
-from engine.plan.layers import to_toml, with_changes
+from engine.config.layers import to_toml, with_changes
 from engine.run.directory import RunDirectory
+from tests.helpers.tiny_run import STEPS, Base
 
 
 class Ground(NamedTuple):

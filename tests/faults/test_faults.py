@@ -4,10 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import tiny_run
-from campaign import Tally, play
-from faults import FAULTS
-from ground import midtraining, pretraining
+
+from tests.faults.campaign import Tally, play
+from tests.faults.faults import FAULTS
+from tests.faults.ground import midtraining, pretraining
+from tests.helpers import tiny_run
 
 SEED = 20
 HANDS = (  # dealt to a run that pretrains, and to one that midtrains

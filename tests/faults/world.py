@@ -11,15 +11,15 @@ from pathlib import Path
 
 import msgspec
 import psutil
-from ground import Ground
-from tiny_run import SAVE_EVERY, STEPS, final_weights, losses
 
-from engine.data.stages import TokensUsed
-from engine.errors import NanosoloError
-from engine.run import control
-from engine.run.event_log import read_events
-from engine.run.events import Resumed, Step
-from engine.run.history import History, read_history
+from engine.core.errors import NanosoloError
+from engine.events.history import History, read_history
+from engine.events.kinds import Resumed, Step
+from engine.events.log import read_events
+from engine.launch import control
+from engine.stages.data import TokensUsed
+from tests.faults.ground import Ground
+from tests.helpers.tiny_run import SAVE_EVERY, STEPS, final_weights, losses
 
 PATIENCE = 180.0  # seconds for one start to come to an end on a machine with other work
 Losses = dict[int, float]

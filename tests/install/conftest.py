@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from sandbox import Sandbox
+
+from tests.helpers.sandbox import Sandbox
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from sandbox import RELEASE, REPOSITORY, Sandbox, write_command, write_wheel
+
+from tests.helpers.sandbox import RELEASE, REPOSITORY, Sandbox, write_command, write_wheel
 
 
 def test_without_a_gpu_the_cpu_build_is_installed_and_the_pipeline_runs(sandbox: Sandbox) -> None:

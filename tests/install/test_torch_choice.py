@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from sandbox import write_command
 
-import engine.run.torch_choice as torch_choice
-from engine.run.drivers import INDEX
-from engine.run.torch_choice import Choice, FoundGpu, Refusal, choose, describe, find_gpu
+import engine.hardware.torch_choice as torch_choice
+from engine.hardware.drivers import INDEX
+from engine.hardware.torch_choice import Choice, FoundGpu, Refusal, choose, describe, find_gpu
+from tests.helpers.sandbox import write_command
 
 CPU, CU126 = f"{INDEX}/cpu", f"{INDEX}/cu126"
 

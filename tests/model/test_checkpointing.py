@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from storages import StorageTracker
 from torch import Tensor
 
+from engine.config.schema import CheckpointingMode, heads_of, width_of
 from engine.model.gpt import GPT
 from engine.model.loss import summed_loss
-from engine.plan.config import CheckpointingMode, heads_of, width_of
 from engine.plan.shape import Shape
+from tests.helpers.storages import StorageTracker
 
 BATCH, LENGTH = 4, 32
 DEPTH = 3

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import UsageError
-from engine.model.generate import Decoder, Request, Token, generate, generate_all
+from engine.core.errors import UsageError
+from engine.inference.decoder import Decoder, Request, Token, generate, generate_all
+from engine.inference.sampler import sample
+from engine.inference.sampling_params import Sampling
 from engine.model.gpt import GPT
-from engine.model.sample import sample
-from engine.model.sampling import Sampling
 from engine.plan.shape import Shape
 
 GREEDY = Sampling(temperature=0)

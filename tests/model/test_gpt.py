@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from storages import StorageTracker
 from torch import Tensor
 
+from engine.config.schema import heads_of, width_of
 from engine.model.gpt import GPT, rotary_tables, rotate
 from engine.model.loss import summed_loss
 from engine.model.pointwise import RMS_EPS, rms_norm, squared_relu
-from engine.plan.config import heads_of, width_of
 from engine.plan.shape import Shape
+from tests.helpers.storages import StorageTracker
 
 
 def shape_for(depth: int, vocab_size: int = 96, max_seq_len: int = 32) -> Shape:

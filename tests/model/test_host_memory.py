@@ -5,12 +5,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config.layers import from_dict
+from engine.config.schema import OptimConfig, heads_of, width_of
+from engine.core.units import GIB
+from engine.hardware.gpu_catalog import by_id, cpu
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.plan.config import OptimConfig, heads_of, width_of
-from engine.plan.gpus import GIB, by_id, cpu
 from engine.plan.host_memory import CUDA_PROCESS, checkpoint_copy, host_memory, pinned
-from engine.plan.layers import from_dict
 from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
 from engine.plan.shape import Shape, shape_of

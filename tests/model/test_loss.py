@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storages import StorageTracker
 from torch import Tensor
 
 from engine.model.loss import IGNORED, SOFTCAP, gradients_of_logits, per_token_nats, softcapped_logits, summed_loss
+from tests.helpers.storages import StorageTracker
 
 
 def problem(

@@ -6,29 +6,29 @@ from typing import Any
 
 import pytest
 import torch
-from byte_tokenizer import byte_tokenizer
-from real_memory import peaks_of
 from torch import Tensor
 
-from engine.chat.conversation import Message, prompt_of
-from engine.chat.reinforce import Answer, PolicyStepper, answers_to
+from engine.config.layers import from_dict, to_toml
+from engine.config.schema import CheckpointingMode, LossKind, RunConfig
+from engine.config.stage_overrides import stage_config
+from engine.data.chat.conversation import Message, prompt_of
 from engine.data.loader import Batch, LoaderState
 from engine.evaluate.bits_per_byte import bits_per_byte
 from engine.evaluate.chat.judge import choose_letters
 from engine.evaluate.chat.problems import Problem
-from engine.model.generate import Request, Token, generate_all
+from engine.inference.decoder import Request, Token, generate_all
+from engine.inference.sampling_params import Sampling
 from engine.model.gpt import GPT
-from engine.model.sampling import Sampling
 from engine.optim.optimizer import Optimizer, clip_gradients
-from engine.plan import moments
-from engine.plan.config import CheckpointingMode, LossKind, RunConfig
-from engine.plan.layers import from_dict, to_toml
+from engine.plan import memory_timeline
 from engine.plan.shape import shape_of
-from engine.plan.stage_moments import evaluate_moments, letter_moments, rl_moments, written_moments
-from engine.plan.stages import stage_config
+from engine.plan.stage_memory import evaluate_moments, letter_moments, rl_moments, written_moments
 from engine.run.directory import RunDirectory
-from engine.run.stage import StageContext
+from engine.run.stage_context import StageContext
+from engine.stages.rl import Answer, PolicyStepper, answers_to
 from engine.train.step import StepRunner
+from tests.helpers.byte_tokenizer import byte_tokenizer
+from tests.helpers.real_memory import peaks_of
 
 TOKENIZER = byte_tokenizer()
 VOCABULARY = 4096  # larger than the tokenizer's, so that logits weigh something
@@ -84,7 +84,9 @@ def test_finetuning(mode: CheckpointingMode) -> None:
         stepper.run(batches(), 1, 1.0, 0.9, lambda step, loss: True)
 
     real = peaks_of(step, [*tensors_of(model), *optimizer.state_tensors().values()])
-    found = moments.training_moments(moments.Sizes(model.shape, config.batch, mode, cuda=False), compiled=False)
+    found = memory_timeline.training_moments(
+        memory_timeline.Sizes(model.shape, config.batch, mode, cuda=False), compiled=False
+    )
     assert max(moment.total for moment in found) == pytest.approx(real["step"], rel=0.02)
 
 
@@ -120,7 +122,7 @@ def test_rewards(tmp_path: Path, mode: CheckpointingMode, loss: LossKind, togeth
         optimizer.step(1.0, 0.9)
 
     real = peaks_of(step, [*tensors_of(model), *optimizer.state_tensors().values()])
-    found = moments.phase_peaks(rl_moments(model.shape, config, len(prompt), mode, cuda=False))
+    found = memory_timeline.phase_peaks(rl_moments(model.shape, config, len(prompt), mode, cuda=False))
     found["learning"] = max(found[phase] for phase in ("forward", "loss", "backward"))
     assert set(real) == {"answers", "learning", "optimizer step"}
     for phase, size in real.items():
@@ -138,7 +140,7 @@ def test_written_answers() -> None:
         generate_all(model, requests, ROWS)
 
     real = peaks_of(work, tensors_of(model))
-    found = moments.phase_peaks(written_moments(model.shape, config.batch, ROWS, longest, NEW, cuda=False))
+    found = memory_timeline.phase_peaks(written_moments(model.shape, config.batch, ROWS, longest, NEW, cuda=False))
     assert found["answers"] == pytest.approx(real["answers"], rel=0.05)
 
 
@@ -153,9 +155,11 @@ def test_letters(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_letters(model, TOKENIZER, problems, 1024)
 
     real = peaks_of(work, tensors_of(model))
-    monkeypatch.setattr("engine.plan.stage_moments.CPU_TOKENS", 1024)
+    monkeypatch.setattr("engine.plan.stage_memory.CPU_TOKENS", 1024)
     # all are as short as the shortest are taken to be
-    found = moments.phase_peaks(letter_moments(model.shape, config.batch, len(problems), 2 * prompt, cuda=False))
+    found = memory_timeline.phase_peaks(
+        letter_moments(model.shape, config.batch, len(problems), 2 * prompt, cuda=False)
+    )
     assert found["answers"] == pytest.approx(real["answers"], rel=0.03)
 
 
@@ -169,5 +173,5 @@ def test_bits_per_byte() -> None:
         bits_per_byte(model, model.trunk, batches, torch.ones(VOCABULARY, dtype=torch.int32), 32)
 
     real = peaks_of(work, [*tensors_of(model), *batches[0]])
-    found = moments.phase_peaks(evaluate_moments(model.shape, config.batch, core=False, cuda=False))
+    found = memory_timeline.phase_peaks(evaluate_moments(model.shape, config.batch, core=False, cuda=False))
     assert found["evaluation"] == pytest.approx(real["evaluation"], rel=0.03)

@@ -11,13 +11,13 @@ from types import ModuleType
 import pytest
 import torch
 import torch.nn.functional as F
-from real_memory import peaks_of
 
+from engine.config.schema import BatchConfig, CheckpointingMode, OptimConfig
 from engine.model.gpt import GPT
-from engine.model.trace import step_through, trace_training
+from engine.model.memory_trace import step_through, trace_training
 from engine.optim.optimizer import Optimizer
-from engine.plan.config import BatchConfig, CheckpointingMode, OptimConfig
 from engine.plan.shape import Shape
+from tests.helpers.real_memory import peaks_of
 
 SHAPE = Shape(depth=4, width=256, heads=2, vocab_size=2048, max_seq_len=256)
 BATCH = BatchConfig(device_batch_size=4, total_batch_size=2 * 4 * 256, loss_chunk_tokens=128)
@@ -78,7 +78,7 @@ def test_tracing_allocates_nothing_and_leaves_torch_as_it_was() -> None:
 
 
 def test_plan_shows_formula_and_trace_side_by_side() -> None:
-    command = [sys.executable, "-c", "from tui.cli import entry; entry()", "plan", "--trace", "--json"]
+    command = [sys.executable, "-c", "from tui.cli.main import entry; entry()", "plan", "--trace", "--json"]
     done = subprocess.run([*command, "--preset", "smoke", "--gpu", "cpu"], capture_output=True, text=True, check=True)
     phases = json.loads(done.stdout)
     assert list(phases) == PHASES

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from engine.model.export import to_transformers_state_dict, transformers_config
+from engine.config.schema import heads_of, width_of
 from engine.model.gpt import GPT
-from engine.plan.config import heads_of, width_of
+from engine.model.hf_weights import to_transformers_state_dict, transformers_config
 from engine.plan.shape import Shape
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.errors import NanosoloError
+from engine.config.schema import OptimConfig
+from engine.core.errors import NanosoloError
 from engine.model.gpt import GPT
 from engine.model.loss import summed_loss
 from engine.optim.optimizer import Optimizer, clip_gradients
-from engine.plan.config import OptimConfig
 from engine.plan.shape import Shape
 
 CONFIG = OptimConfig(weight_decay=0.1)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config.layers import from_dict, with_changes
+from engine.config.schema import RunConfig
+from engine.hardware.gpu_catalog import Gpu, by_id
 from engine.plan import memory
 from engine.plan.advice import ways_to_fit
-from engine.plan.config import RunConfig
-from engine.plan.gpus import Gpu, by_id
-from engine.plan.layers import from_dict, with_changes
 from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
 from engine.plan.shape import shape_of
@@ -43,7 +43,7 @@ def test_the_reference_on_40_gb_is_offered_itself_first() -> None:
 
 
 def test_plan_json_says_that_the_reference_does_not_fit_and_what_to_do() -> None:
-    code = "import sys; from tui.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from tui.cli.main import main; sys.exit(main(sys.argv[1:]))"
     words = ("plan", "--preset", "reference", "--gpu", "a100-40gb", "--json")
     done = subprocess.run((sys.executable, "-c", code, *words), capture_output=True, text=True, check=True)
     plan = json.loads(done.stdout)

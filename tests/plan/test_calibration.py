@@ -7,22 +7,23 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_run import Story, write_run
 
-from engine.plan import duration, memory, search
+from engine.config.layers import from_dict, with_changes
+from engine.config.schema import RunConfig, depth_is_valid
+from engine.core.units import GIB
+from engine.events.kinds import Device
+from engine.hardware.detect import detect_cpu
+from engine.hardware.gpu_catalog import CATALOGUE, Gpu, by_id, by_name, cpu
+from engine.plan import budget_search, duration, memory
 from engine.plan.calibration import FAR, Calibration, Measured, distance, key_of
-from engine.plan.config import RunConfig, depth_is_valid
-from engine.plan.gpus import CATALOGUE, GIB, Gpu, by_id, by_name, cpu
-from engine.plan.layers import from_dict, with_changes
 from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
 from engine.plan.shape import shape_of
-from engine.run import calibration as on_disk
+from engine.run import calibration_store as on_disk
 from engine.run import measuring
 from engine.run.directory import RunDirectory
-from engine.run.events import Device
-from engine.run.hardware import detect_cpu
 from engine.run.planning import plan_here
+from tests.helpers.made_run import Story, write_run
 
 GPU = by_id("a100-40gb")
 SLICES = (
@@ -215,7 +216,7 @@ def test_an_offer_counts_on_the_measured_peak() -> None:
 
 def test_the_search_uses_it_too() -> None:
     known = Calibration(measured=(measured(speed=1.5),))
-    slow, fast = (search.best(search.candidates(CONFIG, GPU, 12.0, calibration=c)) for c in (None, known))
+    slow, fast = (budget_search.best(budget_search.candidates(CONFIG, GPU, 12.0, calibration=c)) for c in (None, known))
     assert slow is not None and fast is not None and fast.predicted_loss < slow.predicted_loss
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import UsageError
-from engine.plan.config import RunConfig, choices, fields, get, is_list, list_example, to_dict
-from engine.plan.layers import Layer, from_dict, from_toml, parse_override, read_toml, resolve, to_toml, with_changes
+from engine.config.layers import Layer, from_dict, from_toml, parse_override, read_toml, resolve, to_toml, with_changes
+from engine.config.schema import RunConfig, choices, fields, get, is_list, list_example, to_dict
+from engine.core.errors import UsageError
 from engine.plan.presets import load_preset, preset_names
 
 DEPTHS = (1, 2, 4, 12, 20, 44)

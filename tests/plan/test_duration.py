@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config.layers import from_dict
+from engine.config.schema import BatchConfig, RunConfig
+from engine.hardware.gpu_catalog import by_id, by_name, cpu
 from engine.plan import duration, roofline, work
-from engine.plan.config import BatchConfig, RunConfig
-from engine.plan.gpus import by_id, by_name, cpu
-from engine.plan.layers import from_dict
 from engine.plan.plan import make_plan
 from engine.plan.presets import load_preset
 from engine.plan.shape import Shape

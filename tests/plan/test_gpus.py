@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.plan.gpus import CATALOGUE, GIB, MIB, Gpu, by_id, by_name
+from engine.core.units import GIB, MIB
+from engine.hardware.gpu_catalog import CATALOGUE, Gpu, by_id, by_name
 
 # profile, MiB that NVML reports, of 108 multiprocessors, of 8 memory slices; NVIDIA's MIG user guide, A100-SXM4-40GB
 SLICES = [

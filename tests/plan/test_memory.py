@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.plan import gpus
-from engine.plan.config import BatchConfig, depth_is_valid, heads_of, width_of
-from engine.plan.gpus import GIB, Gpu
-from engine.plan.layers import from_dict
+from engine.config.layers import from_dict
+from engine.config.schema import BatchConfig, depth_is_valid, heads_of, width_of
+from engine.core.units import GIB
+from engine.hardware import gpu_catalog
+from engine.hardware.gpu_catalog import Gpu
 from engine.plan.memory import (
     CHECKPOINTING_MODES,
     CUDA_CONTEXT,
@@ -21,11 +22,11 @@ from engine.plan.memory import (
     peak_by_mode,
     resolve_checkpointing,
 )
-from engine.plan.moments import all_moments, embedding_workspace, phase_peaks
+from engine.plan.memory_timeline import all_moments, embedding_workspace, phase_peaks
 from engine.plan.plan import make_plan
 from engine.plan.shape import Shape
 
-A100 = gpus.by_id("a100-40gb")
+A100 = gpu_catalog.by_id("a100-40gb")
 PARTS = ("weights", "gradients", "optimizer", "activations", "loss", "overhead")
 PHASES = ["forward", "loss", "backward", "optimizer step", "evaluation", "sampling", "checkpoint", "resume"]
 
@@ -60,7 +61,7 @@ batches = st.builds(
 
 @given(shape=shapes, batch=batches, compiled=st.booleans(), cuda=st.booleans())
 def test_the_parts_add_up_to_the_largest_phase(shape: Shape, batch: BatchConfig, compiled: bool, cuda: bool) -> None:
-    device = A100 if cuda else gpus.cpu(2, 16 * GIB)
+    device = A100 if cuda else gpu_catalog.cpu(2, 16 * GIB)
     for memory in peak_by_mode(shape, batch, device, compiled).values():
         assert sum(getattr(memory, part) for part in PARTS) == memory.total
         assert max(memory.phases.values()) == memory.total - memory.overhead
@@ -144,7 +145,7 @@ def test_small_batches_need_no_workspace_for_the_embedding() -> None:
 
 
 def test_a_cpu_holds_the_copy_that_checkpoints_are_written_from() -> None:
-    memory = estimate(shape_for(4), batch_of(2), gpus.cpu(2, 16 * GIB), False)
+    memory = estimate(shape_for(4), batch_of(2), gpu_catalog.cpu(2, 16 * GIB), False)
     assert memory.overhead > memory.weights + memory.optimizer
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.plan.layers import Layer, parse_override, resolve
+from engine.config.layers import Layer, parse_override, resolve
 
 
 @pytest.mark.parametrize("path", ["budget.steps", "budget.tokens", "runtime.threads", "runtime.price_per_hour"])

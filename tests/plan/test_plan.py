@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.plan.config import RunConfig, depth_is_valid
-from engine.plan.datasets import TRAINING_SHARDS, shards_needed
-from engine.plan.gpus import CATALOGUE, by_id, by_name, cpu
-from engine.plan.layers import from_dict, from_toml, to_toml, with_changes
+from engine.config.layers import from_dict, from_toml, to_toml, with_changes
+from engine.config.schema import RunConfig, depth_is_valid
+from engine.hardware.gpu_catalog import CATALOGUE, by_id, by_name, cpu
+from engine.plan.dataset_facts import TRAINING_SHARDS, shards_needed
 from engine.plan.plan import Plan, make_plan
 from engine.plan.presets import load_preset, preset_names
 
@@ -132,7 +132,7 @@ def test_an_exported_preset_plans_as_the_preset(preset: str) -> None:
 
 @pytest.mark.parametrize("preset", ["maximum", "largest-80gb"])
 def test_export_and_plan_by_the_command_line(preset: str, tmp_path: Any) -> None:
-    code = "import sys; from tui.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from tui.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
     def run(*words: str) -> str:
         return subprocess.run((sys.executable, "-c", code, *words), capture_output=True, text=True, check=True).stdout

@@ -5,10 +5,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.errors import UsageError
-from engine.plan import search
-from engine.plan.gpus import GIB, by_id
-from engine.plan.layers import from_dict, to_toml, with_changes
+from engine.config.layers import from_dict, to_toml, with_changes
+from engine.core.errors import UsageError
+from engine.core.units import GIB
+from engine.hardware.gpu_catalog import by_id
+from engine.plan import budget_search
 from engine.plan.memory import SAFE_HEADROOM
 from engine.plan.plan import Plan, make_plan
 from engine.plan.presets import load_preset, preset_for, preset_names
@@ -51,7 +52,7 @@ def test_the_whole_d20_fits_and_nothing_that_fits_is_faster(name: str) -> None:
     plan = make_plan(config, gpu)
     assert (plan.depth, plan.max_seq_len, plan.total_batch_size) == (20, 2048, 524_288)
     assert plan.memory.headroom >= SAFE_HEADROOM
-    fastest = max(fit.tokens_per_second for fit in search.fits(config, gpu) if fit.safe)
+    fastest = max(fit.tokens_per_second for fit in budget_search.fits(config, gpu) if fit.safe)
     assert plan.time.tokens_per_second == pytest.approx(fastest)
 
 

@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.plan import scaling, search
-from engine.plan.config import RunConfig
-from engine.plan.gpus import by_id
-from engine.plan.layers import from_dict, with_changes
+from engine.config.layers import from_dict, with_changes
+from engine.config.schema import RunConfig
+from engine.hardware.gpu_catalog import by_id
+from engine.plan import budget_search, scaling
+from engine.plan.budget_search import Candidate
 from engine.plan.memory import SAFE_HEADROOM
 from engine.plan.plan import make_plan
-from engine.plan.search import Candidate
 
 GPU = by_id("a100-40gb")
 
 
 @pytest.fixture(scope="module")
 def half_a_day() -> list[Candidate]:
-    return search.candidates(RunConfig(), GPU, 12.0, price=1.29)
+    return budget_search.candidates(RunConfig(), GPU, 12.0, price=1.29)
 
 
 def test_every_candidate_is_a_plan_that_fits_and_ends_in_time(half_a_day: list[Candidate]) -> None:
@@ -39,7 +39,7 @@ def test_every_candidate_is_a_plan_that_fits_and_ends_in_time(half_a_day: list[C
 
 
 def test_the_best_uses_the_whole_budget_and_beats_its_neighbours(half_a_day: list[Candidate]) -> None:
-    best = search.best(half_a_day)
+    best = budget_search.best(half_a_day)
     assert best is not None and best is half_a_day[0] and best.pareto
     assert best.hours > 0.99 * 12
     assert 5 < best.tokens_per_param < 40  # near what the law calls optimal
@@ -55,19 +55,19 @@ def test_the_front_has_no_candidate_that_another_beats(half_a_day: list[Candidat
 
 
 def test_more_time_gives_a_better_and_larger_model() -> None:
-    small, large = (search.best(search.candidates(RunConfig(), GPU, hours)) for hours in (2.0, 100.0))
+    small, large = (budget_search.best(budget_search.candidates(RunConfig(), GPU, hours)) for hours in (2.0, 100.0))
     assert small is not None and large is not None
     assert large.predicted_loss < small.predicted_loss and large.params > small.params
 
 
 def test_no_time_gives_no_candidate() -> None:
-    assert search.candidates(RunConfig(), GPU, 0.001) == []
-    assert search.best([]) is None
+    assert budget_search.candidates(RunConfig(), GPU, 0.001) == []
+    assert budget_search.best([]) is None
 
 
 def test_the_sweet_spot_is_fast_and_safe() -> None:
-    found = search.fits(from_dict({"model": {"depth": 20}}), GPU)
-    spot = search.sweet_spot(found)
+    found = budget_search.fits(from_dict({"model": {"depth": 20}}), GPU)
+    spot = budget_search.sweet_spot(found)
     assert spot is not None and spot.safe
     fastest = max(fit.tokens_per_second for fit in found if fit.safe)
     assert spot.tokens_per_second > 0.99 * fastest
@@ -81,8 +81,8 @@ def test_batch_sizes_cut_the_step_into_whole_pieces(rows: int, length: int, tota
     config = from_dict(
         {"model": {"max_seq_len": length}, "batch": {"device_batch_size": rows, "total_batch_size": total}}
     )
-    per_step = search.tokens_per_step(config)
-    for size in search.batch_sizes(config):
+    per_step = budget_search.tokens_per_step(config)
+    for size in budget_search.batch_sizes(config):
         changed = with_changes(config, {"batch.device_batch_size": size, "batch.total_batch_size": per_step})
         assert make_plan(changed, GPU).total_batch_size == per_step
 
@@ -93,7 +93,7 @@ def test_steps_within_is_the_most_that_fits(fixed: float, each: float, budget: f
     def hours_of(steps: int) -> float:
         return fixed + each * steps
 
-    steps = search.steps_within(budget, hours_of)
+    steps = budget_search.steps_within(budget, hours_of)
     assert steps >= 0
     if steps:
         assert hours_of(steps) <= budget
@@ -130,7 +130,7 @@ def test_outside_the_range_is_said(params: int, tokens: int, said: str) -> None:
 
 
 def test_the_search_imports_no_torch() -> None:
-    code = "import sys, engine.plan.search; sys.exit('torch' in sys.modules)"
+    code = "import sys, engine.plan.budget_search; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

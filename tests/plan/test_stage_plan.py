@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.plan import calibration, stage_moments, stage_time
+from engine.config.layers import from_dict, with_changes
+from engine.config.schema import RunConfig
+from engine.config.stage_overrides import stage_config
+from engine.core.units import GIB
+from engine.hardware.gpu_catalog import CATALOGUE, Gpu, by_id, by_name, cpu
+from engine.plan import calibration, stage_memory, stage_time
 from engine.plan.calibration import Calibration, Measured
-from engine.plan.config import RunConfig
-from engine.plan.datasets import CORE_QUESTIONS, conversations_in, core_questions, is_remote
-from engine.plan.gpus import CATALOGUE, GIB, Gpu, by_id, by_name, cpu
-from engine.plan.layers import from_dict, with_changes
+from engine.plan.dataset_facts import CORE_QUESTIONS, conversations_in, core_questions, is_remote
 from engine.plan.plan import Plan, make_plan
 from engine.plan.presets import load_preset, preset_names
 from engine.plan.stage_plan import StagePlan
-from engine.plan.stages import stage_config
 
 EVERY = ("data", "tokenizer", "tokenize", "pretrain", "evaluate", "midtrain", "sft", "rl", "chat_eval", "report")
 A100 = by_id("a100-40gb")
@@ -213,16 +214,16 @@ def test_known_datasets() -> None:
 
 def test_the_formulas_know_the_programs_own_figures() -> None:
     """The planner imports no torch, so what it knows of the program stands twice."""
-    from engine.chat import reinforce
-    from engine.chat.builtin import examples
-    from engine.evaluate import rows
+    from engine.data.chat.builtin_conversations import examples
+    from engine.evaluate import row_batches
     from engine.evaluate.core import scoring
-    from engine.model import generate
+    from engine.inference import decoder
+    from engine.stages import rl
 
-    assert stage_moments.PREFILL_TOKENS == generate._PREFILL_TOKENS
-    assert rows.MOST_TOKENS == {"cuda": stage_moments.CUDA_TOKENS, "cpu": stage_moments.CPU_TOKENS}
-    assert stage_moments.CORE_CHUNK == scoring.CHUNK_TOKENS
-    assert stage_time.PASSES == reinforce.PASSES
+    assert stage_memory.PREFILL_TOKENS == decoder._PREFILL_TOKENS
+    assert row_batches.MOST_TOKENS == {"cuda": stage_memory.CUDA_TOKENS, "cpu": stage_memory.CPU_TOKENS}
+    assert stage_memory.CORE_CHUNK == scoring.CHUNK_TOKENS
+    assert stage_time.PASSES == rl.PASSES
     held = conversations_in(("builtin",))
     assert held is not None and held.tokens == 31 * len(examples("train"))
     assert held.validation == 31 * len(examples("validation"))

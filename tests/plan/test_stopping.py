@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
+from engine.config.layers import from_dict
+from engine.hardware.gpu_catalog import by_id, cpu
 from engine.plan.duration import Duration
-from engine.plan.gpus import by_id, cpu
-from engine.plan.layers import from_dict
 from engine.plan.plan import Plan, make_plan
 from engine.plan.presets import load_preset
 from engine.plan.stopping import short_notices, stop_seconds

@@ -3,12 +3,12 @@
 import time
 
 import pytest
-from browser import CHROMIUM, browsing
-from made_run import story_of, write_run
 
-from engine.report.write import render
+from engine.events.kinds import CONVERSATION, Advice, Evaluation, Sample
 from engine.run.directory import RunDirectory
-from engine.run.events import CONVERSATION, Advice, Evaluation, Sample
+from engine.stages.report import render
+from tests.helpers.browser import CHROMIUM, browsing
+from tests.helpers.made_run import story_of, write_run
 
 pytest.importorskip("aiohttp")
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}")

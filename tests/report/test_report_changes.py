@@ -3,11 +3,10 @@
 import time
 from pathlib import Path
 
-from made_run import Story, config_of, plan_of
-
+from engine.events.history import History
+from engine.events.kinds import Advice, RunStarted, Warning
 from engine.report.changes import changes
-from engine.run.events import Advice, RunStarted, Warning
-from engine.run.history import History
+from tests.helpers.made_run import Story, config_of, plan_of
 
 CONFIG = config_of("quickstart")
 

@@ -8,14 +8,14 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_run import story_of, write_run
 
+from engine.events.kinds import Step, System
 from engine.report.curves import curves_section
 from engine.report.draw import Line, Panel, draw
 from engine.report.source import read_source
 from engine.report.thin import envelope, every, smooth
-from engine.report.write import render
-from engine.run.events import Step, System
+from engine.stages.report import render
+from tests.helpers.made_run import story_of, write_run
 
 VALUES = st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), min_size=0, max_size=400)
 

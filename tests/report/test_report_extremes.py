@@ -2,14 +2,9 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_run import story_of
-from page_reader import PageReader
 
-from engine.report.markdown import markdown
-from engine.report.measured import facts_of
-from engine.report.source import Source
-from engine.report.write import page, report_of
-from engine.run.events import (
+from engine.events.history import History
+from engine.events.kinds import (
     Advice,
     Device,
     Diverged,
@@ -23,7 +18,12 @@ from engine.run.events import (
     System,
     Warning,
 )
-from engine.run.history import History
+from engine.report.markdown import markdown
+from engine.report.measured import facts_of
+from engine.report.source import Source
+from engine.stages.report import page, report_of
+from tests.helpers.made_run import story_of
+from tests.helpers.page_reader import PageReader
 
 NUMBERS = st.sampled_from([0.0, -1.0, 1.0, 2.5, 1e308, -1e308, 5e-324, 1e15, -3e9])
 COUNTS = st.sampled_from([0, 1, 2, 3, 10, 2**62])

@@ -9,16 +9,16 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from made_run import Story, config_of, plan_of, story_of, write_run
 
-from engine.errors import UsageError
+from engine.core.errors import UsageError
+from engine.events.kinds import Advice, Diverged, Evaluation, Sample, StageAnew, Step, Warning
 from engine.report.measured import facts
-from engine.report.settings import preset_command
-from engine.report.write import render
+from engine.report.settings_section import preset_command
 from engine.run.directory import RunDirectory
-from engine.run.events import Advice, Diverged, Evaluation, Sample, StageAnew, Step, Warning
-from tui.arguments import build_parser
-from tui.commands.configuration import configuration
+from engine.stages.report import render
+from tests.helpers.made_run import Story, config_of, plan_of, story_of, write_run
+from tui.cli.commands.configuration import configuration
+from tui.cli.parser import build_parser
 
 
 @pytest.fixture

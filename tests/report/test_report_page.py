@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_run import Story, config_of, plan_of, story_of, write_run
-from page_reader import PageReader
-from trained_run import nanosolo
 
+from engine.events.history import History
+from engine.events.kinds import CONVERSATION, Evaluation, Sample, Step, Warning
 from engine.report.plain import MOST_CHARACTERS, parts_of, plain, shortened
 from engine.report.source import Source, read_source
-from engine.report.write import page, render, report_of
 from engine.run.directory import RunDirectory
-from engine.run.events import CONVERSATION, Evaluation, Sample, Step, Warning
-from engine.run.history import History
+from engine.stages.report import page, render, report_of
+from tests.helpers.made_run import Story, config_of, plan_of, story_of, write_run
+from tests.helpers.page_reader import PageReader
+from tests.helpers.trained_run import nanosolo
 
 SECTIONS = [
     "stages",
@@ -221,7 +221,7 @@ def test_a_run_that_was_really_trained_has_a_page_without_torch(trained: RunDire
     assert "30 30" not in found.section("stages") and " 30 " in found.section("stages")
     assert "parameters" in found.all("p", "verdict")[0].text
     code = (
-        "import sys; from engine.report.write import render; from engine.run.directory import RunDirectory; "
+        "import sys; from engine.stages.report import render; from engine.run.directory import RunDirectory; "
         f"from pathlib import Path; render(RunDirectory(Path({str(trained.path)!r}))); print('torch' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,8 +3,9 @@
 import sys
 
 import pytest
-from fake_nvml import FakeNvml
-from stand_in_runs import home, make_run
+
+from tests.helpers.fake_nvml import FakeNvml
+from tests.helpers.stand_in_runs import home, make_run
 
 __all__ = ["home", "make_run"]
 

@@ -12,19 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_run import story_of, write_run
-from stand_in_runs import processes_of, wait_for
 
-from engine.errors import UsageError
-from engine.plan.pipeline import STAGES, first_missing, named_stages
-from engine.run import asking
-from engine.run.asking import run_stages, tell, weigh
-from engine.run.control import is_finished, resume_run, start_run, stop_run
+from engine.config.stages import STAGES, first_missing, named_stages
+from engine.core.errors import UsageError
+from engine.events.history import read_history
+from engine.events.kinds import Evaluation, StageAnew, StagesAsked, StageStarted, decode
+from engine.events.log import EventLog, read_events
+from engine.launch import rerun
+from engine.launch.control import resume_run, start_run, stop_run
+from engine.launch.rerun import run_stages, tell, weigh
 from engine.run.directory import RunDirectory, RunLock
-from engine.run.event_log import EventLog, read_events
-from engine.run.events import Evaluation, StageAnew, StagesAsked, StageStarted, decode
-from engine.run.history import read_history, state_of
-from engine.run.standing import read_standing
+from engine.run.stage_status import is_finished, read_standing
+from engine.run.state import state_of
+from tests.helpers.made_run import story_of, write_run
+from tests.helpers.stand_in_runs import processes_of, wait_for
 
 MakeRun = Callable[..., RunDirectory]
 ALL = ("data", "tokenizer", "tokenize", "pretrain", "evaluate", "sft", "chat_eval", "report")
@@ -119,7 +120,7 @@ def test_whatever_ends_it_a_plain_resume_goes_on_with_what_was_asked_for(finishe
 @pytest.mark.parametrize("done", ["nothing", "the move", "the move and the event"])
 def test_an_end_while_a_result_is_set_aside(finished: RunDirectory, done: str) -> None:
     """The wish is written; the runner that was to set the result aside has come so far."""
-    asking._put_down(finished, weigh(finished, ("sft",)))
+    rerun._put_down(finished, weigh(finished, ("sft",)))
     if done != "nothing":
         finished.checkpoints("sft").rename(finished.checkpoints("sft.1"))
     if done == "the move and the event":
@@ -259,8 +260,8 @@ def test_a_file_that_is_named_on_the_way_is_found_from_everywhere(
 
 
 def test_a_disk_without_room_for_both_is_told_of(finished: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = shutil.disk_usage(finished.path)._replace(free=asking.DISK_RESERVE)
-    monkeypatch.setattr(asking.shutil, "disk_usage", lambda path: full)
+    full = shutil.disk_usage(finished.path)._replace(free=rerun.DISK_RESERVE)
+    monkeypatch.setattr(rerun.shutil, "disk_usage", lambda path: full)
     with pytest.raises(UsageError, match=r"256 MiB free.* rm -r .*/checkpoints/sft"):
         run_stages(finished, ("sft",))
     assert weigh(finished, ("chat_eval",)).again == ("chat_eval",)  # this keeps nothing
@@ -275,7 +276,7 @@ def test_it_is_told_in_words(finished: RunDirectory) -> None:
 
 
 def test_a_pipeline_without_what_a_stage_needs_is_refused(finished: RunDirectory) -> None:
-    from engine.plan.layers import with_changes
+    from engine.config.layers import with_changes
 
     config = with_changes(finished.config(), {"pipeline.stages": ["data", "sft"]})
     with pytest.raises(UsageError, match="sft begins with the weights of pretrain"):

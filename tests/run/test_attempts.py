@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from made_run import story_of
 
-from engine.run.attempts import WorkClock, of_last_pass, seconds_at_work
-from engine.run.events import StageAnew
-from engine.run.history import History
-from engine.run.versions import versions
+from engine.events.attempts import WorkClock, of_last_pass, seconds_at_work
+from engine.events.history import History
+from engine.events.kinds import StageAnew
+from engine.hardware.versions import versions
+from tests.helpers.made_run import story_of
 
 NOW = 1_800_000_000.0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.run import cgroups
+from engine.hardware import cgroups
 
 GIB = 2**30
 V2 = "31 23 0:28 {root} {top} rw,nosuid shared:9 - cgroup2 cgroup rw,nsdelegate"

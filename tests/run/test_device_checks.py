@@ -6,23 +6,24 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from fake_nvml import GIB, FakeNvml
-from made_run import config_of, plan_of
-from stand_in_cuda import cuda, cuda_library
 
-from engine.errors import UsageError
-from engine.plan.config import RunConfig
-from engine.plan.gpus import by_id, cpu
-from engine.run import control, device_checks, preflight
-from engine.run.asking import run_stages
-from engine.run.checks import Check
-from engine.run.control import readiness, require_startable, resume_run, start_run, with_device
-from engine.run.device_checks import attempt_in_a_process, check_device, device_fault, require_device
+from engine.config.schema import RunConfig
+from engine.core.errors import UsageError
+from engine.device import try_device
+from engine.diagnostics import device_checks, preflight
+from engine.diagnostics.device_checks import attempt_in_a_process, check_device, device_fault, require_device
+from engine.diagnostics.machine import Check
+from engine.hardware.gpu_catalog import by_id, cpu
+from engine.hardware.probe_machine import Survey, TorchBuild, survey
+from engine.hardware.toolchain import Toolchain
+from engine.launch import control
+from engine.launch.control import readiness, require_startable, resume_run, start_run, with_device
+from engine.launch.relaunch import relaunch
+from engine.launch.rerun import run_stages
 from engine.run.directory import RunDirectory, create_run
-from engine.run.relaunch import relaunch
-from engine.run.survey import Survey, TorchBuild, survey
-from engine.run.toolchain import Toolchain
-from engine.train import try_device
+from tests.helpers.fake_nvml import GIB, FakeNvml
+from tests.helpers.made_run import config_of, plan_of
+from tests.helpers.stand_in_cuda import cuda, cuda_library
 
 __all__ = ["cuda", "cuda_library"]
 
@@ -241,7 +242,7 @@ def test_auto_does_not_take_the_cpu_where_a_gpu_is_hidden_by_a_fault(
 
 
 def test_the_attempt_travels_as_one_line() -> None:
-    from engine.run.device_faults import Attempt
+    from engine.hardware.device_faults import Attempt
 
     attempt = Attempt(failed="allocation", error="two\nlines", archs=("sm_80",))
     line = msgspec.json.encode(attempt)

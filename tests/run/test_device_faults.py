@@ -1,13 +1,13 @@
 """Why a device cannot be used: CUDA's numbers and torch's words, together with what the machine shows."""
 
 import pytest
-from fake_nvml import FakeNvml
 
-from engine.run.device_faults import Attempt, cuda_code, explain
-from engine.run.faults import Fault
-from engine.run.gpu_access import NO_LIBRARY, GpuAccess
-from engine.run.survey import survey_gpu
-from engine.run.toolchain import Toolchain
+from engine.hardware.device_faults import Attempt, cuda_code, explain
+from engine.hardware.gpu_access import NO_LIBRARY, GpuAccess
+from engine.hardware.gpu_faults import Fault
+from engine.hardware.probe_machine import survey_gpu
+from engine.hardware.toolchain import Toolchain
+from tests.helpers.fake_nvml import FakeNvml
 
 TOOLS = Toolchain("/usr/bin/gcc", "/usr/bin/g++", headers=True)
 NODES = ("nvidia-uvm", "nvidia0", "nvidiactl")

@@ -6,21 +6,21 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_run import Story, config_of, plan_of, story_of
 
+from engine.config.layers import with_changes
+from engine.core import formatting
+from engine.diagnostics.finding import Finding, gpu_of
+from engine.diagnostics.live import diagnose
+from engine.diagnostics.throughput_rules import larger_batch
+from engine.diagnostics.training_rules import last_spike
+from engine.events.history import History
+from engine.events.kinds import Diverged, OutOfMemory, Step, Warning
+from engine.events.step_columns import StepColumns
+from engine.hardware.gpu_catalog import by_id
 from engine.plan import memory
 from engine.plan.batch import tokens_per_step
-from engine.plan.gpus import by_id
-from engine.plan.layers import with_changes
 from engine.plan.shape import shape_of
-from engine.run import words
-from engine.run.diagnosis import diagnose
-from engine.run.events import Diverged, OutOfMemory, Step, Warning
-from engine.run.finding import Finding, gpu_of
-from engine.run.history import History
-from engine.run.learning_checks import last_spike
-from engine.run.machine_checks import larger_batch
-from engine.run.step_columns import StepColumns
+from tests.helpers.made_run import Story, config_of, plan_of, story_of
 
 NOW = 1_800_000_000.0
 
@@ -87,10 +87,10 @@ def test_a_pretraining_that_took_longer_than_the_plans_range_is_told_in_later_st
     story.now += most
     said = found(story.steps(80))["late"]
     assert (said.level, said.message.startswith("pretraining has taken ")) == ("warn", True)
-    assert f"{words.duration(most)} at most" in said.message
+    assert f"{formatting.duration(most)} at most" in said.message
     story.end_stage("pretrain", seconds=1.1 * most).stage("sft").device("sft").steps(20, stage="sft")
     later = found(story)["late"]
-    assert later.message.startswith(f"pretraining took {words.duration(1.1 * most)}, planned were ")
+    assert later.message.startswith(f"pretraining took {formatting.duration(1.1 * most)}, planned were ")
 
 
 def test_waiting_for_data() -> None:

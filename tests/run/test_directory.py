@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_run import config_of, plan_of
 
-from engine.errors import NanosoloError, UsageError
-from engine.plan.layers import to_toml
+from engine.config.layers import to_toml
+from engine.core import paths as homes
+from engine.core.errors import NanosoloError, UsageError
+from engine.core.paths import require_writable
 from engine.run import directory
-from engine.run import home as homes
 from engine.run.directory import RunDirectory, RunLock, create_run, find_run, free_name, list_runs, named_run
-from engine.run.home import require_writable
+from tests.helpers.made_run import config_of, plan_of
 
 CONFIG = config_of("balanced")
 PLAN = plan_of(CONFIG)

@@ -4,12 +4,12 @@ import sys
 from importlib import metadata
 
 import pytest
-from fake_nvml import FakeNvml
 
-import engine.run.drivers as drivers
-from engine.run.driver_checks import check_driver, wanted_torch
-from engine.run.drivers import wheel_for
-from engine.run.survey import TorchBuild, survey_gpu
+import engine.hardware.drivers as drivers
+from engine.diagnostics.driver_checks import check_driver, wanted_torch
+from engine.hardware.drivers import wheel_for
+from engine.hardware.probe_machine import TorchBuild, survey_gpu
+from tests.helpers.fake_nvml import FakeNvml
 
 CUDA_13, CUDA_12 = TorchBuild("2.13.0+cu130", (13, 0)), TorchBuild("2.13.0+cu126", (12, 6))
 PIP = f"{sys.executable} -m pip install"

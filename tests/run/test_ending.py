@@ -4,11 +4,13 @@ import signal
 
 import pytest
 
-from engine.run.ending import TAIL_BYTES, outcome_of, why
-from engine.run.faults import xid
-from engine.run.last_words import abort_message, last_words
+from engine.hardware.gpu_faults import xid
+from engine.run.crash_report import abort_message, last_words
+from engine.run.exit_status import TAIL_BYTES, outcome_of, why
 
-TRACE = 'Traceback (most recent call last):\n  File "/v/engine/run/stage.py", line 99, in main\n    work(context)\n'
+TRACE = (
+    'Traceback (most recent call last):\n  File "/v/engine/stages/runtime.py", line 99, in main\n    work(context)\n'
+)
 DYNAMO = (
     "\nSet TORCHDYNAMO_VERBOSE=1 for the internal stack trace (please do this especially if you're reporting a bug to "
     'PyTorch). For even more developer context, set TORCH_LOGS="+dynamo"\n\n'

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import NanosoloError
-from engine.run import event_log
-from engine.run.event_log import EventLog, EventReader, read_events
-from engine.run.events import AnyEvent, Progress, Sample, decode, encode
-from engine.run.history import read_history
+from engine.core.errors import NanosoloError
+from engine.events import log as event_log
+from engine.events.history import read_history
+from engine.events.kinds import AnyEvent, Progress, Sample, decode, encode
+from engine.events.log import EventLog, EventReader, read_events
 
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("steady")
@@ -130,8 +130,8 @@ WRITER = """
 import sys
 import types
 from pathlib import Path
-from engine.run.event_log import EventLog
-from engine.run.events import Progress
+from engine.events.log import EventLog
+from engine.events.kinds import Progress
 log = EventLog(Path(sys.argv[1]))
 for number in range(400):
     log.write(Progress(stage=sys.argv[2], done=number, total=400, unit="x" * 300))
@@ -194,7 +194,7 @@ def test_a_disk_that_stays_full_ends_it_at_last(tmp_path: Path, monkeypatch: pyt
 def test_a_real_limit_on_file_sizes_holds_events_back(tmp_path: Path) -> None:
     script = (
         "import resource, sys\nfrom pathlib import Path\n"
-        "from engine.run.event_log import EventLog\nfrom engine.run.events import Progress\n"
+        "from engine.events.log import EventLog\nfrom engine.events.kinds import Progress\n"
         "log = EventLog(Path(sys.argv[1]))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
         "for done in range(40): log.write(Progress(stage='data', done=done, total=40, unit='bytes'))\n"

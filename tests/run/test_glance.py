@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
-from made_run import Story, config_of, frozen, plan_of, story_of, write_run
 
-from engine.run import words
-from engine.run.event_log import EventReader
-from engine.run.glance import HEAD_BYTES, TAIL_BYTES, Glance, Glances, Summary
-from engine.run.history import read_history
-from engine.run.verdict import remaining_seconds, verdict
+from engine.core import formatting
+from engine.events.history import read_history
+from engine.events.log import EventReader
+from engine.run.status import remaining_seconds, verdict
+from engine.run.summary import HEAD_BYTES, TAIL_BYTES, Glance, Glances, Summary
+from tests.helpers.made_run import Story, config_of, frozen, plan_of, story_of, write_run
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_of_a_finished_run_only_the_time_that_it_all_lay_within_is_known(home: P
         story.reading()
     story.end_stage("data").stage("pretrain").device().steps(4000).end_stage("pretrain")
     run = write_run(home, "long", story.stage("evaluate").end_stage("evaluate").end())
-    lay = words.duration(story.events[-1].t - story.events[0].t)
+    lay = formatting.duration(story.events[-1].t - story.events[0].t)
     assert f"finished, 4,000 steps, within {lay}, " in Glance(run).look().verdict.text
     worked = verdict("long", "finished", read_history(run.events_file), time.time()).text
     assert f"finished, 4,000 steps, in {lay}, " in worked  # as there was no pause

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from fake_nvml import FakeNvml
 
-from engine.run import gpu_access as access_module
-from engine.run.gpu_access import (
+from engine.hardware import gpu_access as access_module
+from engine.hardware.gpu_access import (
     LOST,
     MISMATCH,
     NO_LIBRARY,
@@ -16,6 +15,7 @@ from engine.run.gpu_access import (
     gpu_access,
     why_no_gpu,
 )
+from tests.helpers.fake_nvml import FakeNvml
 
 NODES = ("nvidia0", "nvidia-uvm", "nvidiactl")
 

@@ -2,21 +2,21 @@
 
 import msgspec
 import pytest
-from fake_nvml import FakeNvml
-from made_run import config_of
 
-from engine.errors import UsageError
-from engine.plan.gpus import by_id
-from engine.run import cgroups, hardware
-from engine.run.device_checks import require_device
-from engine.run.hardware import detect, detect_cpu, detect_gpu, device_for
+from engine.core.errors import UsageError
+from engine.diagnostics.device_checks import require_device
+from engine.hardware import cgroups, detect
+from engine.hardware.detect import detect_cpu, detect_gpu, device_for
+from engine.hardware.gpu_catalog import by_id
+from tests.helpers.fake_nvml import FakeNvml
+from tests.helpers.made_run import config_of
 
 
 def test_a_gpu_is_found_by_the_name_that_nvml_gives(gpu: FakeNvml) -> None:
     found = detect_gpu()
     assert found is not None
     assert found.id == "a100-40gb"
-    assert detect() == found == device_for(config_of("balanced", runtime__gpu="auto", runtime__device="auto"))
+    assert detect.detect() == found == device_for(config_of("balanced", runtime__gpu="auto", runtime__device="auto"))
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "3", "GPU-unknown"])
@@ -66,12 +66,12 @@ def test_a_slice_has_the_memory_that_its_driver_leaves(gpu: FakeNvml) -> None:
 def test_a_lost_gpu_and_a_missing_driver_are_facts(gpu: FakeNvml) -> None:
     gpu.lost = True
     assert detect_gpu() is None
-    assert not detect().is_cuda
+    assert not detect.detect().is_cuda
 
 
 def test_a_machine_without_nvml_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
-    assert hardware.nvml() is None
+    assert detect.nvml() is None
     assert detect_gpu() is None
 
 
@@ -87,16 +87,16 @@ def test_a_run_for_a_gpu_needs_one(gpu: FakeNvml) -> None:
 
 def test_the_processor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {"/proc/cpuinfo": "processor : 0\nmodel name\t: Intel(R) Xeon(R) CPU   E5-2673 v4 @ 2.30GHz\n"}
-    monkeypatch.setattr(hardware, "_read", lambda path: texts.get(str(path), ""))
+    monkeypatch.setattr(detect, "_read", lambda path: texts.get(str(path), ""))
     assert detect_cpu().name == "Intel Xeon CPU E5-2673 v4"
     texts.clear()
     assert detect_cpu().name
 
 
 def test_cores_and_memory_are_those_that_the_groups_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(detect.os, "sched_getaffinity", lambda _: set(range(64)))
     memory = type("Memory", (), {"total": 100, "available": 80})
-    monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(detect.psutil, "virtual_memory", lambda: memory)
     for quota, limit, left, expected in (
         (None, None, None, (64, 100, 80)),
         (12.9, 50, 30, (12, 50, 30)),
@@ -106,5 +106,5 @@ def test_cores_and_memory_are_those_that_the_groups_leave(monkeypatch: pytest.Mo
         monkeypatch.setattr(cgroups, "cpu_quota", lambda quota=quota: quota)
         monkeypatch.setattr(cgroups, "memory_limit", lambda limit=limit: limit)
         monkeypatch.setattr(cgroups, "memory_left", lambda left=left: left)
-        found = (hardware.usable_cores(), hardware.memory_limit(), hardware.memory_available())
+        found = (detect.usable_cores(), detect.memory_limit(), detect.memory_available())
         assert found == expected

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_run import story_of
 
-from engine.run.event_log import EventReader
-from engine.run.events import AnyEvent, Event, decode, encode
-from engine.run.history import History
-from engine.run.machine import MachineColumns
+from engine.events.history import History
+from engine.events.kinds import AnyEvent, Event, decode, encode
+from engine.events.log import EventReader
+from engine.events.machine_columns import MachineColumns
+from tests.helpers.made_run import story_of
 
 NOW = 1_800_000_000.0
 

@@ -7,7 +7,7 @@ import torch
 from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import InductorError
 
-from engine.run.memory_errors import Memory, exhausted_memory, memory_that_ran_out
+from engine.core.memory_errors import Memory, exhausted_memory, memory_that_ran_out
 
 # as torch 2.13 and its libraries write them
 NVML_ASSERTION = (

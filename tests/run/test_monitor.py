@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
-from fake_nvml import FakeNvml
 
-from engine.run import fault_watch, faults
-from engine.run.events import System
-from engine.run.fault_watch import KernelLog
-from engine.run.monitor import SAMPLES_PER_EVENT, Monitor, throttle_words
+from engine.events.kinds import System
+from engine.hardware import gpu_fault_watch, gpu_faults
+from engine.hardware.gpu_fault_watch import KernelLog
+from engine.hardware.telemetry import SAMPLES_PER_EVENT, Monitor, throttle_words
+from tests.helpers.fake_nvml import FakeNvml
 
 
 @pytest.fixture
@@ -149,8 +149,8 @@ def test_counters_tell_what_is_new(gpu: FakeNvml, tmp_path: Path, kernel_log: Pa
     gpu.rows = (0, 2, 1, 1)
     assert [fault.code for fault in monitor.faults()] == ["row_remap_failed"]
     assert monitor.faults() == []
-    assert fault_watch.row_faults(False, False) == []
-    assert [fault.code for fault in fault_watch.row_faults(True, False)] == ["row_remap_pending"]
+    assert gpu_fault_watch.row_faults(False, False) == []
+    assert [fault.code for fault in gpu_fault_watch.row_faults(True, False)] == ["row_remap_pending"]
 
 
 @pytest.mark.parametrize(("bits", "words"), [(0, []), (0x1, []), (0x8 | 0x80, ["hardware slowdown", "power brake"])])
@@ -173,12 +173,15 @@ def test_throttle_bits_in_words(bits: int, words: list[str]) -> None:
     ],
 )
 def test_torch_errors_are_recognised(text: str, code: str | None) -> None:
-    fault = faults.torch_error(f"Traceback ...\n{text}\nmore\n")
+    fault = gpu_faults.torch_error(f"Traceback ...\n{text}\nmore\n")
     assert (fault.code if fault else None) == code
 
 
 def test_every_fault_says_what_to_do() -> None:
-    for fault in [*(faults.xid(number) for number in [*faults.XIDS, 1]), *(f for _, f in faults.TORCH_ERRORS)]:
+    for fault in [
+        *(gpu_faults.xid(number) for number in [*gpu_faults.XIDS, 1]),
+        *(f for _, f in gpu_faults.TORCH_ERRORS),
+    ]:
         assert fault.what and fault.action
         assert not fault.action.endswith(".")
         assert "\n" not in str(fault)

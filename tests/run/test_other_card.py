@@ -7,19 +7,20 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from fake_nvml import FakeNvml
-from made_run import config_of
 
+from engine.config.layers import with_changes
+from engine.core.units import GIB
+from engine.diagnostics.doctor import examine
+from engine.hardware.gpu_catalog import by_id
+from engine.launch.control import readiness
 from engine.plan.calibration import Measured, key_of
-from engine.plan.gpus import GIB, by_id
-from engine.plan.layers import with_changes
 from engine.plan.other_card import OTHER_CARD, figures_of
 from engine.plan.plan import make_plan
-from engine.run.calibration import installed_torch, record
-from engine.run.control import readiness
-from engine.run.doctor import examine
+from engine.run.calibration_store import installed_torch, record
 from engine.run.planning import launch_plan, plan_here
-from tui.cli import main
+from tests.helpers.fake_nvml import FakeNvml
+from tests.helpers.made_run import config_of
+from tui.cli.main import main
 
 PCIE = "NVIDIA A100-PCIE-40GB"
 SLICE = "NVIDIA A100-SXM4-40GB MIG 3g.20gb"
@@ -170,11 +171,11 @@ def test_the_best_model_for_a_time_is_told_for_the_card_that_is_here_too(
 
 
 def test_planning_does_not_import_nvml_where_there_is_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.run import hardware
+    from engine.hardware import detect
 
     monkeypatch.delitem(sys.modules, "pynvml", raising=False)
-    monkeypatch.setattr(hardware, "_has_driver", lambda: False)
-    assert hardware.nvml() is None and "pynvml" not in sys.modules
+    monkeypatch.setattr(detect, "_has_driver", lambda: False)
+    assert detect.nvml() is None and "pynvml" not in sys.modules
 
 
 @pytest.mark.parametrize(("steps", "said"), [(1, "under 1 s"), (200, "s"), (20_000, "min"), (2_000_000, "h")])

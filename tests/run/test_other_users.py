@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tiny_run
-from fake_runner import FakeRunner
-from made_run import config_of, plan_of
 
-from engine.plan.gpus import cpu
+from engine.hardware.gpu_catalog import cpu
 from engine.run.directory import create_run
+from tests.helpers import tiny_run
+from tests.helpers.fake_runner import FakeRunner
+from tests.helpers.made_run import config_of, plan_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 
@@ -22,13 +22,13 @@ OTHER = 54321  # a user id without a name
 # what is imported later might lie where only root can read
 BEFORE = """
 import os, sys
-import engine.data.stages, engine.run.asking, engine.run.control, engine.run.doctor, engine.run.relaunch
-import tui.cli, tui.commands.train, tui.commands.runs, tui.commands.doctor, filelock, rustbpe, tiktoken
+import engine.stages.data, engine.launch.rerun, engine.launch.control, engine.diagnostics.doctor, engine.launch.relaunch
+import tui.cli.main, tui.cli.commands.train, tui.cli.commands.runs, tui.cli.commands.doctor, filelock, rustbpe, tiktoken
 from pathlib import Path
-from engine.errors import NanosoloError
+from engine.core.errors import NanosoloError
 from engine.run.directory import RunDirectory
 import pwd, sysconfig
-engine.run.survey.torch_build()
+engine.hardware.probe_machine.torch_build()
 sysconfig.get_config_vars()
 os.setgroups([]); os.setgid({other}); os.setuid({other})
 try:
@@ -77,9 +77,9 @@ def test_a_cache_of_another_user_needs_no_right_to_write(ground: Path) -> None:
     base.home.chmod(0o755)
     before = sorted(base.home.rglob("*"))
     stages = "train_the_tokenizer", "write_tokens"
-    code = "from engine.run.stage import StageContext; "
+    code = "from engine.stages.runtime import StageContext; "
     code += "; ".join(
-        f"engine.data.stages.{s}(StageContext(RunDirectory(Path({str(run.path)!r})), 'data'))" for s in stages
+        f"engine.stages.data.{s}(StageContext(RunDirectory(Path({str(run.path)!r})), 'data'))" for s in stages
     )
     done = as_other(code, NANOSOLO_DATA=str(base.home), NANOSOLO_HOME=str(ground / "other" / "home"))
     assert done.returncode == 0, done.stderr
@@ -101,7 +101,7 @@ def test_the_home_of_another_user_is_refused_with_the_way_out(ground: Path, monk
     config = config_of("quickstart")
     create_run("one", config, plan_of(config, cpu(1, 2**34)))
     everybody_writes(home)
-    code = "print(engine.run.control.start_run(engine.run.control.RunConfig()))"
+    code = "print(engine.launch.control.start_run(engine.launch.control.RunConfig()))"
     owner = pwd.getpwuid(0).pw_name
     done = as_other(code, NANOSOLO_HOME=str(home))
     assert done.stderr.startswith(
@@ -112,7 +112,7 @@ def test_the_home_of_another_user_is_refused_with_the_way_out(ground: Path, monk
 
 
 def test_root_is_told_whose_home_it_writes_to(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.run.doctor import examine
+    from engine.diagnostics.doctor import examine
 
     monkeypatch.setenv("NANOSOLO_HOME", other_home(ground))
     assert "home owner" not in {check.name for check in examine()}
@@ -137,13 +137,13 @@ def test_only_its_user_stops_a_run_or_goes_on_with_it(ground: Path, monkeypatch:
             run.lock_file.chmod(0o600 if private else 0o644)
             assert as_other(state).stdout == "True\n"
         for now in (True, False):
-            done = as_other(f"{state}; engine.run.control.stop_run(run, now={now})")
+            done = as_other(f"{state}; engine.launch.control.stop_run(run, now={now})")
             assert done.stderr == f"error: run one was started by {owner}: only they, or root, can stop it. Ask them.\n"
         assert fake.process.poll() is None
     for again in (
-        "engine.run.control.resume_run(run)",
-        "engine.run.asking.run_stages(run, ['pretrain'])",
-        "engine.run.relaunch.relaunch(run, {'runtime.seed': 2})",
+        "engine.launch.control.resume_run(run)",
+        "engine.launch.rerun.run_stages(run, ['pretrain'])",
+        "engine.launch.relaunch.relaunch(run, {'runtime.seed': 2})",
     ):
         done = as_other(f"{state}; {again}", NANOSOLO_HOME=str(ground / "mine"))
         assert done.stderr.startswith(

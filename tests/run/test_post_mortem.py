@@ -5,13 +5,14 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_run import Story, config_of, plan_of, story_of
 
-from engine.plan.gpus import GIB, by_id
-from engine.plan.layers import with_changes
-from engine.run.events import OutOfMemory
-from engine.run.history import History
-from engine.run.post_mortem import PostMortem, post_mortem, ran_out
+from engine.config.layers import with_changes
+from engine.core.units import GIB
+from engine.diagnostics.oom import PostMortem, post_mortem, ran_out
+from engine.events.history import History
+from engine.events.kinds import OutOfMemory
+from engine.hardware.gpu_catalog import by_id
+from tests.helpers.made_run import Story, config_of, plan_of, story_of
 
 
 def judged(story: Story) -> PostMortem:

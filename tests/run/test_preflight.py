@@ -8,22 +8,23 @@ from typing import Any
 
 import msgspec
 import pytest
-from fake_nvml import FakeNvml
-from made_run import config_of, plan_of
 
-from engine.errors import UsageError
-from engine.plan.config import RunConfig
-from engine.plan.gpus import GIB, MIB, cpu
-from engine.plan.layers import with_changes
+from engine.config.layers import with_changes
+from engine.config.schema import RunConfig
+from engine.core.errors import UsageError
+from engine.core.units import GIB, MIB
+from engine.diagnostics.doctor import examine
+from engine.diagnostics.machine import Check
+from engine.diagnostics.preflight import disk_need, preflight, require_ready
+from engine.hardware import probe_machine as surveys
+from engine.hardware.gpu_catalog import cpu
+from engine.hardware.probe_machine import Survey, TorchBuild, survey, torch_build
+from engine.hardware.toolchain import Toolchain
+from engine.launch.control import readiness, start_run, with_absolute_paths
 from engine.plan.plan import Plan
-from engine.run import survey as surveys
-from engine.run.checks import Check
-from engine.run.control import readiness, start_run, with_absolute_paths
 from engine.run.directory import RunDirectory
-from engine.run.doctor import examine
-from engine.run.preflight import disk_need, preflight, require_ready
-from engine.run.survey import Survey, TorchBuild, survey, torch_build
-from engine.run.toolchain import Toolchain
+from tests.helpers.fake_nvml import FakeNvml
+from tests.helpers.made_run import config_of, plan_of
 
 CONFIG = config_of("balanced")
 PLAN = plan_of(CONFIG)
@@ -194,7 +195,7 @@ def test_the_doctor_sees_what_is_here(machine: Callable[..., Survey], monkeypatc
     assert {check.verdict for check in found} == {"ok"}
     names = {check.name for check in found}
     assert {"nanosolo", "torch", "GPU", "driver", "GPU memory", "host", "compiler", "home", "clock"} <= names
-    monkeypatch.setattr("engine.run.doctor.PACKAGES", ("no-such-package",))
+    monkeypatch.setattr("engine.diagnostics.doctor.PACKAGES", ("no-such-package",))
     missing = by_name(examine(machine()))["no-such-package"]
     assert (missing.verdict, "pip install no-such-package" in missing.action) == ("problem", True)
 

@@ -5,14 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
-from made_run import config_of, plan_of, story_of, write_run
 
-from engine.errors import UsageError
-from engine.plan.layers import from_toml
+from engine.config.layers import from_toml
+from engine.core.errors import UsageError
+from engine.events.history import read_history
+from engine.events.kinds import Advice
+from engine.launch.relaunch import goes_on, relaunch, rewrite
 from engine.run.directory import RunDirectory, RunLock
-from engine.run.events import Advice
-from engine.run.history import read_history
-from engine.run.relaunch import goes_on, relaunch, rewrite
+from tests.helpers.made_run import config_of, plan_of, story_of, write_run
 
 NOW = 1_800_000_000.0
 

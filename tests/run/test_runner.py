@@ -9,16 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stand_in_runs import processes_of, wait_for
 
-from engine.errors import UsageError
-from engine.run.control import ask_for_checkpoint, resume_run, stop_run, wait_until_running
+from engine.core.errors import UsageError
+from engine.events.history import read_history
+from engine.events.kinds import Advice, Checkpoint, RunEnded, RunStarted, StageEnded, StageStarted
+from engine.events.log import read_events
+from engine.launch.control import ask_for_checkpoint, resume_run, stop_run, wait_until_running
 from engine.run.directory import RunDirectory, RunLock
-from engine.run.event_log import read_events
-from engine.run.events import Advice, Checkpoint, RunEnded, RunStarted, StageEnded, StageStarted
-from engine.run.history import read_history, state_of
 from engine.run.runner import launch
-from engine.run.standing import read_standing
+from engine.run.stage_status import read_standing
+from engine.run.state import state_of
+from tests.helpers.stand_in_runs import processes_of, wait_for
 
 MakeRun = Callable[..., RunDirectory]
 
@@ -137,7 +138,7 @@ def test_a_stop_just_before_a_stage_is_started_reaches_it(make_run: MakeRun) -> 
 
 SECOND_SIGNAL = """
 import os, signal, sys
-from engine.run import stage
+from engine.stages import runtime as stage
 def interrupted_print(*_what, **_where):
     os.kill(os.getpid(), signal.SIGTERM)
 stage.print = interrupted_print
@@ -256,7 +257,7 @@ def test_a_stage_that_dies_leaves_the_runner_to_say_so(make_run: MakeRun) -> Non
     run = make_run(pretrain="train")
     runner = start(run)
     wait_for((run.path / "pretrain.began").exists)
-    stage = next(p for p in processes_of(run) if "engine.run.stage" in p.cmdline())
+    stage = next(p for p in processes_of(run) if "engine.stages.runtime" in p.cmdline())
     stage.kill()
     assert runner.wait(30) == 5
     assert ends_of(run)["pretrain"].message == "the process was ended by SIGKILL"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.run import session_checks
-from engine.run.session_checks import check_session, session_scope
+from engine.diagnostics import session_checks
+from engine.diagnostics.session_checks import check_session, session_scope
 
 IN_A_SESSION = "0::/user.slice/user-1000.slice/session-3.scope\n"
 UNDER_THE_USER_MANAGER = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-r12.scope\n"

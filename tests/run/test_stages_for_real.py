@@ -10,16 +10,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-import tiny_run
-from tiny_run import wait_until
-from trained_run import nanosolo
 
-from engine.plan.layers import to_toml
+from engine.config.layers import to_toml
+from engine.events.history import read_history
+from engine.events.kinds import Evaluation, StageStarted, Step
+from engine.events.log import read_events
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
-from engine.run.event_log import read_events
-from engine.run.events import Evaluation, StageStarted, Step
-from engine.run.history import read_history
+from tests.helpers import tiny_run
+from tests.helpers.tiny_run import wait_until
+from tests.helpers.trained_run import nanosolo
 
 STAGES = ["data", "tokenizer", "tokenize", "pretrain", "sft", "chat_eval"]
 
@@ -140,7 +140,7 @@ def test_a_stage_that_lacks_what_it_needs_fails_in_one_line_also_by_itself(tmp_p
     shutil.copy(whole.config_file, bare.path)
     shutil.copytree(whole.tokenizer, bare.tokenizer)
     done = subprocess.run(
-        [sys.executable, "-m", "engine.run.stage", str(bare.path), "chat_eval"],
+        [sys.executable, "-m", "engine.stages.runtime", str(bare.path), "chat_eval"],
         env=os.environ | {"NANOSOLO_HOME": str(whole.path.parents[1])},
         capture_output=True,
         text=True,

@@ -5,15 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_run
 
+from engine.events.kinds import Device, Progress
 from engine.run.directory import RunDirectory
-from engine.run.events import Device, Progress
+from tests.helpers import tiny_run
 
 # the first file of tokens that is opened to be verified brings the signal
 STOPPED_WHILE_READING = """
 import os, signal, sys
-from engine.run import stage
+from engine.stages import runtime as stage
 
 def watch(event, arguments):
     global told

@@ -6,19 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tiny_run
-from fake_runner import FakeRunner
-from made_run import Story, config_of, plan_of
-from stand_in_runs import wait_for
 
-from engine.plan.gpus import cpu
-from engine.plan.layers import with_changes
-from engine.run import control, threads
-from engine.run.directory import RunDirectory, create_run
-from engine.run.events import Device, encode
-from engine.run.hardware import usable_cores
-from engine.run.runner import launch
-from engine.run.threads import (
+from engine.config.layers import with_changes
+from engine.events.kinds import Device, encode
+from engine.hardware.detect import usable_cores
+from engine.hardware.gpu_catalog import cpu
+from engine.launch import control
+from engine.run import cpu_threads
+from engine.run.cpu_threads import (
     free_threads,
     runs_at_work,
     share,
@@ -28,6 +23,12 @@ from engine.run.threads import (
     trained_threads,
     worker_threads,
 )
+from engine.run.directory import RunDirectory, create_run
+from engine.run.runner import launch
+from tests.helpers import tiny_run
+from tests.helpers.fake_runner import FakeRunner
+from tests.helpers.made_run import Story, config_of, plan_of
+from tests.helpers.stand_in_runs import wait_for
 
 CONFIG = with_changes(config_of("quickstart"), {"runtime.threads": None})
 
@@ -37,8 +38,8 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
     """A new run on a machine of twelve cores where nothing else runs and the user asked for nothing."""
     for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(threads, "usable_cores", lambda: 12)
-    monkeypatch.setattr(threads, "runs_at_work", set)
+    monkeypatch.setattr(cpu_threads, "usable_cores", lambda: 12)
+    monkeypatch.setattr(cpu_threads, "runs_at_work", set)
     return create_run("one", CONFIG, plan_of(CONFIG, cpu(1, 2**34)))
 
 
@@ -57,7 +58,7 @@ def test_runs_share_the_cores(cores: int, others: int, own: int) -> None:
 
 
 def test_other_runs_count_and_the_run_itself_does_not(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "runs_at_work", lambda: {"/a", "/b", str(run.path)})
+    monkeypatch.setattr(cpu_threads, "runs_at_work", lambda: {"/a", "/b", str(run.path)})
     assert free_threads(run) == stage_threads(run, CONFIG) == 4
     assert free_threads() == 3  # what is no run shares with this one, too
 
@@ -85,10 +86,10 @@ def test_a_run_keeps_the_threads_that_it_trained_with(run: RunDirectory, monkeyp
     assert trained_threads(run) == stage_threads(run, CONFIG) == 3
     write_device(run, "CPU, 8 threads", threads=8)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.setattr(threads, "runs_at_work", lambda: {"/a", "/b"})
+    monkeypatch.setattr(cpu_threads, "runs_at_work", lambda: {"/a", "/b"})
     assert trained_threads(run) == stage_threads(run, CONFIG) == 8
     assert threads_warning(8, 8) == threads_warning(None, 1) == ""
-    monkeypatch.setattr(threads, "usable_cores", lambda: 4)
+    monkeypatch.setattr(cpu_threads, "usable_cores", lambda: 4)
     assert stage_threads(run, CONFIG) == 4
     assert threads_warning(8, 4).startswith("this run trained with 8 CPU threads so far and continues with 4")
 
@@ -107,8 +108,8 @@ def test_every_library_of_a_stage_gets_the_number(run: RunDirectory, monkeypatch
 def test_tokenizing_takes_all_cores_where_sums_are_kept_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
-    monkeypatch.setattr(threads, "usable_cores", lambda: 12)
-    monkeypatch.setattr(threads, "runs_at_work", set)
+    monkeypatch.setattr(cpu_threads, "usable_cores", lambda: 12)
+    monkeypatch.setattr(cpu_threads, "runs_at_work", set)
     assert (free_threads(), worker_threads()) == (1, 12)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.run import toolchain
-from engine.run.toolchain import Toolchain, build_fault, find_toolchain
+from engine.hardware import toolchain
+from engine.hardware.toolchain import Toolchain, build_fault, find_toolchain
 
 ALL = Toolchain("/usr/bin/gcc", "/usr/bin/g++", headers=True, manager="apt-get", root=True)
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from fake_nvml import FakeNvml
-from made_run import config_of, plan_of
 
-from engine.errors import UsageError
-from engine.plan.gpus import GIB, by_id, cpu
-from engine.run import control, device_checks, gpu_access
-from engine.run.device_faults import Attempt, explain
+from engine.core.errors import UsageError
+from engine.core.units import GIB
+from engine.device import device as training_device
+from engine.diagnostics import device_checks
+from engine.diagnostics.preflight import preflight, require_ready
+from engine.hardware import gpu_access
+from engine.hardware.device_faults import Attempt, explain
+from engine.hardware.gpu_access import LOST, MISMATCH, NO_LIBRARY, NO_PERMISSION, NOT_LOADED, GpuAccess
+from engine.hardware.gpu_catalog import by_id, cpu
+from engine.hardware.probe_machine import Survey, TorchBuild, survey, survey_gpu
+from engine.hardware.toolchain import Toolchain
+from engine.launch import control
 from engine.run.directory import create_run
-from engine.run.gpu_access import LOST, MISMATCH, NO_LIBRARY, NO_PERMISSION, NOT_LOADED, GpuAccess
-from engine.run.preflight import preflight, require_ready
-from engine.run.survey import Survey, TorchBuild, survey, survey_gpu
-from engine.run.toolchain import Toolchain
-from engine.train import device as training_device
+from tests.helpers.fake_nvml import FakeNvml
+from tests.helpers.made_run import config_of, plan_of
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "troubleshooting.md"

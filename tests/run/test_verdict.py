@@ -5,13 +5,13 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_run import Story, story_of
 
-from engine.plan.config import Stage
-from engine.plan.pipeline import LINE
-from engine.run.events import Device, Event, Progress, StageStarted, Step
-from engine.run.history import History
-from engine.run.verdict import STAGE_WORDS, damaged, remaining_seconds, verdict
+from engine.config.schema import Stage
+from engine.config.stages import LINE
+from engine.events.history import History
+from engine.events.kinds import Device, Event, Progress, StageStarted, Step
+from engine.run.status import STAGE_WORDS, damaged, remaining_seconds, verdict
+from tests.helpers.made_run import Story, story_of
 
 NOW = 1_800_000_000.0
 

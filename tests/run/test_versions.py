@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine import __version__
-from engine.run import versions
-from engine.run.versions import Code, commit_of, is_other, warning_of_other_code
+from engine.hardware import versions
+from engine.hardware.versions import Code, commit_of, is_other, warning_of_other_code
 
 
 def git(folder: Path, *arguments: str) -> str:

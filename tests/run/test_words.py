@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.run import words
+from engine.core import formatting
 
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 SECONDS = {"ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 SCALES = {"": 1, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
-@pytest.mark.parametrize("word", [words.duration, words.size, words.count, words.percent])
+@pytest.mark.parametrize("word", [formatting.duration, formatting.size, formatting.count, formatting.percent])
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
 def test_what_is_not_known_is_a_question_mark(word, value) -> None:  # type: ignore[no-untyped-def]
     assert word(value) == "?"
@@ -23,7 +23,7 @@ def test_what_is_not_known_is_a_question_mark(word, value) -> None:  # type: ign
 
 @given(st.floats(0, 1e8))
 def test_a_duration_says_what_it_is(seconds: float) -> None:
-    text = words.duration(seconds)
+    text = formatting.duration(seconds)
     parts = re.findall(r"([\d.]+) (ms|s|m|h|d)", text)
     assert " ".join(f"{number} {unit}" for number, unit in parts) == text
     assert 1 <= len(parts) <= 2
@@ -36,7 +36,7 @@ def test_a_duration_says_what_it_is(seconds: float) -> None:
 
 @given(st.integers(0, 2**50))
 def test_a_size_says_what_it_is(size: int) -> None:
-    text = words.size(size)
+    text = formatting.size(size)
     number, unit = text.split()
     assert float(number) * UNITS[unit] == pytest.approx(size, rel=0.01, abs=0.51 * UNITS[unit])
     assert len(text) <= 9 and (float(number) < 1024 or unit == "TiB")
@@ -44,7 +44,7 @@ def test_a_size_says_what_it_is(size: int) -> None:
 
 @given(st.integers(-(10**15), 10**15))
 def test_a_count_has_three_figures(number: int) -> None:
-    match = re.fullmatch(r"(-?[\d.]+)([kMBT]?)", words.count(number))
+    match = re.fullmatch(r"(-?[\d.]+)([kMBT]?)", formatting.count(number))
     assert match is not None
     assert float(match[1]) * SCALES[match[2]] == pytest.approx(number, rel=0.0051, abs=0.5)
     assert len(match[1].strip("-").replace(".", "")) <= 4
@@ -56,16 +56,16 @@ NEAR_EDGES = st.builds(lambda edge, share: edge * (1 + share), st.sampled_from(E
 
 
 def test_a_time_of_any_length_can_be_said() -> None:
-    assert words.duration(1e308) == "?"
+    assert formatting.duration(1e308) == "?"
 
 
 def test_sizes_side_by_side_have_one_unit() -> None:
-    assert words.sizes(1.037 * 2**30, 1002 * 2**20) == ["1062 MiB", "1002 MiB"]
-    assert words.sizes(31.24 * 2**30, None, 9 * 2**30) == ["31.2 GiB", "?", "9.0 GiB"]
-    assert words.sizes(None) == ["?"]
+    assert formatting.sizes(1.037 * 2**30, 1002 * 2**20) == ["1062 MiB", "1002 MiB"]
+    assert formatting.sizes(31.24 * 2**30, None, 9 * 2**30) == ["31.2 GiB", "?", "9.0 GiB"]
+    assert formatting.sizes(None) == ["?"]
 
 
-@pytest.mark.parametrize("word", [words.duration, words.size, words.count])
+@pytest.mark.parametrize("word", [formatting.duration, formatting.size, formatting.count])
 @given(st.lists(st.floats(0, 1e13) | st.floats(0, 1e7) | st.floats(0, 100) | NEAR_EDGES, min_size=2, max_size=2))
 def test_more_never_reads_as_less(word: Callable[[float], str], pair: list[float]) -> None:
     small, large = sorted(pair)
@@ -73,7 +73,7 @@ def test_more_never_reads_as_less(word: Callable[[float], str], pair: list[float
 
 
 def _number(text: str, word: Callable[[float], str]) -> float:
-    scales = {words.duration: SECONDS, words.size: UNITS, words.count: SCALES}[word]
+    scales = {formatting.duration: SECONDS, formatting.size: UNITS, formatting.count: SCALES}[word]
     parts = re.findall(r"([\d.]+(?:e-?\d+)?) ?([A-Za-z]*)", text)
     return sum(float(number) * scales[unit] for number, unit in parts)
 
@@ -87,7 +87,7 @@ def _number(text: str, word: Callable[[float], str]) -> float:
     ],
 )
 def test_durations_as_examples(seconds: float, text: str) -> None:
-    assert words.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_durations_as_examples(seconds: float, text: str) -> None:
     ],
 )
 def test_sizes_as_examples(size: float, text: str) -> None:
-    assert words.size(size) == text
+    assert formatting.size(size) == text
 
 
 @pytest.mark.parametrize(("amount", "text"), [(15.477, "15.48"), (1234.5, "1,234.50"), (0, "0.00"), (None, "?")])
 def test_money_as_examples(amount: float | None, text: str) -> None:
-    assert words.money(amount) == text
+    assert formatting.money(amount) == text

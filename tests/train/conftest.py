@@ -1,9 +1,9 @@
 """One tokenised corpus for all tests of training, and one run that nothing disturbed."""
 
 import pytest
-import tiny_run
 
 from engine.run.directory import RunDirectory
+from tests.helpers import tiny_run
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from engine.train import allocator
-from engine.train.allocator import expands, settings, settle_allocator
+from engine.device import allocator
+from engine.device.allocator import expands, settings, settle_allocator
 
 FABRIC = "Expected NVML_SUCCESS == DriverAPI::get()->nvmlDeviceGetGpuFabricInfoV_( nvml_device, &fabricInfo) to be true"
 FULL = (

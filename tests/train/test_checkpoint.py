@@ -13,15 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from tiny_run import Base, final_weights, losses, tiny_config, train
 
-from engine.errors import NanosoloError
-from engine.files import DiskFull
-from engine.plan.config import CheckpointConfig
-from engine.run.checkpoints import checkpoint_path, list_checkpoints
-from engine.run.directory import RunDirectory
-from engine.run.history import read_history
-from engine.train.checkpoint import (
+from engine.checkpoint.checkpoint import (
     MODEL_FILE,
     SavedCheckpoint,
     first_state,
@@ -29,9 +22,16 @@ from engine.train.checkpoint import (
     whole_checkpoint,
     write_checkpoint,
 )
-from engine.train.manifest import MANIFEST_FILE, Damaged, measure, verify
-from engine.train.retention import expendable
-from engine.train.tensor_file import write_tensors
+from engine.checkpoint.manifest import MANIFEST_FILE, Damaged, measure, verify
+from engine.checkpoint.retention import expendable
+from engine.checkpoint.tensor_file import write_tensors
+from engine.config.schema import CheckpointConfig
+from engine.core.atomic_io import DiskFull
+from engine.core.errors import NanosoloError
+from engine.events.history import read_history
+from engine.run.checkpoints import checkpoint_path, list_checkpoints
+from engine.run.directory import RunDirectory
+from tests.helpers.tiny_run import Base, final_weights, losses, tiny_config, train
 
 TENSORS = {
     MODEL_FILE: {

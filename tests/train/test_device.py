@@ -6,19 +6,19 @@ import sys
 import pytest
 import torch
 
-from engine.train.device import device_name, is_out_of_memory
+from engine.device.device import device_name, is_out_of_memory
 
 BALLAST = 700 * 2**20  # bytes: more than a process that only imports torch holds
 
 PARENT = f"""
 import subprocess, sys
 held = b"x" * {BALLAST}
-child = "from engine.train.device import peak_memory; print(peak_memory('cpu'))"
+child = "from engine.device.device import peak_memory; print(peak_memory('cpu'))"
 subprocess.run([sys.executable, "-c", child], check=True)
 """
 
 GROWN = f"""
-from engine.train.device import peak_memory
+from engine.device.device import peak_memory
 before = peak_memory("cpu")
 held = b"x" * {BALLAST}
 del held

@@ -4,16 +4,16 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_run import SAVE_EVERY, STEPS, Base, events_of, losses, train
 
+from engine.checkpoint.checkpoint import read_state
+from engine.checkpoint.manifest import verify
 from engine.data.loader import LoaderState
+from engine.events.history import read_history
+from engine.events.kinds import Checkpoint, Diverged, Resumed, Step
 from engine.run.checkpoints import checkpoint_path
-from engine.run.events import Checkpoint, Diverged, Resumed, Step
-from engine.run.history import read_history
-from engine.train.checkpoint import read_state
-from engine.train.manifest import verify
 from engine.train.rewind import MOST_REWINDS, Rewind, attempts_from, position_after, read_rewinds
 from engine.train.spikes import FEWEST, WINDOW, find_spike, remember
+from tests.helpers.tiny_run import SAVE_EVERY, STEPS, Base, events_of, losses, train
 
 POISON = (  # the batch that begins at row 48 of epoch 0, which step 7 is about to take, has a token that is no token
     "import torch\nfrom engine.train import step as s\nreal = s.summed_loss\n"

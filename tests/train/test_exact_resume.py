@@ -8,14 +8,24 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_run
-from tiny_run import SAVE_EVERY, STEPS, Base, events_of, final_weights, losses, train, wait_for_step, wait_until
 
-from engine.run import control
+from engine.events.history import read_history
+from engine.events.kinds import Checkpoint, Evaluation, Resumed, RunEnded, Step
+from engine.launch import control
 from engine.run.directory import RunDirectory
-from engine.run.events import Checkpoint, Evaluation, Resumed, RunEnded, Step
-from engine.run.history import read_history
 from engine.run.runner import launch
+from tests.helpers import tiny_run
+from tests.helpers.tiny_run import (
+    SAVE_EVERY,
+    STEPS,
+    Base,
+    events_of,
+    final_weights,
+    losses,
+    train,
+    wait_for_step,
+    wait_until,
+)
 
 
 def assert_same(run: RunDirectory, undisturbed: RunDirectory) -> None:
@@ -64,7 +74,7 @@ def test_stopped_by_its_runner_moved_to_another_machine_and_resumed(
 @pytest.mark.parametrize("at", [2, 23])
 def test_killed_and_run_again(base: Base, undisturbed: RunDirectory, tmp_path: Path, at: int) -> None:
     run = base.run(tmp_path / "run")
-    process = subprocess.Popen([sys.executable, "-m", "engine.run.stage", str(run.path), "pretrain"])
+    process = subprocess.Popen([sys.executable, "-m", "engine.stages.runtime", str(run.path), "pretrain"])
     wait_for_step(run, at)
     process.kill()
     process.wait()
@@ -79,7 +89,7 @@ def test_killed_and_run_again(base: Base, undisturbed: RunDirectory, tmp_path: P
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_in_a_checkpoint_at_the_step_boundary(base: Base, tmp_path: Path, number: int) -> None:
     run = base.run(tmp_path / "run", checkpoint__every_steps=0, budget__steps=4000)
-    process = subprocess.Popen([sys.executable, "-m", "engine.run.stage", str(run.path), "pretrain"])
+    process = subprocess.Popen([sys.executable, "-m", "engine.stages.runtime", str(run.path), "pretrain"])
     wait_for_step(run, 3)
     process.send_signal(number)
     assert process.wait(tiny_run.PATIENCE) == 130
@@ -146,7 +156,7 @@ def test_a_stop_in_the_first_step_ends_it_at_once_as_all_is_saved(
 def test_a_preemption_notice_is_a_signal_too(base: Base, tmp_path: Path, where: str) -> None:
     notice = tmp_path / "notice"
     run = base.run(tmp_path / "run", budget__steps=4000, runtime__preempt_file=str(notice))
-    process = subprocess.Popen([sys.executable, "-m", "engine.run.stage", str(run.path), "pretrain"])
+    process = subprocess.Popen([sys.executable, "-m", "engine.stages.runtime", str(run.path), "pretrain"])
     wait_for_step(run, 3)
     (notice if where == "as configured" else run.preempt_file).touch()
     assert process.wait(tiny_run.PATIENCE) == 130

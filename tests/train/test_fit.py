@@ -11,16 +11,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.errors import NanosoloError, UsageError
-from engine.plan import search
-from engine.plan.config import RunConfig
-from engine.plan.gpus import by_id, cpu
-from engine.plan.layers import from_dict, with_changes
-from engine.run import fitting
-from engine.run.calibration import read_calibration
-from engine.run.fitting import Finding, Trial
-from engine.run.hardware import detect_cpu, detect_gpu
-from tui.commands.fit import adopt, parse_size
+from engine.autotune import fitting
+from engine.autotune.fitting import Finding, Trial
+from engine.config.layers import from_dict, with_changes
+from engine.config.schema import RunConfig
+from engine.core.errors import NanosoloError, UsageError
+from engine.hardware.detect import detect_cpu, detect_gpu
+from engine.hardware.gpu_catalog import by_id, cpu
+from engine.plan import budget_search
+from engine.run.calibration_store import read_calibration
+from tui.cli.commands.fit import adopt, parse_size
 
 MIB = 2**20
 LIMIT = 500 * MIB  # a tiny model's batch of 8 stays far below, one of 512 far above
@@ -92,7 +92,7 @@ def test_the_best_of_what_was_measured_leaves_room() -> None:
     def trial(size: int, peak: float, rate: float) -> Trial:
         cut = with_changes(config, {"batch.device_batch_size": size})
         finding = Finding(outcome="done", tokens_per_second=rate, peak_memory=int(peak * gpu.capacity))
-        return Trial(cut, "none", finding, finding.peak_memory, search.predict_fit(cut, gpu, "none", size))
+        return Trial(cut, "none", finding, finding.peak_memory, budget_search.predict_fit(cut, gpu, "none", size))
 
     trials = [trial(4, 0.5, 40e3), trial(8, 0.7, 43e3), trial(16, 0.94, 44e3), trial(32, 0.98, 45e3)]
     best = fitting.best_of(trials, gpu.capacity)
@@ -122,14 +122,14 @@ def test_sizes_that_are_none(text: str) -> None:
 
 def test_adopting_keeps_the_step() -> None:
     config = from_dict({"model": {"depth": 20}, "batch": {"device_batch_size": 3, "total_batch_size": 524_288}})
-    fit = search.predict_fit(config, by_id("a100-40gb"), "block", 1)
+    fit = budget_search.predict_fit(config, by_id("a100-40gb"), "block", 1)
     adopted = adopt(config, fit)
-    assert search.tokens_per_step(adopted) == search.tokens_per_step(config)
+    assert budget_search.tokens_per_step(adopted) == budget_search.tokens_per_step(config)
     assert adopted.batch.activation_checkpointing == "block"
 
 
 def run_fit(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from tui.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from tui.cli.main import main; sys.exit(main(sys.argv[1:]))"
     # numpy's own threads, one for each core, would count against the limit with their stacks
     environment = {**os.environ, "NANOSOLO_HOME": str(home), "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.run(

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_run import PATIENCE, Base, events_of, losses, train
 
-from engine.errors import EXIT_OUT_OF_HOST_MEMORY
+from engine.checkpoint.checkpoint import whole_checkpoint
+from engine.core.errors import EXIT_OUT_OF_HOST_MEMORY
+from engine.events.kinds import Evaluation, OutOfMemory, Sample
 from engine.run.directory import RunDirectory
-from engine.run.events import Evaluation, OutOfMemory, Sample
-from engine.train.checkpoint import whole_checkpoint
+from tests.helpers.tiny_run import PATIENCE, Base, events_of, losses, train
 
 ROWS, LENGTH, STEPS = 64, 128, 5
 MIB = 2**20
@@ -127,10 +127,10 @@ from pathlib import Path
 import psutil
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
-from engine.plan.layers import from_dict
+from engine.config.layers import from_dict
 from engine.plan.shape import shape_of
-from engine.train.checkpoint import first_state
-from engine.train.writer import CheckpointWriter
+from engine.checkpoint.checkpoint import first_state
+from engine.checkpoint.async_writer import CheckpointWriter
 config = from_dict({{"model": {{"depth": 6, "max_seq_len": 32}}, "tokenizer": {{"vocab_size": 300}}}})
 model = GPT(shape_of(config))
 model.init_weights(1)

@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_run
-from tiny_run import Base, events_of, train
 
-from engine.report.write import render
+from engine.checkpoint.manifest import MANIFEST_FILE, code_of, verify
+from engine.events.kinds import Warning
+from engine.hardware.versions import Code
 from engine.run.directory import RunDirectory
-from engine.run.events import Warning
-from engine.run.versions import Code
-from engine.train.manifest import MANIFEST_FILE, code_of, verify
+from engine.stages.report import render
+from tests.helpers import tiny_run
+from tests.helpers.tiny_run import Base, events_of, train
 
 HALF = 10
 STOP_AT_HALF = f"""
@@ -41,7 +41,7 @@ def checkpoint(run: RunDirectory, step: int) -> Path:
 
 
 def evaluate(run: RunDirectory) -> str:
-    command = [sys.executable, "-m", "engine.run.stage", str(run.path), "evaluate"]
+    command = [sys.executable, "-m", "engine.stages.runtime", str(run.path), "evaluate"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=tiny_run.PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

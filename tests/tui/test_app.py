@@ -7,13 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from console_home import console, use_home
-from made_run import story_of, write_run
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
-from run_screens import shows, until
-from snapshot import matches_snapshot, text_of
 from textual.color import Color
 from textual.command import CommandPalette
 from textual.content import Content
@@ -21,25 +17,29 @@ from textual.pilot import Pilot
 from textual.widgets import OptionList
 
 import tui
-from engine.errors import UsageError
-from engine.plan.gpus import by_id
+from engine.core.errors import UsageError
+from engine.hardware.gpu_catalog import by_id
 from engine.run.directory import RunDirectory, RunLock
+from tests.helpers.console_home import console, use_home
+from tests.helpers.made_run import story_of, write_run
+from tests.helpers.run_screens import shows, until
+from tests.helpers.snapshot import matches_snapshot, text_of
 from tui.app import SCREENS, NanosoloApp, farewell, plan_left
-from tui.arguments import build_parser
-from tui.ascii import to_ascii
-from tui.bindings import KEYS, Key
-from tui.commands.configuration import configuration
-from tui.nocolor import NoColorFilter
-from tui.palette import KeyProvider
-from tui.planning.figures import LETTERS
+from tui.cli.commands.configuration import configuration
+from tui.cli.parser import build_parser
+from tui.keys.bindings import KEYS, Key
+from tui.planning.formulas import LETTERS
 from tui.screens.base import TopRow
-from tui.screens.dialogs import TextDialog
 from tui.screens.help import HelpScreen
-from tui.screens.plan import PlanScreen
-from tui.screens.reading import ReadingScreen
-from tui.screens.review import ReviewScreen
-from tui.themes import THEMES, choose_theme
+from tui.screens.palette import KeyProvider
+from tui.screens.plan.plan_screen import PlanScreen
+from tui.screens.plan.review import ReviewScreen
+from tui.terminal.ascii_filter import to_ascii
+from tui.terminal.no_color_filter import NoColorFilter
+from tui.terminal.themes import THEMES, choose_theme
+from tui.widgets.dialogs import TextDialog
 from tui.widgets.text_box import TextBox
+from tui.widgets.text_dialog import ReadingScreen
 
 FORBIDDEN = ("torch", "numpy", "pyarrow", "matplotlib", "transformers", "tokenizers", "rustbpe", "tiktoken")
 
@@ -399,7 +399,7 @@ async def main():
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         assert app.current_mode == "plan"
-        assert "tui.screens.compare" not in sys.modules and "tui.screens.review" not in sys.modules
+        assert "tui.screens.compare" not in sys.modules and "tui.screens.plan.review" not in sys.modules
         for mode in {list(SCREENS)!r}:
             app.action_go(mode)
             await pilot.pause()

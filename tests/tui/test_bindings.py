@@ -5,16 +5,16 @@ from importlib import import_module
 import pytest
 
 from tui.app import SCREENS, NanosoloApp
-from tui.bindings import EVERYWHERE, KEYS, Key, bindings_for, keys_for
-from tui.key_names import show_key, textual_name
-from tui.screens.budget import BudgetField, BudgetScreen
-from tui.screens.chat_dialogs import SettingField
-from tui.screens.dialogs import ChoiceDialog
-from tui.screens.plan_detail import Editor
-from tui.screens.review import NameField, ReviewScreen
+from tui.chat.composer import Composer
+from tui.chat.transcript import Transcript
+from tui.keys.bindings import EVERYWHERE, KEYS, Key, bindings_for, keys_for
+from tui.keys.names import show_key, textual_name
+from tui.screens.chat.chat_dialogs import SettingField
+from tui.screens.plan.budget_screen import BudgetField, BudgetScreen
+from tui.screens.plan.detail import Editor
+from tui.screens.plan.review import NameField, ReviewScreen
 from tui.screens.run_files import RunFiles
-from tui.talk.composer import Composer
-from tui.talk.transcript import Transcript
+from tui.widgets.dialogs import ChoiceDialog
 from tui.widgets.rows import RowList
 
 # keys that many terminals, tmux or ssh do not pass on, or that arrive as another key

@@ -5,21 +5,31 @@ import math
 from pathlib import Path
 
 import pytest
-from console_home import console, use_home
 from hypothesis import given
 from hypothesis import strategies as st
-from snapshot import matches_snapshot, text_of
 from textual.pilot import Pilot
 
-from engine.plan.config import get
-from engine.plan.gpus import by_id, by_name
+from engine.config.schema import get
+from engine.hardware.gpu_catalog import by_id, by_name
 from engine.plan.plan import make_plan
+from tests.helpers.console_home import console, use_home
+from tests.helpers.snapshot import matches_snapshot, text_of
 from tui.app import NanosoloApp
-from tui.planning.budget import Asked, adopt, cells_of, find, header, loss_text, parse_hours, parse_price, table_row
+from tui.planning.budget_table import (
+    Asked,
+    adopt,
+    cells_of,
+    find,
+    header,
+    loss_text,
+    parse_hours,
+    parse_price,
+    table_row,
+)
 from tui.planning.choices import Here
 from tui.planning.draft import Draft
-from tui.screens.budget import BudgetScreen, CandidateList
-from tui.screens.plan import PlanScreen
+from tui.screens.plan.budget_screen import BudgetScreen, CandidateList
+from tui.screens.plan.plan_screen import PlanScreen
 from tui.widgets.run_chart import RunChart
 
 GPU = by_id("a100-40gb")

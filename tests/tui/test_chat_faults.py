@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_screens import console_on, put, shows, stopped, until
-from snapshot import matches_snapshot
-from talking import exists, flat, pose, processes, say, talkers, talking
 
-from tui.screens.chat import ChatScreen
-from tui.talk.candidates import Scene
-from tui.talk.composer import Composer
+from tests.helpers.run_screens import console_on, put, shows, stopped, until
+from tests.helpers.snapshot import matches_snapshot
+from tests.helpers.talking import exists, flat, pose, processes, say, talkers, talking
+from tui.chat.composer import Composer
+from tui.chat.model_picker import Scene
+from tui.screens.chat.chat_screen import ChatScreen
 
 BOTH = [(80, 24), (120, 40)]
 
@@ -123,7 +123,7 @@ async def test_refusals_are_told_under_the_message(home: Path) -> None:
 async def test_a_gpu_whose_memory_is_full(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     talkers(home, "red")
     monkeypatch.setenv("FAKE_WORKER", "no memory")
-    monkeypatch.setattr("tui.talk.candidates.detect_gpu", lambda: object())
+    monkeypatch.setattr("tui.chat.model_picker.detect_gpu", lambda: object())
     app = console_on(None)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("7")
@@ -136,12 +136,12 @@ async def test_a_gpu_whose_memory_is_full(home: Path, monkeypatch: pytest.Monkey
 
 
 async def test_a_gpu_that_trains_is_left_alone_unless_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui.talk import candidates
+    from tui.chat import model_picker
 
     talkers(home, "red")
-    look = candidates.look
+    look = model_picker.look
     training: dict[str, Any] = {"gpu": True, "training": ("red",)}
-    monkeypatch.setattr("tui.screens.chat.look", lambda: Scene(**{**look()._asdict(), **training}))
+    monkeypatch.setattr("tui.screens.chat.chat_screen.look", lambda: Scene(**{**look()._asdict(), **training}))
     app = console_on(None)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("7")

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from console_home import use_home
-from run_screens import console_on, shows, until
-from snapshot import text_of
 from textual.pilot import Pilot
-from trained_run import STEPS
 
-from engine.chat.settings import Settings
-from engine.model.sampling import Sampling
+from engine.inference.chat_settings import Settings
+from engine.inference.sampling_params import Sampling
 from engine.run.directory import RunDirectory
-from tui.screens.chat import ChatScreen
-from tui.talk.composer import Composer
-from tui.talk.pane import TalkPane
+from tests.helpers.console_home import use_home
+from tests.helpers.run_screens import console_on, shows, until
+from tests.helpers.snapshot import text_of
+from tests.helpers.trained_run import STEPS
+from tui.chat.composer import Composer
+from tui.chat.pane import TalkPane
+from tui.screens.chat.chat_screen import ChatScreen
 
 GREEDY = Settings(sampling=Sampling(temperature=0), max_new_tokens=20)
 

@@ -5,16 +5,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from run_screens import console_on, shows, until
-from snapshot import matches_snapshot, text_of
-from talking import done, exists, flat, pose, processes, say, screen_of, talkers, talking
 
-from tui.screens.chat import ChatScreen
-from tui.screens.chat_dialogs import SettingsDialog, TalkerDialog
-from tui.screens.reading import ReadingScreen
+from tests.helpers.run_screens import console_on, shows, until
+from tests.helpers.snapshot import matches_snapshot, text_of
+from tests.helpers.talking import done, exists, flat, pose, processes, say, screen_of, talkers, talking
+from tui.chat.composer import Composer
+from tui.chat.model_picker import Scene, look
+from tui.screens.chat.chat_dialogs import SettingsDialog, TalkerDialog
+from tui.screens.chat.chat_screen import ChatScreen
 from tui.screens.runs import RunsScreen
-from tui.talk.candidates import Scene, look
-from tui.talk.composer import Composer
+from tui.widgets.text_dialog import ReadingScreen
 
 BOTH = [(80, 24), (120, 40)]
 
@@ -187,7 +187,7 @@ async def test_who_is_wanted_is_remembered_when_the_screen_was_left_before_anybo
         looked.append(look())
         return looked[-1]
 
-    monkeypatch.setattr("tui.screens.chat.look", late)
+    monkeypatch.setattr("tui.screens.chat.chat_screen.look", late)
     app = console_on(None)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("4")
@@ -211,7 +211,7 @@ async def test_two_looks_at_a_time_load_once(home: Path, monkeypatch: pytest.Mon
         return looked[-1]
 
     async with talking(size=(120, 40)) as (app, pilot):
-        monkeypatch.setattr("tui.screens.chat.look", late)
+        monkeypatch.setattr("tui.screens.chat.chat_screen.look", late)
         opened: list[object] = []
         monkeypatch.setattr(type(app.screen), "_load", lambda _screen, pane, *_: opened.append(pane))
         await pilot.press("escape", "r", "r")

@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import PROGRAM, environment, nanosolo
-from made_run import story_of, write_run
 
-from engine.plan.layers import from_dict, from_toml
+from engine.config.layers import from_dict, from_toml
 from engine.run.directory import RunLock
-from tui.arguments import build_parser
-from tui.cli import COMMANDS
-from tui.commands.runs import table
+from tests.helpers.command_line import PROGRAM, environment, nanosolo
+from tests.helpers.made_run import story_of, write_run
+from tui.cli.commands.runs import table
+from tui.cli.main import COMMANDS
+from tui.cli.parser import build_parser
 
 LIGHT = ("torch", "textual", "numpy", "matplotlib", "pyarrow", "huggingface_hub", "tiktoken")
 
@@ -52,7 +52,7 @@ def home(tmp_path: Path) -> Path:
 )
 def test_what_is_asked_before_a_launch_imports_nothing_heavy(home: Path, arguments: list[str]) -> None:
     script = (
-        "import sys\nfrom tui.cli import main\n"
+        "import sys\nfrom tui.cli.main import main\n"
         "try: code = main(sys.argv[1:])\nexcept SystemExit as end: code = end.code\n"
         f"found = [name for name in {LIGHT} if name in sys.modules]\n"
         "sys.stderr.write(f'{code} {found}')"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from command_line import in_a_mount, nanosolo
-from made_run import story_of, write_run
 
 from engine.plan.presets import preset_names
-from tui.cli import main
+from tests.helpers.command_line import in_a_mount, nanosolo
+from tests.helpers.made_run import story_of, write_run
+from tui.cli.main import main
 
 WAYS_OUT = ("See: nanosolo", "nanosolo --preset", ", for example ")
 
@@ -151,7 +151,7 @@ def test_what_should_not_happen_is_one_line_too(
     def fail(options: object) -> int:
         raise ValueError("odd\nindeed")
 
-    monkeypatch.setattr("tui.commands.runs.runs", fail)
+    monkeypatch.setattr("tui.cli.commands.runs.runs", fail)
     assert main(["runs"]) == 5
     assert capsys.readouterr().err == (
         "error: ValueError: odd indeed. This should not happen: run it again with --debug and report it.\n"
@@ -167,7 +167,7 @@ def test_nothing_commands_the_terminal(tmp_path: Path) -> None:
 
 
 def test_a_console_that_no_key_can_reach_is_refused() -> None:
-    command = f"{shlex.quote(sys.executable)} -c 'from tui.cli import entry; entry()' < /dev/null"
+    command = f"{shlex.quote(sys.executable)} -c 'from tui.cli.main import entry; entry()' < /dev/null"
     child = pexpect.spawn("/bin/sh", ["-c", command], timeout=60)
     child.expect("the console needs a terminal")
     child.expect(pexpect.EOF)

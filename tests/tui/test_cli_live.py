@@ -12,16 +12,16 @@ import pexpect
 import psutil
 import pyte
 import pytest
-from command_line import PROGRAM, environment, nanosolo
-from made_run import story_of, write_run
 
+from engine.events.kinds import RunEnded
+from engine.events.log import EventLog
 from engine.run.directory import RunDirectory, RunLock
-from engine.run.event_log import EventLog
-from engine.run.events import RunEnded
-from tui.follow import GRACE_SECONDS
-from tui.progress_line import progress_line
+from tests.helpers.command_line import PROGRAM, environment, nanosolo
+from tests.helpers.made_run import story_of, write_run
+from tui.cli.follow import GRACE_SECONDS
+from tui.cli.progress_bar import progress_line
 
-STAND_IN = Path(__file__).parent.parent / "run" / "stand_in"
+STAND_IN = Path(__file__).parents[1] / "helpers" / "stand_in"
 PATIENCE = 30.0
 
 QUICK = ("--preset", "quickstart", "--name", "one", "--set")

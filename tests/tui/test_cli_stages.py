@@ -6,11 +6,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from made_run import write_run
-from run_screens import finished
 
-from engine.run.events import StageAnew, StagesAsked
-from tui.cli import main
+from engine.events.kinds import StageAnew, StagesAsked
+from tests.helpers.made_run import write_run
+from tests.helpers.run_screens import finished
+from tui.cli.main import main
 
 PREPARED = ["data", "tokenizer", "tokenize"]
 

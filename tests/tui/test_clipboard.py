@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from console_home import console, use_home
-from run_screens import shows
+
+from tests.helpers.console_home import console, use_home
+from tests.helpers.run_screens import shows
 
 
 @pytest.mark.parametrize("keys", [("L", "y"), ("5", "y")], ids=["review", "compare"])

@@ -4,21 +4,21 @@ import math
 from pathlib import Path
 
 import pytest
-from console_home import use_home
 from hypothesis import given
 from hypothesis import strategies as st
-from made_run import Story, config_of
-from run_screens import console_on, finished, put, shows, stopped, until
-from snapshot import matches_snapshot, text_of
 
-from engine.run.events import Evaluation
+from engine.events.kinds import Evaluation
+from tests.helpers.console_home import use_home
+from tests.helpers.made_run import Story, config_of
+from tests.helpers.run_screens import console_on, finished, put, shows, stopped, until
+from tests.helpers.snapshot import matches_snapshot, text_of
 from tui.app import NanosoloApp
 from tui.chart.series import Series
-from tui.comparison import TIME, TOKENS, differences, standings
+from tui.runs.comparison import TIME, TOKENS, differences, standings
 from tui.screens.compare import METRICS, CompareScreen
-from tui.screens.reading import ReadingScreen
 from tui.screens.runs import RunsScreen
 from tui.widgets.run_chart import RunChart
+from tui.widgets.text_dialog import ReadingScreen
 
 
 @pytest.fixture(autouse=True)

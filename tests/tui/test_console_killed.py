@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pexpect
-from console_home import use_home
-from fake_runner import FakeRunner
-from made_run import story_of
-from run_screens import console_on, put, shows, until
 
+from engine.events.history import read_history
 from engine.run.directory import RunDirectory
-from engine.run.history import read_history
+from tests.helpers.console_home import use_home
+from tests.helpers.fake_runner import FakeRunner
+from tests.helpers.made_run import story_of
+from tests.helpers.run_screens import console_on, put, shows, until
 from tui.widgets.run_chart import RunChart
 
 PATIENCE = 60.0

@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import UsageError
-from engine.plan.config import fields, get
+from engine.config.schema import fields, get
+from engine.core.errors import UsageError
 from engine.plan.presets import preset_names
-from tui.commands.configuration import configuration
+from tui.cli.commands.configuration import configuration
 from tui.planning.draft import Draft, command, command_line, mend, override, try_text
-from tui.planning.knob_words import ABOUT_KNOBS
-from tui.planning.knobs import Knob, in_range, knobs, nearest, parse, show, step, to_text
+from tui.planning.setting_fields import Knob, in_range, knobs, nearest, parse, show, step, to_text
+from tui.planning.setting_texts import ABOUT_KNOBS
 
 KNOBS = {knob.path: knob for knob in knobs()}
 
 
 def resolved_by_command_line(line: str) -> Any:
     """What the command line would run, by the command line's own code."""
-    from tui.arguments import build_parser
+    from tui.cli.parser import build_parser
 
     words = shlex.split(line)
     assert words[0] == "nanosolo"

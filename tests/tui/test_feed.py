@@ -5,11 +5,11 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_run import Story, story_of
 
-from engine.run.events import Event
-from engine.run.history import History
-from tui.feed import STEP_COLUMNS, Feed
+from engine.events.history import History
+from engine.events.kinds import Event
+from tests.helpers.made_run import Story, story_of
+from tui.runs.run_series import STEP_COLUMNS, Feed
 
 
 def whole() -> list[Event]:

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_run import story_of, write_run
 
-from engine.run.events import Advice, AnyEvent, Evaluation, Sample, StageEnded, StageStarted, Step
-from engine.run.history import History
-from tui.follow import LinePrinter, event_lines, follow
-from tui.past import Abridged
+from engine.events.history import History
+from engine.events.kinds import Advice, AnyEvent, Evaluation, Sample, StageEnded, StageStarted, Step
+from tests.helpers.made_run import story_of, write_run
+from tui.cli.catch_up import Abridged
+from tui.cli.follow import LinePrinter, event_lines, follow
 
 
 @pytest.mark.parametrize("moment", [1e300, -1e300, 1e17, -1e12])

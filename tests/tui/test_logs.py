@@ -5,14 +5,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from console_home import use_home
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run_screens import console_on, put, shows, stopped, until
-from snapshot import matches_snapshot, text_of
 
 from engine.run.directory import RunDirectory
-from tui.log_file import BLOCK, ERRORS, LogFile, shown
+from tests.helpers.console_home import use_home
+from tests.helpers.run_screens import console_on, put, shows, stopped, until
+from tests.helpers.snapshot import matches_snapshot, text_of
+from tui.runs.log_file import BLOCK, ERRORS, LogFile, shown
 from tui.screens.logs import LogsScreen
 
 

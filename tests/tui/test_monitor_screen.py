@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from console_home import use_home
-from fake_runner import FakeRunner
-from made_run import story_of, write_run
-from run_screens import SIZES, console_on, finished, out_of_memory, put, shows, stopped, until
-from snapshot import matches_snapshot, text_of
 
-from engine.run.events import Diverged, RunStarted
-from engine.run.history import StageView
+from engine.events.history import StageView
+from engine.events.kinds import Diverged, RunStarted
+from tests.helpers.console_home import use_home
+from tests.helpers.fake_runner import FakeRunner
+from tests.helpers.made_run import story_of, write_run
+from tests.helpers.run_screens import SIZES, console_on, finished, out_of_memory, put, shows, stopped, until
+from tests.helpers.snapshot import matches_snapshot, text_of
 from tui.screens.monitor import MonitorScreen
 from tui.screens.oom_doctor import OomDoctor
-from tui.screens.reading import ReadingScreen
 from tui.widgets.lines import Lines
 from tui.widgets.run_chart import RunChart
+from tui.widgets.text_dialog import ReadingScreen
 
 
 @pytest.fixture(autouse=True)

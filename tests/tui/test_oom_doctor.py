@@ -7,15 +7,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from console_home import use_home
-from made_run import Story, config_of, plan_of, write_run
-from run_screens import console_on, out_of_memory, put, shows, until
-from snapshot import text_of
 
-from engine.plan.gpus import GIB, cpu
+from engine.core.units import GIB
+from engine.events.history import read_history
+from engine.events.kinds import OutOfMemory
+from engine.hardware.gpu_catalog import cpu
 from engine.run.directory import RunDirectory
-from engine.run.events import OutOfMemory
-from engine.run.history import read_history
+from tests.helpers.console_home import use_home
+from tests.helpers.made_run import Story, config_of, plan_of, write_run
+from tests.helpers.run_screens import console_on, out_of_memory, put, shows, until
+from tests.helpers.snapshot import text_of
 from tui.screens.monitor import MonitorScreen
 from tui.screens.oom_doctor import OomDoctor, WayList
 
@@ -24,7 +25,7 @@ from tui.screens.oom_doctor import OomDoctor, WayList
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     use_home(monkeypatch, tmp_path / "home")
     monkeypatch.setenv("STAND_IN", "1")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent / "run" / "stand_in"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "helpers" / "stand_in"))
     return tmp_path / "home"
 
 

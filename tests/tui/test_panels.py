@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_run import Story, story_of
 from textual.content import Content
 
-from engine.run.finding import Finding
-from engine.run.history import History
-from engine.run.verdict import Verdict
-from tui import panels
-from tui.feed import Feed
-from tui.figures import brief, comparisons, learning_figures, machine_figures
-from tui.pipeline import pipeline_line
+from engine.diagnostics.finding import Finding
+from engine.events.history import History
+from engine.run.status import Verdict
+from tests.helpers.made_run import Story, story_of
+from tui.runs import panels
+from tui.runs.key_numbers import brief, comparisons, learning_figures, machine_figures
+from tui.runs.run_series import Feed
+from tui.runs.stage_bar import pipeline_line
 
 STAGES = ["data", "tokenizer", "tokenize", "pretrain", "evaluate", "sft", "chat_eval", "report"]
 

@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console_home import console, use_home
-from snapshot import matches_snapshot, text_of
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.plan.config import get
-from engine.plan.gpus import by_id
-from engine.plan.layers import from_dict
+from engine.config.layers import from_dict
+from engine.config.schema import get
+from engine.hardware.gpu_catalog import by_id
+from tests.helpers.console_home import console, use_home
+from tests.helpers.snapshot import matches_snapshot, text_of
 from tui.app import NanosoloApp
-from tui.screens.dialogs import ChoiceDialog, TextDialog
-from tui.screens.plan import PlanScreen
-from tui.screens.plan_detail import Detail, Editor, WarningBar
-from tui.screens.plan_knobs import KNOBS, KnobList
-from tui.screens.plan_preview import Preview
+from tui.screens.plan.detail import Detail, Editor, WarningBar
+from tui.screens.plan.plan_screen import PlanScreen
+from tui.screens.plan.preview import Preview
+from tui.screens.plan.settings_list import KNOBS, KnobList
+from tui.widgets.dialogs import ChoiceDialog, TextDialog
 
 SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 60)
 

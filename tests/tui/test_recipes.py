@@ -14,18 +14,19 @@ from pathlib import Path
 
 import psutil
 import pytest
-import tiny_run
-from command_line import PROGRAM, environment
 
-from engine.plan.layers import to_toml
+from engine.config.layers import to_toml
+from engine.events.history import read_history
+from engine.events.kinds import Step
 from engine.run.directory import RunDirectory
-from engine.run.events import Step
-from engine.run.history import read_history, state_of
-from tui.cli import parse
+from engine.run.state import state_of
+from tests.helpers import tiny_run
+from tests.helpers.command_line import PROGRAM, environment
+from tui.cli.main import parse
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
-STAND_IN = Path(__file__).parent.parent / "run" / "stand_in"
+STAND_IN = Path(__file__).parents[1] / "helpers" / "stand_in"
 CRON = {"SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", "LOGNAME": "somebody"}  # all that cron gives, with HOME
 
 

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console_home import use_home
 from rich.cells import cell_len
-from run_screens import console_on, finished, out_of_memory, put, shows, stopped, until
-from snapshot import text_of
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
 from engine.run.directory import RunDirectory
-from tui.bindings import KEYS
+from tests.helpers.console_home import use_home
+from tests.helpers.run_screens import console_on, finished, out_of_memory, put, shows, stopped, until
+from tests.helpers.snapshot import text_of
+from tui.keys.bindings import KEYS
 from tui.screens.base import TopRow
-from tui.screens.plan import PlanScreen
-from tui.screens.plan_knobs import KnobList
+from tui.screens.plan.plan_screen import PlanScreen
+from tui.screens.plan.settings_list import KnobList
 from tui.screens.runs import RunsScreen
 
 STORM = 30

@@ -8,29 +8,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from console_home import CPU, console, use_home
-from snapshot import matches_snapshot, text_of
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from engine.errors import UsageError
-from engine.plan.config import RunConfig
-from engine.plan.gpus import GIB
-from engine.plan.layers import from_dict, from_toml, to_toml
+from engine.config.layers import from_dict, from_toml, to_toml
+from engine.config.schema import RunConfig
+from engine.core.errors import UsageError
+from engine.core.units import GIB
+from engine.diagnostics.machine import Check
+from engine.diagnostics.preflight import preflight
+from engine.hardware.probe_machine import survey
+from engine.launch.control import Readiness, readiness, start_run, stop_run
 from engine.plan.plan import make_plan
-from engine.run.checks import Check
-from engine.run.control import Readiness, readiness, start_run, stop_run
 from engine.run.directory import RunDirectory, list_runs
-from engine.run.preflight import preflight
-from engine.run.survey import survey
+from tests.helpers.console_home import CPU, console, use_home
+from tests.helpers.snapshot import matches_snapshot, text_of
 from tui.app import plan_left
-from tui.arguments import build_parser
-from tui.commands.configuration import configuration
+from tui.cli.commands.configuration import configuration
+from tui.cli.parser import build_parser
 from tui.planning.choices import Here
 from tui.planning.draft import Draft
 from tui.screens.monitor import MonitorScreen
-from tui.screens.plan import PlanScreen
-from tui.screens.review import NameField, ReviewScreen
+from tui.screens.plan.plan_screen import PlanScreen
+from tui.screens.plan.review import NameField, ReviewScreen
 
 SIZES = [(80, 24), (120, 40)]
 
@@ -38,7 +38,7 @@ SIZES = [(80, 24), (120, 40)]
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     use_home(monkeypatch, tmp_path / "home")
-    monkeypatch.setattr("tui.screens.review.free_name", lambda stem: f"{stem}-20260131-1405")
+    monkeypatch.setattr("tui.screens.plan.review.free_name", lambda stem: f"{stem}-20260131-1405")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "home"
 
@@ -85,9 +85,9 @@ async def looked(app: object) -> None:
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
 async def test_snapshot(size: tuple[int, int], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.screens.review.readiness", made_readiness)
-    monkeypatch.setattr("engine.run.preflight.home_origin", lambda: "the default; NANOSOLO_HOME moves it")
-    monkeypatch.setattr("tui.screens.review.runs_home", lambda: Path("/home/you/nanosolo/runs"))
+    monkeypatch.setattr("tui.screens.plan.review.readiness", made_readiness)
+    monkeypatch.setattr("engine.diagnostics.preflight.home_origin", lambda: "the default; NANOSOLO_HOME moves it")
+    monkeypatch.setattr("tui.screens.plan.review.runs_home", lambda: Path("/home/you/nanosolo/runs"))
     app = console()
     async with app.run_test(size=size) as pilot:
         await pilot.press("L")
@@ -183,7 +183,7 @@ async def test_the_keys_scroll_what_is_longer_than_the_screen() -> None:
 
 async def test_two_keys_launch_a_detached_run_and_open_its_monitor(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draft = Draft.from_preset("quickstart").edit({"pipeline.stages": ("data",)})
-    monkeypatch.setattr("tui.screens.plan.first_draft", lambda here: draft)
+    monkeypatch.setattr("tui.screens.plan.plan_screen.first_draft", lambda here: draft)
     app = console()
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("L", "enter")
@@ -229,7 +229,7 @@ async def test_a_slow_machine_does_not_hold_up_the_screen(home: Path, monkeypatc
         gate.wait(20)
         return readiness(config)
 
-    monkeypatch.setattr("tui.screens.review.readiness", slowly)
+    monkeypatch.setattr("tui.screens.plan.review.readiness", slowly)
     app = console()
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("L")
@@ -251,8 +251,8 @@ async def test_what_is_known_is_shown_while_the_device_is_checked(home: Path, mo
         problem = Check(name="CUDA", verdict="problem", finding="the GPU waits", action="Start its manager")
         return Readiness(ready.plan, [*ready.checks, problem])
 
-    monkeypatch.setattr("tui.screens.review.readiness", lambda config: made_readiness(config))
-    monkeypatch.setattr("tui.screens.review.with_device", slowly)
+    monkeypatch.setattr("tui.screens.plan.review.readiness", lambda config: made_readiness(config))
+    monkeypatch.setattr("tui.screens.plan.review.with_device", slowly)
     app = console()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("L")
@@ -270,7 +270,7 @@ async def test_a_stage_that_does_not_fit_is_told_with_its_way_out(home: Path, mo
     draft = Draft.from_preset("quickstart").edit(
         {"sft.device_batch_size": 4096, "sft.total_batch_size": 4096 * 256, "runtime.price_per_hour": 2.0}
     )
-    monkeypatch.setattr("tui.screens.review.readiness", lambda config: made_readiness(config))
+    monkeypatch.setattr("tui.screens.plan.review.readiness", lambda config: made_readiness(config))
     app = console()
     async with app.run_test(size=(120, 40)) as pilot:
         app.push_screen(ReviewScreen(draft, Here.look()))

@@ -4,11 +4,11 @@ import shlex
 from pathlib import Path
 
 import pytest
-from console_home import use_home
-from run_screens import console_on, finished, put, shows, until
-from snapshot import text_of
 
-from tui.arguments import build_parser
+from tests.helpers.console_home import use_home
+from tests.helpers.run_screens import console_on, finished, put, shows, until
+from tests.helpers.snapshot import text_of
+from tui.cli.parser import build_parser
 from tui.screens.run_files import RunFiles, choices_of
 
 

@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 
 import pytest
-from console_home import use_home
-from fake_runner import FakeRunner
-from made_run import story_of
-from run_screens import console_on, finished, out_of_memory, put, shows, stopped, until
-from snapshot import matches_snapshot, text_of
 
-from engine.errors import NanosoloError
+from engine.core.errors import NanosoloError
+from engine.events.kinds import RunStarted
 from engine.run.directory import RunDirectory
-from engine.run.events import RunStarted
+from tests.helpers.console_home import use_home
+from tests.helpers.fake_runner import FakeRunner
+from tests.helpers.made_run import story_of
+from tests.helpers.run_screens import console_on, finished, out_of_memory, put, shows, stopped, until
+from tests.helpers.snapshot import matches_snapshot, text_of
 from tui.screens.compare import CompareScreen
 from tui.screens.logs import LogsScreen
 from tui.screens.monitor import MonitorScreen
@@ -110,7 +110,7 @@ async def test_a_folder_that_cannot_be_read_is_told_and_hides_no_runs(
         def refuse() -> list[RunDirectory]:
             raise NanosoloError("cannot read the runs")
 
-        monkeypatch.setattr("engine.run.glance.list_runs", refuse)
+        monkeypatch.setattr("engine.run.summary.list_runs", refuse)
         await shows(pilot, "cannot read the runs", "red")
 
 

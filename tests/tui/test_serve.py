@@ -9,36 +9,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import PROGRAM, environment, nanosolo
 
-from engine import exposure
-from engine.errors import UsageError
-from tui.arguments import build_parser
-from tui.serve import is_loopback, is_ours, is_token, serve, tunnel
+from engine.core.errors import UsageError
+from engine.serve import http_security
+from tests.helpers.command_line import PROGRAM, environment, nanosolo
+from tui.cli.parser import build_parser
+from tui.cli.web import is_loopback, is_ours, is_token, serve, tunnel
 
 
 def test_without_a_named_port_the_next_free_one_is_taken_and_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(exposure, "DEFAULT_PORT", free_port())
+    monkeypatch.setattr(http_security, "DEFAULT_PORT", free_port())
     servers = []
     with contextlib.ExitStack() as stack:
         for _ in range(3):
-            servers.append(stack.enter_context(exposure.listen("127.0.0.1", None)).getsockname()[1])
+            servers.append(stack.enter_context(http_security.listen("127.0.0.1", None)).getsockname()[1])
         first, second, third = servers
-        assert first == exposure.DEFAULT_PORT < second < third
+        assert first == http_security.DEFAULT_PORT < second < third
         assert capsys.readouterr().err == "".join(
             f"port {first} is taken, so this is port {port}\n" for port in (second, third)
         )
         with pytest.raises(
             UsageError, match=rf"--port {second} is taken on 127.0.0.1: .* next free one from {first} up"
         ):
-            exposure.listen("127.0.0.1", second)
-        monkeypatch.setattr(exposure, "PORTS_TRIED", 1)
+            http_security.listen("127.0.0.1", second)
+        monkeypatch.setattr(http_security, "PORTS_TRIED", 1)
         with pytest.raises(
             UsageError, match=rf"all ports from {first} to {first} are taken .* Name a free one with --port"
         ):
-            exposure.listen("127.0.0.1", None)
+            http_security.listen("127.0.0.1", None)
 
 
 def test_the_help_names_the_default_port() -> None:
@@ -46,7 +46,7 @@ def test_the_help_names_the_default_port() -> None:
     assert commands.choices is not None
     for command in ("chat", "serve"):
         [port] = (action for action in commands.choices[command]._actions if action.dest == "port")
-        assert f"the first free one from {exposure.DEFAULT_PORT} up" in str(port.help) and port.default is None
+        assert f"the first free one from {http_security.DEFAULT_PORT} up" in str(port.help) and port.default is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tui.settings import Settings, config_file, load_settings
+from tui.console_settings import Settings, config_file, load_settings
 
 IDS = frozenset({"plan.launch", "app.leave"})
 THEMES = frozenset({"nanosolo-dark", "nanosolo-light"})

@@ -4,19 +4,19 @@ import time
 from pathlib import Path
 
 import pytest
-from console_home import use_home
-from fake_runner import FakeRunner
-from made_run import story_of
-from run_screens import console_on, finished, put, shows, stopped, until
-from snapshot import text_of
 
-from engine.plan.pipeline import STAGES
+from engine.config.stages import STAGES
+from engine.events.history import read_history
 from engine.run.directory import RunDirectory
-from engine.run.history import read_history
-from tui.screens.plan import PlanScreen
-from tui.screens.plan_knobs import KnobList
-from tui.screens.plan_ticks import NOTES
-from tui.screens.ticks import TickDialog
+from tests.helpers.console_home import use_home
+from tests.helpers.fake_runner import FakeRunner
+from tests.helpers.made_run import story_of
+from tests.helpers.run_screens import console_on, finished, put, shows, stopped, until
+from tests.helpers.snapshot import text_of
+from tui.screens.plan.plan_screen import PlanScreen
+from tui.screens.plan.settings_list import KnobList
+from tui.screens.plan.stage_picker import NOTES
+from tui.widgets.checklist_dialog import TickDialog
 
 SMALL = (80, 24)
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-from console_home import use_home
-from run_screens import console_on, finished, put, shows
-from snapshot import text_of
 from textual.app import App
 from textual.pilot import Pilot
+
+from tests.helpers.console_home import use_home
+from tests.helpers.run_screens import console_on, finished, put, shows
+from tests.helpers.snapshot import text_of
 
 SHOWN = {"1": "Settings", "3": "finished, 600 steps", "6": "engine.log"}  # screens that tell no age
 

@@ -13,23 +13,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from engine.chat import wire
-from engine.chat.settings import Settings
+from engine.inference.chat_settings import Settings
 from engine.run.directory import RunDirectory
-from tui.talk import candidates, client
-from tui.talk.candidates import Scene
-from tui.talk.client import Gone, WorkerClient
-from tui.talk.conversation import Conversation, Turn
-from tui.talk.faults import why_gone, why_refused
-from tui.talk.rows import answer_content, compared, figures, harmless, turn_rows
-from tui.talk.words import chips, device_notes
+from engine.serve import worker_protocol
+from tui.chat import model_picker, worker_client
+from tui.chat.messages import chips, device_notes
+from tui.chat.model_picker import Scene
+from tui.chat.render import answer_content, compared, figures, harmless, turn_rows
+from tui.chat.turns import Conversation, Turn
+from tui.chat.worker_client import Gone, WorkerClient
+from tui.chat.worker_errors import why_gone, why_refused
 
-FAKE = str(Path(__file__).resolve().parent.parent / "fake_worker.py")
+FAKE = str(Path(__file__).resolve().parents[1] / "helpers" / "fake_worker.py")
 
 
-def took(tokens: int = 84, seconds: float = 2.0, first: float | None = 0.21, **other: object) -> wire.Finished:
+def took(
+    tokens: int = 84, seconds: float = 2.0, first: float | None = 0.21, **other: object
+) -> worker_protocol.Finished:
     fields = {"id": 1, "end": "stop", "prompt_tokens": 9, "forgotten": 0} | other
-    return wire.Finished(new_tokens=tokens, seconds=seconds, first_token_seconds=first, **fields)  # type: ignore[arg-type]
+    return worker_protocol.Finished(new_tokens=tokens, seconds=seconds, first_token_seconds=first, **fields)  # type: ignore[arg-type]
 
 
 def turn(question: str = "a?", answer: str = "b.", **other: object) -> Turn:
@@ -172,11 +174,11 @@ def runs_with(home: Path, **stages: dict[str, int]) -> list[RunDirectory]:
 
 def test_the_best_checkpoint_of_each_run_newest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOSOLO_HOME", str(tmp_path))
-    assert candidates.look().talkers == ()
+    assert model_picker.look().talkers == ()
     old, new, bare = runs_with(tmp_path, old={"pretrain": 5}, new={"pretrain": 9, "sft": 7}, bare={})
     (new.checkpoints("sft") / "step_000012").mkdir()
     (new.checkpoints("sft") / ".step_000013.partial").mkdir()
-    scene = candidates.look()
+    scene = model_picker.look()
     labels = [talker.label for talker in scene.talkers]
     assert labels == ["new, sft step 12", "new, pretrain step 9", "old, pretrain step 5"]
     assert scene.best_of(new) == scene.talkers[0]
@@ -237,20 +239,20 @@ async def test_a_process_that_cannot_be_started(tmp_path: Path, monkeypatch: pyt
 
 
 async def test_asking_cancelling_and_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "WORKER", (FAKE,))
+    monkeypatch.setattr(worker_client, "WORKER", (FAKE,))
     (run,) = runs_with(tmp_path, red={"sft": 7})
     heard: asyncio.Queue[object] = asyncio.Queue()
     made = WorkerClient(run, "sft", "cpu", heard.put_nowait)
     following = asyncio.create_task(made.follow())
     try:
         loaded = await asyncio.wait_for(heard.get(), 30)
-        assert isinstance(loaded, wire.Loaded) and (loaded.name, loaded.step) == ("red", 7)
+        assert isinstance(loaded, worker_protocol.Loaded) and (loaded.name, loaded.step) == ("red", 7)
         made.ask(1, [{"role": "user", "content": "forever"}], Settings())
-        assert isinstance(await heard.get(), wire.Wrote)
+        assert isinstance(await heard.get(), worker_protocol.Wrote)
         made.cancel(1)
-        while isinstance(event := await heard.get(), wire.Wrote):
+        while isinstance(event := await heard.get(), worker_protocol.Wrote):
             pass
-        assert isinstance(event, wire.Finished) and event.end == "cancelled"
+        assert isinstance(event, worker_protocol.Finished) and event.end == "cancelled"
     finally:
         await made.close()
     await asyncio.wait_for(following, 30)
@@ -259,7 +261,7 @@ async def test_asking_cancelling_and_closing(tmp_path: Path, monkeypatch: pytest
 
 
 async def test_closing_while_the_process_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "WORKER", (FAKE,))
+    monkeypatch.setattr(worker_client, "WORKER", (FAKE,))
     heard: list[object] = []
     made = WorkerClient(RunDirectory(tmp_path), "sft", "cpu", heard.append)
     following = asyncio.create_task(made.follow())
@@ -273,7 +275,7 @@ def test_a_worker_ends_with_whoever_started_it(tmp_path: Path) -> None:
     """The one who asks is killed with kill -9: nothing but the end of its input tells the worker."""
     (run,) = runs_with(tmp_path, red={"sft": 7})
     code = (
-        "import asyncio, pathlib, tui.talk.client as c\n"
+        "import asyncio, pathlib, tui.chat.worker_client as c\n"
         "from engine.run.directory import RunDirectory\n"
         f"c.WORKER = ({FAKE!r},)\n"
         "async def main():\n"

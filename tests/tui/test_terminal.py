@@ -11,7 +11,8 @@ from pathlib import Path
 import pexpect
 import psutil
 import pytest
-from made_run import story_of, write_run
+
+from tests.helpers.made_run import story_of, write_run
 
 PATIENCE = 60.0  # seconds until a wait is called a failure; nothing here depends on how long anything takes
 
@@ -84,17 +85,17 @@ def test_leaving_says_how_the_edits_on_plan_come_back(terminal: Terminal) -> Non
 
 # what a disk that does not answer holds up, and the keys that ask for it, with what is seen between them
 STUCK: dict[str, tuple[str, *tuple[bytes, ...]]] = {
-    "runs": ("import engine.run.glance as m; m.Glances.look = stuck", b"4"),
-    "log": ("import tui.log_file as m; m.LogFile.update = stuck", b"6"),
+    "runs": ("import engine.run.summary as m; m.Glances.look = stuck", b"4"),
+    "log": ("import tui.runs.log_file as m; m.LogFile.update = stuck", b"6"),
     "search": (
-        "import tui.log_file as m; m.LogFile.find = stuck",
+        "import tui.runs.log_file as m; m.LogFile.find = stuck",
         b"6",
         b"engine.log",
         b"/",
         b"Enter finds",
         b"loss\r",
     ),
-    "review": ("import engine.run.control as m; m.readiness = stuck", b"2"),
+    "review": ("import engine.launch.control as m; m.readiness = stuck", b"2"),
 }
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_runner import FakeRunner
-from made_run import Story, story_of, write_run
 
+from engine.events.kinds import RunStarted, encode
 from engine.run.directory import RunDirectory
-from engine.run.events import RunStarted, encode
-from tui.watch import News, RunWatcher, pause
+from tests.helpers.fake_runner import FakeRunner
+from tests.helpers.made_run import Story, story_of, write_run
+from tui.runs.watcher import News, RunWatcher, pause
 
 PATIENCE = 20.0
 

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from trained_run import nanosolo
 
 from engine.run.directory import RunDirectory
+from tests.helpers.trained_run import nanosolo
 
 LINE = (
     "warning: step 30 of pretrain was written by nanosolo 0.1.0 (0123456789ab), this is 0.1.0 (feed): "

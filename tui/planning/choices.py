@@ -2,21 +2,21 @@
 
 from typing import NamedTuple
 
-from engine.errors import UsageError
-from engine.plan import gpus
+from engine.config.layers import from_dict
+from engine.config.schema import RunConfig
+from engine.core import formatting
+from engine.core.errors import UsageError
+from engine.core.paths import presets_home
+from engine.hardware import gpu_catalog
+from engine.hardware.detect import card_for, detect_cpu, detect_gpu
+from engine.hardware.gpu_catalog import Gpu
 from engine.plan.calibration import Calibration
-from engine.plan.config import RunConfig
-from engine.plan.gpus import Gpu
-from engine.plan.layers import from_dict
-from engine.plan.other_card import card_for, plan_for
+from engine.plan.other_card import plan_for
 from engine.plan.plan import Plan
 from engine.plan.presets import load_preset, preset_for, preset_names
-from engine.run import words
-from engine.run.calibration import read_calibration
-from engine.run.hardware import detect_cpu, detect_gpu
-from engine.run.home import presets_home
+from engine.run.calibration_store import read_calibration
 from tui.planning.draft import Draft
-from tui.planning.figures import time_range
+from tui.planning.formulas import time_range
 
 
 class Choice(NamedTuple):
@@ -76,7 +76,7 @@ def _preset_choice(name: str, here: Here) -> Choice:
     except UsageError as error:
         return Choice(name, name, "cannot be used", str(error))
     plan = here.plan(config)
-    note = f"{words.count(plan.params.total)} · {time_range(plan)} · {gpu.name.removeprefix('NVIDIA ')}"
+    note = f"{formatting.count(plan.params.total)} · {time_range(plan)} · {gpu.name.removeprefix('NVIDIA ')}"
     return Choice(name, name, note, config.about.description or "a preset of your own")
 
 
@@ -85,10 +85,10 @@ def gpu_choices(here: Here) -> list[Choice]:
     found = []
     if here.gpu is not None:
         name = here.gpu.name.removeprefix("NVIDIA ")
-        found.append(Choice("auto", "this machine's", f"{words.size(here.gpu.capacity)} · {name}", ""))
-    cores = f"{words.size(here.cpu.capacity)} of host memory"
+        found.append(Choice("auto", "this machine's", f"{formatting.size(here.gpu.capacity)} · {name}", ""))
+    cores = f"{formatting.size(here.cpu.capacity)} of host memory"
     found.append(Choice("cpu", "cpu", f"this machine · {cores}", ""))
     return found + [
-        Choice(gpu.id, gpu.id, f"{gpu.capacity / gpus.GIB:.0f} GiB · {gpu.name.removeprefix('NVIDIA ')}", "")
-        for gpu in gpus.CATALOGUE
+        Choice(gpu.id, gpu.id, f"{gpu.capacity / gpu_catalog.GIB:.0f} GiB · {gpu.name.removeprefix('NVIDIA ')}", "")
+        for gpu in gpu_catalog.CATALOGUE
     ]

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import UsageError
-from engine.plan.config import RunConfig, fields, get
-from engine.plan.layers import Layer, Resolved, from_dict, parse_override, resolve
+from engine.config.layers import Layer, Resolved, from_dict, parse_override, resolve
+from engine.config.schema import RunConfig, fields, get
+from engine.core.errors import UsageError
 from engine.plan.presets import load_preset
-from tui.planning.knobs import Knob, in_range, nearest, parse, quoted
+from tui.planning.setting_fields import Knob, in_range, nearest, parse, quoted
 
 Edits = dict[str, Any]  # dotted path -> value; None: not set
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import msgspec
 
-from engine.errors import NanosoloError
-from engine.files import write_atomically
-from engine.plan.config import RunConfig
-from engine.plan.layers import to_toml
+from engine.config.layers import to_toml
+from engine.config.schema import RunConfig
+from engine.core.atomic_io import write_atomically
+from engine.core.errors import NanosoloError
+from engine.core.paths import presets_home, require_writable
 from engine.plan.presets import preset_names
 from engine.run.directory import NAME
-from engine.run.home import presets_home, require_writable
 
 
 def judge_preset_name(name: str) -> str:

@@ -1,7 +1,7 @@
 """What every screen of the console shares: the top row with its tabs, and a footer made from the binding table."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.cells import cell_len
 from textual.app import ComposeResult, RenderResult
@@ -10,12 +10,10 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
 
-from tui.bindings import EVERYWHERE, KEYS, keys_for
-from tui.key_names import shown_keys
+from tui.console import Console, console_of
+from tui.keys.bindings import EVERYWHERE, KEYS, keys_for
+from tui.keys.names import shown_keys
 from tui.widgets.rows import clip_middle
-
-if TYPE_CHECKING:
-    from tui.app import NanosoloApp
 
 WIDE = 90  # cells from which the top row has room for the name
 SHORTEST_ABOUT = 8  # cells: less of it would say nothing
@@ -102,9 +100,9 @@ class ConsoleScreen(Screen[None]):
     KEYS_OF: ClassVar[str] = ""  # the rows of the binding table that belong to it
 
     @property
-    def console(self) -> "NanosoloApp":
+    def console(self) -> Console:
         """The application, with its own methods."""
-        return cast("NanosoloApp", self.app)
+        return console_of(self)
 
     def compose(self) -> ComposeResult:
         yield TopRow(self.MODE)

@@ -10,18 +10,19 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from engine.errors import NanosoloError
-from engine.plan.pipeline import STAGES
-from engine.run import words
+from engine.config.stages import STAGES
+from engine.core import formatting
+from engine.core.errors import NanosoloError
+from engine.events.scores import direction
 from engine.run.directory import RunDirectory, find_run, list_runs
-from engine.run.scores import direction
-from tui import actions, panels
-from tui.bindings import bindings_for
+from tui import actions
 from tui.chart.glyphs import ASCII, UNICODE
-from tui.comparison import TIME, TOKENS, Level, differences, series_of, standings
-from tui.feed import STEP_AXES, Feed
+from tui.keys.bindings import bindings_for
+from tui.runs import panels
+from tui.runs.comparison import TIME, TOKENS, Level, differences, series_of, standings
+from tui.runs.run_series import STEP_AXES, Feed
+from tui.runs.watcher import News, RunWatcher
 from tui.screens.base import ConsoleScreen
-from tui.watch import News, RunWatcher
 from tui.widgets.lines import Lines
 from tui.widgets.rows import clip
 from tui.widgets.run_chart import RunChart
@@ -209,7 +210,7 @@ class CompareScreen(ConsoleScreen):
         self.console.action_go("runs")
 
     def action_settings(self) -> None:
-        from tui.screens.reading import ReadingScreen
+        from tui.widgets.text_dialog import ReadingScreen
 
         sides = list(self.sides)
         found = differences({side.name: side.watcher.config for side in sides})
@@ -243,8 +244,8 @@ def standing_rows(sides: Sequence[Side], by_tokens: Level, by_time: Level, digit
     """A head and a row for each run."""
     each = 22 if width >= 100 else 19
     name = max(10, width - 2 - 10 - 2 * each)
-    tokens = "?" if math.isnan(by_tokens.at) else words.count(by_tokens.at)
-    spent = words.duration(by_time.at)
+    tokens = "?" if math.isnan(by_tokens.at) else formatting.count(by_tokens.at)
+    spent = formatting.duration(by_time.at)
     head = f"{'':<{name + 2}}{'':<10}{f'at {tokens} tokens':>{each}}{f'after {spent}':>{each}}"
     rows = [Content.styled(head, "$quiet")]
     for i, side in enumerate(sides):

@@ -5,9 +5,9 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.bindings import EVERYWHERE, PARTS, bindings_for, keys_for
-from tui.key_names import shown_keys
-from tui.settings import config_file
+from tui.console_settings import config_file
+from tui.keys.bindings import EVERYWHERE, PARTS, bindings_for, keys_for
+from tui.keys.names import shown_keys
 from tui.widgets.text_box import TextBox
 
 

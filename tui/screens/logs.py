@@ -10,14 +10,14 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
-from engine.run import words
+from engine.core import formatting
 from engine.run.directory import RunDirectory
-from engine.run.glance import log_is_gone
+from engine.run.summary import log_is_gone
 from tui import actions
-from tui.aside import read_aside
-from tui.bindings import bindings_for
-from tui.log_file import ERRORS, LogFile
+from tui.keys.bindings import bindings_for
+from tui.runs.log_file import ERRORS, LogFile
 from tui.screens.base import ConsoleScreen
+from tui.terminal.background import read_aside
 from tui.widgets.lines import Lines
 
 POLL_SECONDS = 0.5
@@ -223,7 +223,7 @@ class LogsScreen(ConsoleScreen):
         if log is None:
             return Content("")
         what = f"{len(log.errors):,} lines of errors and warnings" if self.only_errors else f"{log.line_count:,} lines"
-        chips = [what, words.size(log.size)]
+        chips = [what, formatting.size(log.size)]
         chips += ["following" if self.following else f"line {self.top + 1:,}" if not self.only_errors else ""]
         chips += [f"from column {self.left + 1}"] if self.left else []
         chips += [f"search: {self.needle}"] if self.needle else []

@@ -10,19 +10,21 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from engine.run.diagnosis import diagnose
+from engine.diagnostics.finding import Finding
+from engine.diagnostics.live import diagnose
+from engine.diagnostics.oom import ran_out
 from engine.run.directory import RunDirectory
-from engine.run.finding import Finding
-from engine.run.post_mortem import ran_out
-from engine.run.verdict import Verdict, damaged, verdict
-from tui import actions, panels
-from tui.bindings import bindings_for
-from tui.feed import Feed
-from tui.figures import brief, comparisons, learning_figures, machine_figures
-from tui.pipeline import pipeline_line
+from engine.run.status import Verdict, damaged, verdict
+from tui import actions
+from tui.keys.bindings import bindings_for
+from tui.runs import panels
+from tui.runs.chart_board import ChartBoard
+from tui.runs.key_numbers import brief, comparisons, learning_figures, machine_figures
+from tui.runs.run_series import Feed
+from tui.runs.stage_bar import pipeline_line
+from tui.runs.watcher import News, RunWatcher
 from tui.screens.base import ConsoleScreen
-from tui.watch import News, RunWatcher
-from tui.widgets.chart_board import ChartBoard
+from tui.screens.run_files import show_files
 from tui.widgets.lines import Lines
 
 ADVICE_SECONDS = 5.0
@@ -225,7 +227,7 @@ class MonitorScreen(ConsoleScreen):
             board.show(self.feed, self.watcher.history)
 
     def action_advice(self) -> None:
-        from tui.screens.reading import ReadingScreen
+        from tui.widgets.text_dialog import ReadingScreen
 
         if self.watcher is None:
             return
@@ -241,7 +243,7 @@ class MonitorScreen(ConsoleScreen):
         self.app.push_screen(ReadingScreen("Advice", build))
 
     def action_samples(self) -> None:
-        from tui.screens.reading import ReadingScreen
+        from tui.widgets.text_dialog import ReadingScreen
 
         if self.watcher is not None:
             samples = list(self.watcher.history.samples)
@@ -277,14 +279,14 @@ class MonitorScreen(ConsoleScreen):
             actions.resume(self.console, self.watcher.run)
 
     def action_stages(self) -> None:
-        from tui.screens.stages import choose_stages
+        from tui.screens.rerun_stages import choose_stages
 
         if self.watcher is not None:
             choose_stages(self.console, self.watcher.run, self.watcher.wake)
 
     def action_files(self) -> None:
         if self.watcher is not None:
-            actions.show_files(self.console, self.watcher.run)
+            show_files(self.console, self.watcher.run)
 
     def action_copy(self) -> None:
         if self.watcher is None:

@@ -10,15 +10,17 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import OptionList
 
+from engine.config.schema import RunConfig
+from engine.core import formatting
+from engine.diagnostics.oom import COMPONENTS, PostMortem, post_mortem
+from engine.events.history import History
 from engine.plan.advice import Suggestion
-from engine.plan.config import RunConfig
 from engine.plan.plan import Plan
-from engine.run import words
 from engine.run.directory import RunDirectory
-from engine.run.history import History
-from engine.run.post_mortem import COMPONENTS, PostMortem, post_mortem
-from tui import actions, panels
-from tui.bindings import bindings_for
+from tui import actions
+from tui.console import console_of
+from tui.keys.bindings import bindings_for
+from tui.runs import panels
 from tui.widgets.lines import Lines
 from tui.widgets.rows import Row, RowList, clip
 
@@ -41,7 +43,7 @@ class WayList(RowList):
         fits = Content.styled("✓ fits     ", "$success") if way.fits else Content.styled("✗ too large", "$error")
         words_of = way.message.partition(":")[0]
         head = Content.styled(f" {clip(words_of, width - 14)}", "bold")
-        price = f"{words.size(way.peak)} at the peak, {_time(way.time_factor)}"
+        price = f"{formatting.size(way.peak)} at the peak, {_time(way.time_factor)}"
         if way.changes_model:
             price += ", another model: starts a new run"
         return fits + head + Content("\n            ") + Content.styled(clip(price, width - 12), "$quiet")
@@ -98,8 +100,8 @@ class OomDoctor(ModalScreen[None]):
         if chosen is None:
             return
         way = self.found.ways[int(chosen)]
-        console = actions.console_of(self)
-        effect = f"peak {words.size(way.peak)}, {_time(way.time_factor)}"
+        console = console_of(self)
+        effect = f"peak {formatting.size(way.peak)}, {_time(way.time_factor)}"
 
         def then(started: RunDirectory) -> None:
             console.watch_run(started)
@@ -110,7 +112,7 @@ class OomDoctor(ModalScreen[None]):
     def action_copy(self) -> None:
         lines = [f"{self.run.name} ran out of memory", *_story(self.found)]
         lines += [f"{way.message}, {_time(way.time_factor)}: {_settings(way)}" for way in self.found.ways]
-        actions.copy_text(actions.console_of(self), "\n".join(lines), "oom.txt")
+        actions.copy_text(console_of(self), "\n".join(lines), "oom.txt")
 
 
 def story_rows(found: PostMortem, width: int, breakdown: bool) -> list[Content]:
@@ -127,8 +129,8 @@ def story_rows(found: PostMortem, width: int, breakdown: bool) -> list[Content]:
             size = int(getattr(memory, name))
             full = min(bar, round(bar * size / total))
             picture = Content.styled("█" * full, f"$vram-{name}") + Content.styled("╌" * (bar - full), "$faint")
-            label = Content(f"{name:<12}") + Content.styled(f"{words.size(size):>10} ", "bold")
-            rows.append(label + picture + Content.styled(f"{words.percent(size / total):>6}", "$quiet"))
+            label = Content(f"{name:<12}") + Content.styled(f"{formatting.size(size):>10} ", "bold")
+            rows.append(label + picture + Content.styled(f"{formatting.percent(size / total):>6}", "$quiet"))
     rows += [Content(""), panels.heading("Ways out", width, "best first")]
     if not found.ways:
         rows.append(Content("None is known: the run has no plan that can be read, or nothing smaller is valid."))
@@ -140,13 +142,15 @@ def _story(found: PostMortem) -> list[str]:
     where = f" in {found.phase}" if found.phase else ""
     first = f"At step {found.step:,}{where}"
     if found.requested:
-        first += f", {words.size(found.requested)} more were asked for"
-    held = f"{words.size(found.allocated)} were held" if found.allocated else "what was held is not known"
-    lines = [f"{first}.", f"{held} of {words.size(found.capacity)}."]
+        first += f", {formatting.size(found.requested)} more were asked for"
+    held = f"{formatting.size(found.allocated)} were held" if found.allocated else "what was held is not known"
+    lines = [f"{first}.", f"{held} of {formatting.size(found.capacity)}."]
     if found.predicted is not None:
-        needed = f", at least {words.size(found.needed)} were needed" if found.needed else ""
-        off = f": {words.percent(found.scale - 1)} more; the ways out count that in" if found.scale > 1.005 else ""
-        lines.append(f"{words.size(found.predicted.total)} were predicted ({found.predicted.peak_phase}){needed}{off}.")
+        needed = f", at least {formatting.size(found.needed)} were needed" if found.needed else ""
+        off = f": {formatting.percent(found.scale - 1)} more; the ways out count that in" if found.scale > 1.005 else ""
+        lines.append(
+            f"{formatting.size(found.predicted.total)} were predicted ({found.predicted.peak_phase}){needed}{off}."
+        )
     back = (
         "There is no checkpoint: it starts over."
         if found.checkpoint is None
@@ -159,7 +163,7 @@ def _story(found: PostMortem) -> list[str]:
 def _time(factor: float) -> str:
     if abs(factor - 1) < 0.005:
         return "no slower"
-    return f"{words.percent(abs(factor - 1))} {'slower' if factor > 1 else 'faster'} a token"
+    return f"{formatting.percent(abs(factor - 1))} {'slower' if factor > 1 else 'faster'} a token"
 
 
 def _settings(way: Suggestion) -> str:

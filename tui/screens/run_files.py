@@ -4,15 +4,21 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.plan.pipeline import LINE
+from engine.config.stages import LINE
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
 from tui import actions
-from tui.bindings import bindings_for
+from tui.console import Console, console_of
+from tui.keys.bindings import bindings_for
 from tui.planning.choices import Choice
-from tui.screens.dialogs import ChoiceDialog, ChoiceList
+from tui.widgets.dialogs import ChoiceDialog, ChoiceList
 
 FORMATS = {"hf": "Transformers", "nanochat": "nanochat"}
+
+
+def show_files(console: Console, run: RunDirectory) -> None:
+    """Show where the report lies and how to export the model."""
+    console.push_screen(RunFiles(run))
 
 
 class RunFiles(ChoiceDialog):
@@ -29,7 +35,7 @@ class RunFiles(ChoiceDialog):
     def action_copy(self) -> None:
         chosen = self.query_one(ChoiceList).chosen
         if chosen is not None:
-            actions.copy_text(actions.console_of(self), self.texts[chosen], "copied.txt")
+            actions.copy_text(console_of(self), self.texts[chosen], "copied.txt")
 
     def take(self, key: str | None) -> None:
         """Copy, and stay: there is more to take."""

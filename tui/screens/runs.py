@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ScreenStackError
@@ -12,20 +11,20 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList
 
-from engine.errors import NanosoloError
-from engine.run import words
+from engine.core import formatting
+from engine.core.errors import NanosoloError
+from engine.core.paths import runs_home
 from engine.run.directory import RunDirectory
-from engine.run.glance import Glances, Summary
-from engine.run.home import runs_home
-from tui import actions, panels
-from tui.aside import read_aside
-from tui.bindings import bindings_for
+from engine.run.summary import Glances, Summary
+from tui import actions
+from tui.console import Console
+from tui.keys.bindings import bindings_for
+from tui.runs import panels
 from tui.screens.base import ConsoleScreen
+from tui.screens.run_files import show_files
+from tui.terminal.background import read_aside
 from tui.widgets.lines import Lines, printable
 from tui.widgets.rows import Row, RowList, clip, clip_middle
-
-if TYPE_CHECKING:
-    from tui.app import NanosoloApp
 
 LOOK_SECONDS = 2.0
 MOST_MARKED = 4
@@ -96,13 +95,13 @@ def values(summary: Summary, width: int) -> list[str]:
         steps if summary.steps else "-",
         _loss(summary),
         _number(summary.val_bpb, 4),
-        "-" if math.isnan(summary.tokens_per_second) else words.count(summary.tokens_per_second),
-        words.duration(summary.age).replace(" 00 s", ""),
+        "-" if math.isnan(summary.tokens_per_second) else formatting.count(summary.tokens_per_second),
+        formatting.duration(summary.age).replace(" 00 s", ""),
     ]
 
 
 def _share(summary: Summary) -> str:
-    return words.percent(math.floor(100 * summary.step / summary.steps) / 100) if summary.steps else "-"
+    return formatting.percent(math.floor(100 * summary.step / summary.steps) / 100) if summary.steps else "-"
 
 
 def _loss(summary: Summary) -> str:
@@ -226,7 +225,7 @@ class RunsScreen(ConsoleScreen):
         if summary is None:
             return
         marked = f"marked to compare: {', '.join(self.marked)}" if self.marked else ""
-        silent = "" if math.isnan(summary.silent) else f"last event {words.duration(summary.silent)} ago"
+        silent = "" if math.isnan(summary.silent) else f"last event {formatting.duration(summary.silent)} ago"
 
         def build(width: int, height: int) -> list[Content]:
             return [
@@ -277,7 +276,7 @@ class RunsScreen(ConsoleScreen):
         self.console.compared = tuple(self.marked)
         self.console.action_go("compare")
 
-    def _on_run(self, action: Callable[["NanosoloApp", RunDirectory], None]) -> None:
+    def _on_run(self, action: Callable[[Console, RunDirectory], None]) -> None:
         if self.chosen is not None:
             action(self.console, self.chosen.run)
 
@@ -291,12 +290,12 @@ class RunsScreen(ConsoleScreen):
         self._on_run(actions.resume)
 
     def action_stages(self) -> None:
-        from tui.screens.stages import choose_stages
+        from tui.screens.rerun_stages import choose_stages
 
         self._on_run(lambda console, run: choose_stages(console, run, self._look))
 
     def action_files(self) -> None:
-        self._on_run(actions.show_files)
+        self._on_run(show_files)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What the state of the run under the cursor allows."""

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui.bindings import bindings_for
+from tui.keys.bindings import bindings_for
 
 
 class Row(NamedTuple):

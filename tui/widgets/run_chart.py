@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from textual.binding import BindingType
 
-from tui.bindings import bindings_for
 from tui.chart.widget import Chart
+from tui.keys.bindings import bindings_for
 
 
 class RunChart(Chart, inherit_bindings=False):

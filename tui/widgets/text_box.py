@@ -2,7 +2,7 @@
 
 from textual.containers import VerticalScroll
 
-from tui.bindings import bindings_for
+from tui.keys.bindings import bindings_for
 
 
 class TextBox(VerticalScroll, inherit_bindings=False):

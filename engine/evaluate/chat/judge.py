@@ -6,16 +6,16 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from engine.chat.answer import AnswerReader
-from engine.chat.conversation import prompt_of
-from engine.chat.tools import Calculator
+from engine.data.chat.conversation import prompt_of
 from engine.data.tokenizer import Tokenizer
 from engine.evaluate.chat.problems import Problem
-from engine.evaluate.rows import Row, hidden_states
-from engine.model.generate import Request, Token, generate_all
+from engine.evaluate.row_batches import Row, hidden_states
+from engine.inference.calculator import Calculator
+from engine.inference.decoder import Request, Token, generate_all
+from engine.inference.detokenizer import AnswerReader
+from engine.inference.sampling_params import Sampling
 from engine.model.gpt import GPT
 from engine.model.placing import on_device
-from engine.model.sampling import Sampling
 
 GREEDY = Sampling(temperature=0.0)
 

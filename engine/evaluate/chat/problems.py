@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.chat import builtin, hub
-from engine.chat.conversation import Conversation, Malformed, Message
-from engine.chat.formats import Choice, arc_choice, from_gsm8k, gsm8k_answer, mmlu_choice
-from engine.data.corpus import Split
+from engine.config.schema import ChatTask
+from engine.core.errors import NanosoloError
+from engine.core.progress import Progress, silent
+from engine.data.chat import builtin_conversations
+from engine.data.chat.conversation import Conversation, Malformed, Message
+from engine.data.chat.formats import Choice, arc_choice, from_gsm8k, gsm8k_answer, mmlu_choice
+from engine.data.corpora.corpus import Split
+from engine.data.hub import chat_datasets
 from engine.data.order import permutation
-from engine.data.progress import Progress, silent
-from engine.errors import NanosoloError
 from engine.evaluate.chat.sandbox import passes
-from engine.plan.config import ChatTask
 
 _ORDER_SEED = 42  # of the shuffle that a limit takes the beginning of
 
@@ -47,7 +48,7 @@ _FILES: dict[str, tuple[str, str]] = {
 def prepare_task(task: ChatTask, data_home: Path, progress: Progress = silent) -> None:
     """Make the task's problems available here. Raises NanosoloError."""
     if task in _FILES:
-        hub.fetch(*_FILES[task], data_home, progress)
+        chat_datasets.fetch(*_FILES[task], data_home, progress)
 
 
 def load_problems(task: ChatTask, data_home: Path, limit: int) -> list[ChatProblems]:
@@ -65,7 +66,7 @@ def load_problems(task: ChatTask, data_home: Path, limit: int) -> list[ChatProbl
         "humaneval": _humaneval_problem,
     }[task]
     found = []
-    for row in hub.read_rows(hub.fetch(*_FILES[task], data_home)):
+    for row in chat_datasets.read_rows(chat_datasets.fetch(*_FILES[task], data_home)):
         try:
             found.append(convert(row))
         except Malformed:
@@ -84,7 +85,9 @@ def training_problems(task: str, data_home: Path, split: Split, progress: Progre
         return list(builtin_problems("arithmetic", split))
     name = {"train": "train", "validation": "test"}[split]
     found = []
-    for row in hub.read_rows(hub.fetch("openai/gsm8k", f"main/{name}-*.parquet", data_home, progress)):
+    for row in chat_datasets.read_rows(
+        chat_datasets.fetch("openai/gsm8k", f"main/{name}-*.parquet", data_home, progress)
+    ):
         try:
             found.append(gsm8k_problem(row))
         except Malformed:
@@ -92,9 +95,9 @@ def training_problems(task: str, data_home: Path, split: Split, progress: Progre
     return found
 
 
-def builtin_problems(kind: builtin.Kind, split: Split) -> Iterator[Problem]:
+def builtin_problems(kind: builtin_conversations.Kind, split: Split) -> Iterator[Problem]:
     """The built-in problems of a kind: an answer is right when its last word is."""
-    for example in builtin.examples(split):
+    for example in builtin_conversations.examples(split):
         if example.kind == kind:
             yield Problem(example.conversation[:1], is_right=_ends_with(example.answer))
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from engine.chat.answer import AnswerReader
-from engine.chat.conversation import Conversation, Message, prompt_of
-from engine.chat.tools import Calculator
+from engine.data.chat.conversation import Conversation, Message, prompt_of
 from engine.data.tokenizer import Tokenizer
 from engine.evaluate.chat.judge import GREEDY, show_answer, stop_ids
-from engine.model.generate import Request, Token, generate_all
+from engine.inference.calculator import Calculator
+from engine.inference.decoder import Request, Token, generate_all
+from engine.inference.detokenizer import AnswerReader
 from engine.model.gpt import GPT
 
 MOST_NEW_TOKENS = 128  # of one answer

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from engine.core.errors import NanosoloError
+from engine.core.paths import data_home
+from engine.data.core_bundle import CoreTask, find_bundle, read_examples, read_tasks
 from engine.data.tokenizer import Tokenizer
-from engine.errors import NanosoloError
-from engine.evaluate.core.bundle import CoreTask, find_bundle, read_examples, read_tasks
+from engine.device.device import is_out_of_memory, release_memory
 from engine.evaluate.core.questions import Question, make_questions
 from engine.evaluate.core.scoring import answer
-from engine.evaluate.rows import token_budget
+from engine.evaluate.row_batches import token_budget
+from engine.events import kinds
+from engine.events.history import read_history
 from engine.model.gpt import GPT
-from engine.run import events
-from engine.run.history import read_history
-from engine.run.home import data_home
-from engine.run.stage import StageContext
-from engine.train.device import is_out_of_memory, release_memory
+from engine.run.stage_context import StageContext
 
 METRIC = "core"
 
@@ -80,7 +80,7 @@ def evaluate_core(context: StageContext, model: GPT, tokenizer: Tokenizer, step:
     if len(results) < len(tasks):
         return  # the mean of other tasks would be another figure
     context.emit(
-        events.Evaluation(
+        kinds.Evaluation(
             stage=context.stage,
             step=step,
             metric=METRIC,
@@ -124,7 +124,7 @@ def _judge(
         return None
     result = TaskResult(task, sum(outcomes) / len(outcomes), len(outcomes))
     context.emit(
-        events.Evaluation(
+        kinds.Evaluation(
             stage=context.stage,
             step=step,
             metric=_metric(task),
@@ -142,7 +142,7 @@ def _metric(task: CoreTask) -> str:
 
 
 def _leave_out(context: StageContext, step: int, message: str) -> None:
-    context.emit(events.Warning(stage=context.stage, step=step, code="core_left_out", message=message))
+    context.emit(kinds.Warning(stage=context.stage, step=step, code="core_left_out", message=message))
 
 
 def _print(results: Sequence[TaskResult]) -> None:

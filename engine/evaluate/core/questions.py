@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.data.core_bundle import CoreTask
 from engine.data.tokenizer import Tokenizer
-from engine.evaluate.core.bundle import CoreTask
-from engine.evaluate.core.packing import common_prefix
-from engine.evaluate.rows import Row
+from engine.evaluate.core.prefix_packing import common_prefix
+from engine.evaluate.row_batches import Row
 
 SHOTS_SEED = 1234  # plus the example's index
 

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.evaluate.core.packing import Packed, batch_size, by_length, pack, run
+from engine.device.device import is_out_of_memory, release_memory
+from engine.evaluate.core.prefix_packing import Packed, batch_size, by_length, pack, run
 from engine.evaluate.core.questions import Question
-from engine.evaluate.rows import hidden_states
+from engine.evaluate.row_batches import hidden_states
 from engine.model.gpt import GPT
 from engine.model.loss import per_token_nats
-from engine.train.device import is_out_of_memory, release_memory
 
 CHUNK_TOKENS = 1024  # positions whose logits exist at one time
 

@@ -1,0 +1,1 @@
+"""Measures speed and memory of a configuration here: `nanosolo fit`."""

@@ -1,1 +1,0 @@
-"""Conversations: their format, training on them, and answering in them."""

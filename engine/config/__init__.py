@@ -1,0 +1,1 @@
+"""What a user asks for: settings, their sources, their checks, the stages of a pipeline."""

@@ -1,0 +1,165 @@
+"""Configurations from TOML, layers and overrides, and back to TOML."""
+
+import functools
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from engine.config.schema import RunConfig, choices, fields, is_list, to_dict
+from engine.config.validation import check_together, explain, list_form, refuse_unknown
+from engine.core.errors import UsageError
+
+
+class Layer(NamedTuple):
+    """Values from one origin (`preset`, `file`, `flag`, `edited`): a nested table like the TOML's."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+class Resolved(NamedTuple):
+    """A configuration and where each of its values came from (`default` where no layer set it)."""
+
+    config: RunConfig
+    origins: dict[str, str]  # dotted path -> origin
+
+
+def resolve(*layers: Layer) -> Resolved:
+    """Lay the layers over the defaults, later over earlier, and validate. Raises UsageError naming the first fault."""
+    merged: dict[str, Any] = {}
+    origins = {path: "default" for path, _ in fields()}
+    for layer in layers:
+        _merge(merged, layer.values)
+        for path, _value in _leaves(layer.values):
+            if path in origins:
+                origins[path] = layer.origin
+    return Resolved(from_dict(merged), origins)
+
+
+def from_dict(values: Mapping[str, Any]) -> RunConfig:
+    """Validate a nested table. Raises UsageError: dotted path, value, what was expected, the nearest valid key.
+
+    A list setting may be given as one bare string: `paths = "text/"` means `paths = ["text/"]`.
+    """
+    refuse_unknown(values)
+    values = _with_lists(values)
+    try:
+        config = msgspec.convert(values, RunConfig, strict=True)
+    except msgspec.ValidationError as error:
+        raise explain(str(error), values) from None
+    check_together(config)
+    return config
+
+
+def from_toml(text: str, name: str = "the configuration") -> dict[str, Any]:
+    """Parse TOML into a nested table (not yet validated). Raises UsageError naming the line."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{name} is not valid TOML: {error}. Correct that line.") from None
+    except RecursionError:
+        raise UsageError(
+            f"{name} is no configuration: it is nested too deeply. "
+            "Write a valid one with: nanosolo --preset smoke --export FILE"
+        ) from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file into a nested table. Raises UsageError when it cannot be read or parsed."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}. Give the path of a TOML file.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text. Give the path of a TOML file.") from None
+    return from_toml(text, str(path))
+
+
+def to_toml(config: RunConfig) -> str:
+    """The complete configuration as TOML; `from_dict(from_toml(to_toml(c))) == c`."""
+    import tomli_w
+
+    return tomli_w.dumps(to_dict(config))
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """`section.key=value` as a nested table. The value is read as TOML, and as a plain string where it is not TOML.
+
+    `none` takes back a setting that may be left out, such as a preset's budget.steps; TOML has no word for that.
+    Lists: a bare string is one item, commas included, as paths and prompts may hold them; names of stages and tasks
+    hold none, so there commas separate items. Raises UsageError for what is neither, or begins like a list and is none.
+    """
+    path, equals, raw = text.partition("=")
+    parts = path.strip().split(".")
+    if not equals or len(parts) != 2 or not all(parts):
+        raise UsageError(f"--set {text}: expected section.key=value, for example --set model.depth=12")
+    if raw.strip() == "none" and path.strip() in _optional():
+        return {parts[0]: {parts[1]: None}}
+    return {parts[0]: {parts[1]: _value_of(path.strip(), raw.strip())}}
+
+
+def _value_of(path: str, raw: str) -> Any:
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        value = raw
+    field = _list_fields().get(path)
+    if field is None or isinstance(value, list):
+        return value
+    if raw.startswith("["):  # the shell takes quotes away: ["a", "b"] arrives as [a, b]
+        raise UsageError(f"--set {path}={raw}: not a list in TOML. {list_form(path, field)}")
+    if not isinstance(value, str):
+        return raw  # a folder may be called 2024
+    if choices(field) and "," in value:
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value
+
+
+@functools.cache
+def _optional() -> frozenset[str]:
+    """The paths of all settings that may be left out."""
+    return frozenset(path for path, field in fields() if field.default is None)
+
+
+@functools.cache
+def _list_fields() -> dict[str, msgspec.structs.FieldInfo]:
+    """All list settings by path."""
+    return {path: field for path, field in fields() if is_list(field)}
+
+
+def _with_lists(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with each bare string that stands for a list made a list of it. An empty one is left for the error."""
+    table = {section: dict(keys) for section, keys in values.items()}
+    for path in _list_fields():
+        section, key = path.split(".")
+        value = table.get(section, {}).get(key)
+        if isinstance(value, str) and value.strip():
+            table[section][key] = [value]
+    return table
+
+
+def with_changes(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """The configuration with the values at these dotted paths replaced, validated anew."""
+    table = to_dict(config)
+    for path, value in changes.items():
+        section, _, key = path.partition(".")
+        table.setdefault(section, {})[key] = value
+    return from_dict(table)
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            into[key] = {**into[key], **value}
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for section, table in values.items():
+        if isinstance(table, Mapping):
+            for key, value in table.items():
+                yield f"{section}.{key}", value

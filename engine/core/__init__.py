@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, files, formatting, paths, units. Imports nothing of ours."""

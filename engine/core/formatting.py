@@ -1,0 +1,76 @@
+"""Numbers in words for people: durations, sizes, counts, money. Every screen and printout uses these."""
+
+import math
+
+from engine.core.units import GIB
+
+SIZES = {"TiB": 2**40, "GiB": GIB, "MiB": 2**20, "KiB": 2**10}
+
+
+def duration(seconds: float | None) -> str:
+    """Two units at most: `7 h 12 m`, `3 m 05 s`, `4.2 s`, `85 ms`; `?` where it is not known."""
+    if seconds is None or not math.isfinite(1000 * seconds):  # a damaged line may hold any number
+        return "?"
+    # rounded first, so that no unit is ever full: 59.7 s are 1 m 00 s
+    if round(1000 * seconds) < 1000:
+        return f"{round(1000 * seconds)} ms"
+    if round(10 * seconds) < 100:
+        return f"{round(10 * seconds) / 10:.1f} s"
+    if round(seconds) < 60:
+        return f"{round(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} m"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours:02d} h"
+
+
+def size(count: float | None) -> str:
+    """Bytes with a binary unit: `31.2 GiB`, `712 MiB`, `3 KiB`; `?` where it is not known."""
+    if count is None or not math.isfinite(count):
+        return "?"
+    return _size_in(_unit_of(count), count)
+
+
+def sizes(*counts: float | None) -> list[str]:
+    """Bytes side by side, in one unit, that of the smallest: `1062 MiB` beside `1002 MiB`."""
+    known = [count for count in counts if count is not None and math.isfinite(count)]
+    unit = _unit_of(min(known)) if known else "B"
+    return [_size_in(unit, count) if count is not None and math.isfinite(count) else "?" for count in counts]
+
+
+def _unit_of(count: float) -> str:
+    # where the unit below would round to a full one
+    return next((unit for unit, scale in SIZES.items() if round(abs(count) / scale * 1024) >= 1024), "B")
+
+
+def _size_in(unit: str, count: float) -> str:
+    value = count / SIZES.get(unit, 1)
+    tenths = unit in ("TiB", "GiB") and round(10 * abs(value)) < 1000
+    return f"{value:.1f} {unit}" if tenths else f"{round(value)} {unit}"
+
+
+def count(number: float | None) -> str:
+    """A count with three figures: `11.2B`, `561M`, `84.1k`, `812`; `?` where it is not known."""
+    if number is None or not math.isfinite(number):
+        return "?"
+    for unit, scale in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        # the threshold is where three figures would round up to 1000 of the unit below
+        if abs(number) >= 0.9995 * scale:
+            value = number / scale
+            digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+            return f"{value:.{digits}f}{unit}"
+    return f"{number:.0f}" if float(number).is_integer() else f"{number:.3g}"
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share as `55 %`; `?` where it is not known."""
+    return "?" if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f} %"
+
+
+def money(amount: float | None) -> str:
+    """An amount in whatever currency the price was given in: `1,234.50`; `?` where it is not known."""
+    return "?" if amount is None or not math.isfinite(amount) else f"{amount:,.2f}"

@@ -1,0 +1,1 @@
+"""Conversations: their formats, sources, packing."""

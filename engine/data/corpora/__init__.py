@@ -1,0 +1,1 @@
+"""Texts to pretrain on, one module a source."""

@@ -1,0 +1,1 @@
+"""The device that torch uses: chosen, tried, its allocator set up."""

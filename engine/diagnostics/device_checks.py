@@ -1,0 +1,138 @@
+"""Whether the device that a plan is for can be used: by the configuration, and by trying it in a process of its own.
+
+The attempt imports torch there and allocates one element: seconds, before anything is downloaded.
+"""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from engine.config.schema import RunConfig
+from engine.core.atomic_io import NOT_JSON
+from engine.core.errors import UsageError
+from engine.diagnostics.machine import Check
+from engine.hardware import gpu_catalog
+from engine.hardware.detect import detect_gpu
+from engine.hardware.gpu_access import gpu_access, why_no_gpu
+from engine.hardware.gpu_faults import Fault
+from engine.hardware.probe_machine import GpuSurvey, survey_gpu
+from engine.hardware.toolchain import find_toolchain
+from engine.plan.plan import Plan
+from engine.run.environment import torch_environment
+
+if TYPE_CHECKING:  # imported where a device is tried: who only plans need not wait for it
+    from engine.hardware.device_faults import Attempt
+
+Device = Literal["cuda", "cpu"]
+Announce = Callable[[str], None]
+
+ON_DEVICE = frozenset(("pretrain", "evaluate", "midtrain", "sft", "rl", "chat_eval"))  # the stages that use torch
+PATIENCE = 180.0  # seconds; a first import from a slow disk takes a minute
+REMEMBERED = 300.0  # seconds for which a device that worked is not tried again
+ANNOUNCEMENT = "checking the device ..."
+
+_NAMES: dict[Device, str] = {"cuda": "CUDA", "cpu": "torch"}  # of the check
+_worked: dict[tuple[str, bool], float] = {}  # what was tried -> when, of time.monotonic
+_trying = threading.Lock()  # whoever asks meanwhile waits for the answer
+
+
+def require_device(config: RunConfig) -> None:
+    """Refuse a run that asks for a GPU where there is none. Raises UsageError with the cause and the fixes."""
+    if config.runtime.gpu not in ("auto", "cpu"):
+        gpu_catalog.by_id(config.runtime.gpu)
+    wants_gpu = config.runtime.device == "cuda" or (
+        config.runtime.device == "auto" and config.runtime.gpu not in ("auto", "cpu")
+    )
+    if wants_gpu and detect_gpu() is None:
+        fault = why_no_gpu(gpu_access())
+        runtime = config.runtime
+        asked = f'runtime.gpu = "{runtime.gpu}"' if runtime.gpu not in ("auto", "cpu") else 'runtime.device = "cuda"'
+        raise UsageError(
+            f"{asked}: {fault.what}. {fault.action}; or train on this CPU with "
+            "--preset quickstart, or insist with --gpu cpu."
+        )
+
+
+def be_silent(_text: str) -> None:
+    """For whoever need not hear that something takes seconds."""
+
+
+def check_device(
+    config: RunConfig, plan: Plan, stages: Collection[str], announce: Announce = be_silent
+) -> Check | None:
+    """Try the device of a plan, where one of the stages uses it; None where none does, and where a failure would cost
+    nothing: on a CPU without anything to download first.
+
+    A success is remembered for some minutes, a failure never. Takes seconds: call it in a thread. `announce` is called
+    before it begins.
+    """
+    device: Device = "cpu" if plan.gpu == "cpu" else "cuda"
+    downloads = "data" in stages and config.data.source == "fineweb-edu"
+    if not ON_DEVICE.intersection(stages) or (device == "cpu" and not downloads):
+        return None
+    with _trying:
+        compiled = plan.compiled and plan.trains
+        key = (device, compiled)
+        if time.monotonic() - _worked.get(key, -REMEMBERED) < REMEMBERED:
+            return _works(device, plan.gpu_name)
+        announce(ANNOUNCEMENT)
+        fault = device_fault(device, compiled)
+        if fault is None:
+            _worked[key] = time.monotonic()
+            return _works(device, plan.gpu_name)
+    return _failed(device, fault)
+
+
+def device_here(gpu: GpuSurvey) -> Check:
+    """Try the GPU that is here, as a plan that compiles would use it."""
+    fault = device_fault("cuda", compiled=True)
+    return _works("cuda", gpu.gpu.name) if fault is None else _failed("cuda", fault)
+
+
+def device_fault(device: Device, compiled: bool) -> Fault | None:
+    """Try the device now; None where it works."""
+    from engine.hardware.device_faults import explain
+
+    attempt = attempt_in_a_process(device, compiled)
+    return explain(attempt, gpu_access(), survey_gpu(), find_toolchain()) if attempt.failed else None
+
+
+def attempt_in_a_process(device: Device, compiled: bool) -> "Attempt":
+    """Run the attempt, and say how far it came."""
+    from engine.hardware.device_faults import Attempt
+
+    command = [sys.executable, "-m", "engine.device.try_device", device, *(["compile"] if compiled else [])]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+            env=torch_environment(),
+        )
+    except subprocess.TimeoutExpired:
+        return Attempt(failed="too_slow", error=f"nothing for {PATIENCE:.0f} s")
+    said = done.stderr.decode(errors="replace").strip()
+    try:
+        attempt = msgspec.json.decode(done.stdout.splitlines()[-1], type=Attempt)
+    except (IndexError, *NOT_JSON):
+        if done.returncode < 0:
+            return Attempt(failed="killed", code=-done.returncode, error=said)
+        return Attempt(failed="import", error=said.splitlines()[-1] if said else f"exit code {done.returncode}")
+    if attempt.failed == "compile":  # what the compiler said comes before what Triton makes of it
+        attempt = msgspec.structs.replace(attempt, error=f"{said}\n{attempt.error}")
+    return attempt
+
+
+def _works(device: Device, name: str) -> Check:
+    return Check(name=_NAMES[device], verdict="ok", finding=f"torch can use {name}")
+
+
+def _failed(device: Device, fault: Fault) -> Check:
+    return Check(name=_NAMES[device], verdict="problem", finding=fault.what, action=fault.action)

@@ -1,0 +1,89 @@
+"""Checks of this machine for `nanosolo doctor`: what is installed, and all that the pre-flight of a run looks at."""
+
+import platform
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+
+from engine import __version__
+from engine.config.layers import from_dict
+from engine.core.paths import presets_home
+from engine.diagnostics.driver_checks import check_driver
+from engine.diagnostics.machine import (
+    Check,
+    check_caches,
+    check_clock,
+    check_compiler,
+    check_gpu,
+    check_home,
+    check_home_owner,
+    check_host_memory,
+    check_shared_memory,
+    check_vram,
+)
+from engine.diagnostics.preflight import disk_need, home_origin
+from engine.diagnostics.session_checks import check_session
+from engine.hardware.detect import card_for, detect_cpu
+from engine.hardware.probe_machine import Survey, survey
+from engine.plan.other_card import figures_of
+from engine.plan.plan import Plan
+from engine.plan.presets import load_preset, preset_for
+from engine.run.planning import plan_on
+
+PACKAGES = ("torch", "textual", "tiktoken", "rustbpe", "safetensors", "huggingface_hub", "nvidia-ml-py")
+
+
+def examine(look: Survey | None = None) -> list[Check]:
+    """Look at everything that a run here depends on: the run of the preset that `--preset auto` chooses on this
+    machine. Imports no torch."""
+    look = look or survey()
+    job, plan = job_here(look)
+    found = [
+        *check_software(),
+        *check_gpu(look),
+        check_driver(look.gpu, look.torch),
+        check_vram(look.gpu),
+        check_card(plan),
+        check_host_memory(look, plan.host_memory if look.gpu is not None else plan.peak_memory, job=job),
+        check_shared_memory(look),
+        check_compiler(look, cuda=True) if look.gpu is not None else None,
+        check_home(look, home_origin(), disk_need(plan, look), job),
+        check_home_owner(look),
+        *check_caches(look),
+        check_clock(look),
+        check_session(look.root),
+    ]
+    return [check for check in found if check is not None]
+
+
+def job_here(look: Survey) -> tuple[str, Plan]:
+    """What this machine would train, in words, and its plan."""
+    gpu = look.gpu.gpu if look.gpu is not None else None
+    preset = preset_for(gpu).name
+    plan = plan_on(from_dict(load_preset(preset, presets_home())), gpu or detect_cpu())
+    return f"a run of preset {preset}", plan
+
+
+def check_card(plan: Plan) -> Check | None:
+    """Where the preset for this machine names another card: what it comes to on either."""
+    config = from_dict(load_preset(plan.preset, presets_home()))
+    named = card_for(config, None)
+    if named is None or named.id == plan.gpu or plan.gpu == "cpu":
+        return None
+    finding = (
+        f"preset {plan.preset} on this machine's {figures_of(plan)}; it names {figures_of(plan_on(config, named))}"
+    )
+    action = f"nanosolo plan --preset {plan.preset} --gpu auto plans for the card that is here, as every start does"
+    return Check(name="plan", verdict="note", finding=finding, action=action)
+
+
+def check_software() -> Iterator[Check]:
+    """nanosolo itself and what it cannot do without."""
+    python = platform.python_version()
+    yield Check(name="nanosolo", verdict="ok", finding=f"{__version__}, Python {python} on {platform.platform()}")
+    for package in PACKAGES:
+        try:
+            yield Check(name=package, verdict="ok", finding=metadata.version(package))
+        except metadata.PackageNotFoundError:
+            action = f"{sys.executable} -m pip install {package}"
+            yield Check(name=package, verdict="problem", finding="not installed", action=action)

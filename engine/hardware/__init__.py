@@ -1,0 +1,1 @@
+"""GPUs and hosts: catalogue, detection, drivers, faults, telemetry."""

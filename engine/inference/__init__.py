@@ -1,0 +1,1 @@
+"""Generates text: cache, decoding, batching, conversations."""

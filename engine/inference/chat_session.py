@@ -1,0 +1,106 @@
+"""A conversation as it grows: turns, what fits into the model's context, saving it."""
+
+import time
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from engine.core.errors import UsageError
+from engine.data.chat.conversation import Message, Part
+from engine.inference.chat_settings import MIN_ANSWER, Settings, save_conversations
+from engine.inference.decoder import Decoder, End
+from engine.inference.detokenizer import Piece
+from engine.inference.engine import ChatEngine, Finish
+
+
+class Reply(NamedTuple):
+    """What an answer took."""
+
+    text: str
+    parts: tuple[Part, ...]
+    end: End
+    prompt_tokens: int
+    new_tokens: int
+    seconds: float
+    first_token_seconds: float | None
+    forgotten: int  # earlier messages that no longer fit
+
+
+class Session:
+    """One conversation with one model. The oldest turns are forgotten when the model's context is full."""
+
+    def __init__(self, engine: ChatEngine, settings: Settings | None = None) -> None:
+        self.engine = engine
+        self.settings = settings or Settings()
+        self.system: str | None = None
+        self.messages: list[Message] = []
+        self._decoder = Decoder(engine.model, engine.context, keeps_prefix=True)
+
+    def clear(self) -> None:
+        """Begin anew; the system message stays."""
+        self.messages = []
+
+    def ask(self, text: str) -> Generator[Piece | Reply]:
+        """Say something; the answer comes in pieces, then what it took. Both become part of the conversation, also
+        when the iterator is closed before the end. Raises UsageError for a text that does not fit."""
+        began = time.perf_counter()
+        question = Message("user", text)
+        prompt, forgotten = self._fit(question)
+        room = self.engine.context - len(prompt)
+        limit = min(room, self.settings.max_new_tokens or room)
+        seed = self.settings.turn_seed(len(self.messages))
+        answer: list[Part] = []
+        first: float | None = None
+        try:
+            answering = self.engine.answer(prompt, limit, self.settings.sampling, seed, decoder=self._decoder)
+            with closing(answering) as pieces:
+                for piece in pieces:
+                    if isinstance(piece, Finish):
+                        finish = piece
+                        continue
+                    first = first or time.perf_counter() - began
+                    _append(answer, piece)
+                    yield piece
+        finally:
+            self.messages += [question, _message(answer)]
+        seconds = time.perf_counter() - began
+        said = "".join(part.text for part in answer if part.type == "text")
+        yield Reply(said, tuple(answer), finish.end, finish.prompt_tokens, finish.new_tokens, seconds, first, forgotten)
+
+    def save(self, path: Path) -> None:
+        """Write the conversation as one line of JSON that training reads too. Raises NanosoloError."""
+        save_conversations(path, [[*self._system(), *self.messages]])
+
+    def _system(self) -> list[Message]:
+        return [Message("system", self.system)] if self.system else []
+
+    def _fit(self, question: Message) -> tuple[list[int], int]:
+        """The prompt of as many turns as fit, and how many earlier messages were left out."""
+        if not self.engine.chats:
+            self.messages = []  # a text that is to be continued begins anew every time
+        for forgotten in range(0, len(self.messages) + 1, 2):
+            turns = [*self.messages[forgotten:], question]
+            if self.system:
+                turns[0] = Message("user", f"{self.system}\n\n{turns[0].content}")
+            prompt = self.engine.prompt(tuple(turns))
+            if len(prompt) + MIN_ANSWER <= self.engine.context:
+                return prompt, forgotten
+        raise UsageError(
+            f"this takes {len(prompt):,} tokens; the model sees {self.engine.context:,} at a time, "
+            f"{MIN_ANSWER} of them for its answer. Shorten it."
+        )
+
+
+def _append(parts: list[Part], piece: Piece) -> None:
+    if parts and parts[-1].type == piece.type:
+        parts[-1] = Part(piece.type, parts[-1].text + piece.text)
+    else:
+        parts.append(Part(piece.type, piece.text))
+
+
+def _message(parts: list[Part]) -> Message:
+    """Plain text where no program was run."""
+    if all(part.type == "text" for part in parts):
+        return Message("assistant", "".join(part.text for part in parts))
+    return Message("assistant", tuple(parts))

@@ -1,0 +1,242 @@
+"""Text from the model: many sequences at a time, of any lengths, each with its own settings, joining and leaving."""
+
+import random
+from collections import deque
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+import torch
+
+from engine.core.errors import Interrupted, UsageError
+from engine.inference.sampler import sample
+from engine.inference.sampling_params import Sampling
+from engine.model.gpt import GPT
+from engine.model.placing import on_device
+
+_PREFILL_TOKENS = 16_384  # of prompts in one forward pass, so that long prompts do not add up in memory
+
+End = Literal["stop", "length"]
+Force = Callable[[int], Sequence[int]]
+
+
+class Request(NamedTuple):
+    """One sequence to be continued.
+
+    `force` sees every new token and returns those that must follow it whatever the model thinks (the answer of a
+    tool); they count as new tokens too.
+    """
+
+    key: Hashable  # what its tokens are told apart by
+    prompt: Sequence[int]
+    max_new_tokens: int
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    stop_ids: Collection[int] = ()
+    force: Force | None = None
+
+
+class Token(NamedTuple):
+    """A token of one sequence, as soon as it is known."""
+
+    key: Hashable
+    id: int
+    forced: bool  # not the model's choice
+    end: End | None  # why nothing follows: it is a stop id, or there is no more room
+
+
+class _Row:
+    """A sequence at work: what has been computed of it, and what comes next."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.tokens = list(request.prompt)  # all but the last of them are in the cache, once the prompt is
+        self.forced: deque[int] = deque()
+        # of its own, so that a text does not depend on the rows beside it
+        self.random = random.Random(request.seed)
+
+
+class Decoder:
+    """Decodes up to `rows` sequences together. `add` what comes, call `step` until `active` is 0.
+
+    Each sequence gives the tokens that it gives alone, up to the rounding of a larger matrix product.
+    """
+
+    def __init__(self, model: GPT, capacity: int, rows: int = 1, *, keeps_prefix: bool = False) -> None:
+        """`capacity`: most tokens of one sequence, prompt included. `keeps_prefix`: a sequence that is alone starts
+        from what it has in common with the one before (a chat, turn by turn)."""
+        self._model = model
+        self._cache = model.new_cache(capacity, rows)
+        self._free = rows
+        self._rows: list[_Row] = []  # row i of the cache is that of self._rows[i]
+        self._waiting: deque[Request] = deque()
+        self._keeps_prefix = keeps_prefix
+        self._kept: list[int] = []  # what row 0 still holds
+
+    @property
+    def active(self) -> int:
+        """Sequences that are not finished, those that wait for a row included."""
+        return len(self._rows) + len(self._waiting)
+
+    def add(self, request: Request) -> None:
+        """Let a sequence join as soon as a row is free. Raises UsageError for one that cannot be decoded."""
+        request.sampling.check()
+        if not request.prompt:
+            raise UsageError("the prompt has no tokens: begin it with the token that begins a document.")
+        if request.max_new_tokens < 1:
+            return
+        if len(request.prompt) >= self._cache.capacity:
+            raise UsageError(
+                f"the prompt has {len(request.prompt):,} tokens; there is room for {self._cache.capacity - 1:,} "
+                "and an answer. Shorten it."
+            )
+        self._waiting.append(request)
+
+    def cancel(self, key: Hashable) -> None:
+        """Forget a sequence; without effect where it has ended."""
+        self._waiting = deque(request for request in self._waiting if request.key != key)
+        for place, row in enumerate(self._rows):
+            if row.request.key == key:
+                self._remove(place)
+                return
+
+    def clear(self) -> None:
+        """Forget all sequences, as after a `step` that raised: what the cache holds then is not known."""
+        self._rows.clear()
+        self._waiting.clear()
+        self._kept = []
+
+    def step(self) -> list[Token]:
+        """The next token of every sequence that has a row."""
+        with torch.inference_mode():
+            before = len(self._rows)
+            tokens = self._decode() if before else []
+            joined = self._join(before)
+        tokens += joined
+        for place in reversed(range(len(tokens))):
+            if tokens[place].end:
+                self._remove(place)
+        return tokens
+
+    def _decode(self) -> list[Token]:
+        window = self._cache.window(0, [len(row.tokens) - 1 for row in self._rows])
+        last = on_device([[row.tokens[-1]] for row in self._rows], self._model.device)
+        return self._draw(self._rows, self._model.logits(self._model.trunk(last, window)[:, 0]))
+
+    def _join(self, first: int) -> list[Token]:
+        """Give waiting sequences the free rows, compute their prompts, draw their first tokens."""
+        count = min(self._free - first, len(self._waiting))
+        if count <= 0:
+            return []
+        # neighbours of like length waste little; equal prompts (many samples of one) are computed once
+        new = sorted((self._waiting.popleft() for _ in range(count)), key=lambda r: (len(r.prompt), list(r.prompt)))
+        self._rows += [_Row(request) for request in new]
+        groups = [list(same) for _, same in groupby(range(count), key=lambda i: list(new[i].prompt))]
+        tokens: list[Token] = []
+        while groups:
+            longest = len(new[groups[-1][0]].prompt)
+            batch = groups[-max(1, _PREFILL_TOKENS // longest) :]
+            del groups[-len(batch) :]
+            start = first + batch[0][0]
+            hidden = self._prefill(start, [list(new[same[0]].prompt) for same in batch])
+            # the prompts lie in the first rows; spread them over those of their copies, the last first
+            for place in reversed(range(len(batch))):
+                for i in reversed(batch[place]):
+                    if first + i != start + place:
+                        self._cache.copy_row(start + place, first + i, len(new[i].prompt))
+            copies = on_device([place for place, same in enumerate(batch) for _ in same], hidden.device)
+            rows = self._rows[start : start + len(copies)]
+            tokens = self._draw(rows, self._model.logits(hidden)[copies]) + tokens
+        return tokens
+
+    def _prefill(self, first: int, prompts: list[list[int]]) -> torch.Tensor:
+        """Compute prompts into the rows from `first` on. Returns the hidden states (B, d) of their last tokens."""
+        shared = self._shared_prefix(prompts[0]) if len(self._rows) == 1 else 0
+        if first == 0:
+            self._kept = self._rows[0].tokens if self._keeps_prefix else []
+        longest = max(map(len, prompts))
+        # padded on the right: causal attention hides it from the tokens before, and the next tokens overwrite it
+        padded = [prompt[shared:] + [0] * (longest - len(prompt)) for prompt in prompts]
+        window = self._cache.window(first, [shared] * len(prompts))
+        hidden = self._model.trunk(on_device(padded, self._model.device), window)
+        ends = on_device([len(prompt) - shared - 1 for prompt in prompts], hidden.device)
+        return hidden[torch.arange(len(prompts), device=hidden.device), ends]
+
+    def _shared_prefix(self, prompt: list[int]) -> int:
+        """How many tokens of a prompt row 0 holds already; one at least is left to compute."""
+        most = min(len(self._kept) - 1, len(prompt) - 1)
+        return next((i for i in range(most) if self._kept[i] != prompt[i]), max(most, 0))
+
+    def _draw(self, rows: list[_Row], logits: torch.Tensor) -> list[Token]:
+        """The next token of each row, forced or drawn from logits (B, V)."""
+        drawn: dict[int, int] = {}
+        free = [i for i, row in enumerate(rows) if not row.forced]
+        for sampling in dict.fromkeys(rows[i].request.sampling for i in free):
+            places = [i for i in free if rows[i].request.sampling == sampling]
+            some = logits if len(places) == len(rows) else logits[places]
+            uniforms = [] if sampling.greedy else [rows[i].random.random() for i in places]
+            drawn.update(zip(places, sample(some, sampling, uniforms), strict=True))
+        return [self._take(row, drawn.get(i)) for i, row in enumerate(rows)]
+
+    def _take(self, row: _Row, drawn: int | None) -> Token:
+        request = row.request
+        token = row.forced.popleft() if drawn is None else drawn
+        row.tokens.append(token)
+        if request.force is not None:
+            row.forced.extend(request.force(token))
+        full = len(row.tokens) - len(request.prompt) >= request.max_new_tokens or len(row.tokens) > self._cache.capacity
+        end: End | None = "stop" if token in request.stop_ids else "length" if full else None
+        return Token(request.key, token, drawn is None, end)
+
+    def _remove(self, place: int) -> None:
+        """Free a row: the last one moves into it."""
+        last = self._rows.pop()
+        if place < len(self._rows):
+            self._cache.copy_row(len(self._rows), place, len(last.tokens) - 1)
+            self._rows[place] = last
+            if place == 0:
+                self._kept = []
+
+
+def generate(
+    model: GPT,
+    tokens: Sequence[int],
+    max_new_tokens: int,
+    sampling: Sampling,
+    seed: int = 0,
+    stop_ids: Collection[int] = (),
+) -> Iterator[int]:
+    """Yield the ids that follow `tokens`, as they are drawn: at most `max_new_tokens`, and up to (without) a stop id.
+
+    The same seed gives the same text for the same logits on every device. Raises UsageError for an empty prompt.
+    """
+    decoder = Decoder(model, len(tokens) + max_new_tokens)
+    decoder.add(Request(None, tokens, max_new_tokens, sampling, seed, stop_ids))
+    while decoder.active:
+        for token in decoder.step():
+            if token.end != "stop":
+                yield token.id
+
+
+def generate_all(
+    model: GPT, requests: Sequence[Request], rows: int, interrupted: Callable[[], bool] = lambda: False
+) -> list[list[Token]]:
+    """All tokens of each request (their keys are not used), stop ids included, decoding `rows` of them at a time.
+
+    Rows that become free are taken at once by the next request, the longest prompts first. `interrupted`: asked before
+    each step of the decoder. Raises Interrupted once it is true.
+    """
+    if not requests:
+        return []
+    capacity = max(len(request.prompt) + request.max_new_tokens for request in requests)
+    decoder = Decoder(model, capacity, min(rows, len(requests)))
+    for place in sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt)):
+        decoder.add(requests[place]._replace(key=place))
+    results: list[list[Token]] = [[] for _ in requests]
+    while decoder.active:
+        if interrupted():
+            raise Interrupted
+        for token in decoder.step():
+            assert isinstance(token.key, int)
+            results[token.key].append(token)
+    return results

@@ -1,0 +1,1 @@
+"""Prepares, starts, stops and resumes runs."""

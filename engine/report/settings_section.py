@@ -1,0 +1,156 @@
+"""What the run was asked to do, with which versions, and how to do it again."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from engine import __version__
+from engine.config.layers import Layer, resolve, to_toml
+from engine.config.schema import RunConfig, fields, get
+from engine.plan.presets import load_preset, preset_names
+from engine.report.changes import changes
+from engine.report.document import Block, Code, Column, Paragraph, Section, Table
+from engine.report.plain import one_line
+from engine.report.source import Source
+from engine.report.summary_section import device_of
+
+NOT_KNOWN = "not known"
+
+
+def configuration_section(source: Source) -> Section:
+    """How it differs from its preset, then all of it."""
+    config = source.config
+    return Section(
+        "configuration",
+        "Configuration",
+        (_difference(config), Code("toml", to_toml(config).rstrip(), "The complete configuration", folded=True)),
+    )
+
+
+def versions_section(source: Source) -> Section:
+    """The versions that the run noted; of those that it did not note, nothing is made up."""
+    history = source.history
+    started, device = history.started, next(iter(history.devices.values()), None)
+    noted = started.versions if started is not None else {}
+
+    def known(name: str) -> str:
+        return one_line(str(noted[name]), 120) if name in noted else NOT_KNOWN
+
+    rows = (
+        ("nanosolo", one_line(started.version, 60) if started is not None else NOT_KNOWN),
+        ("commit of nanosolo", known("commit")),
+        ("torch", one_line(device.torch, 60) if device is not None else NOT_KNOWN),
+        ("compiled", ("yes" if device.compiled else "no") if device is not None else NOT_KNOWN),
+        ("Python", known("python")),
+        ("platform", known("platform")),
+        ("device", device_of(source) or NOT_KNOWN),
+        ("driver", known("driver")),
+        ("host", one_line(started.host, 120) if started is not None else NOT_KNOWN),
+        ("this report", f"nanosolo {__version__}"),
+    )
+    return Section("versions", "Machine and versions", (Table((Column("what"), Column("version")), rows),))
+
+
+def repeat_section(source: Source) -> Section:
+    """The commands that make the same run again."""
+    blocks: list[Block] = [
+        Paragraph(
+            f"The same run under another name. Everything that is drawn by chance follows from runtime.seed = "
+            f"{source.config.runtime.seed}; another GPU, driver, torch or number of CPU threads may round otherwise."
+        ),
+        Code("sh", "\n".join([*_checkout(source), *_with_file(source)])),
+    ]
+    command = preset_command(source.config)
+    if command is not None:
+        blocks += [Paragraph("Or, without this run's files:"), Code("sh", command)]
+    return Section("repeat", "How to reproduce", (*blocks, *_changes_on_the_way(source)))
+
+
+def _changes_on_the_way(source: Source) -> Iterator[Block]:
+    found = changes(source.history)
+    if not found:
+        return
+    yield Paragraph(
+        "The run was started again with other settings or other code, so the commands alone do not repeat it. What "
+        "changed, and from where on (the run's folder keeps the settings of before in run.before-*.toml):"
+    )
+    heads = (Column("stage"), Column("after step", "number"), Column("what"), Column("change"))
+    rows = tuple(
+        (
+            one_line(change.stage, 40) or "none yet",
+            f"{change.step:,}" if change.step is not None else "",
+            change.kind,
+            one_line(change.what),
+        )
+        for change in found
+    )
+    yield Table(heads, rows)
+
+
+def preset_command(config: RunConfig) -> str | None:
+    """The command line that comes to this configuration by its preset; None where it names no preset."""
+    preset = _preset(config)
+    if preset is None:
+        return None
+    words = ["nanosolo", "--preset", shlex.quote(config.about.preset)]
+    for path in _changed(config, preset):
+        if not path.startswith("about."):
+            words += ["--set", shlex.quote(f"{path}={_toml(get(config, path))}")]
+    return " ".join(words)
+
+
+def _preset(config: RunConfig) -> RunConfig | None:
+    name = config.about.preset
+    return resolve(Layer("preset", load_preset(name))).config if name in preset_names() else None
+
+
+def _changed(config: RunConfig, other: RunConfig) -> list[str]:
+    return [path for path, _ in fields() if get(config, path) != get(other, path)]
+
+
+def _difference(config: RunConfig) -> Block:
+    preset = _preset(config)
+    name = one_line(config.about.preset, 60)
+    if preset is None:
+        return Paragraph(f"The preset {name} is not known here, so there is nothing to compare with.")
+    rows = tuple(
+        (path, one_line(_shown(get(preset, path))), one_line(_shown(get(config, path))))
+        for path in _changed(config, preset)
+    )
+    if not rows:
+        return Paragraph(f"As in the preset {name}.")
+    heads = (Column("setting", "code"), Column(f"preset {name}", "code"), Column("this run", "code"))
+    return Table(heads, rows)
+
+
+def _checkout(source: Source) -> list[str]:
+    """How to come to the versions of the first start, as far as they are known."""
+    started, device = next(iter(source.history.starts), None), next(iter(source.history.devices.values()), None)
+    commit = str(started.versions.get("commit", "")) if started is not None else ""
+    lines = []
+    if commit.removesuffix("-dirty").isalnum():
+        changed = "  # and what was changed since, which is not known" if commit.endswith("-dirty") else ""
+        lines.append(f"git checkout {commit.removesuffix('-dirty')}{changed}")
+    if device is not None:
+        version = one_line(device.torch, 60).partition("+")[0]
+        lines.append(f"pip install -e . {shlex.quote(f'torch=={version}')}")
+    return lines
+
+
+def _with_file(source: Source) -> list[str]:
+    path, name = one_line(source.config_path, 4096), f"{one_line(source.name)[:90]}-again"
+    return [f"nanosolo --config {shlex.quote(path)} --name {shlex.quote(name)}"]
+
+
+def _toml(value: Any) -> str:
+    """As --set takes it. Lists and texts of JSON are TOML, too."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else _toml(value)

@@ -1,0 +1,40 @@
+"""The state of a run in one word."""
+
+import socket
+import time
+
+from engine.events.history import History
+from engine.run.directory import RunDirectory
+
+STALL_FACTOR = 20  # silent for this many usual steps, and
+STALL_SECONDS = 300.0  # for at least this long: stalled (a first compile takes up to 80 s)
+
+
+def state_of(run: RunDirectory, history: History, now: float | None = None) -> str:
+    """One word: new, running, stalled, orphaned, elsewhere, finished, stopped, or failed.
+
+    Orphaned: a stage still works though its runner is gone. Elsewhere: another host runs it, so nobody here can tell.
+    """
+    if history.ended is None and history.started is not None and history.started.host != socket.gethostname():
+        return "elsewhere"
+    if run.is_running():
+        if run.runner() is None:
+            return "orphaned"
+        return "stalled" if _is_silent(history, now or time.time()) else "running"
+    if history.ended is not None:
+        if history.is_to_begin:
+            return "stopped"
+        return {"done": "finished", "stopped": "stopped"}.get(history.ended.outcome, "failed")
+    return "new" if history.started is None else "failed"
+
+
+def _is_silent(history: History, now: float) -> bool:
+    """Whether a training stage has made no step for much longer than a step takes."""
+    if history.current is None or history.current not in history.steps:
+        return False
+    columns = history.steps[history.current]
+    pace = columns.recent_seconds()
+    if not columns.time or pace is None:
+        return False
+    last = max(columns.time[-1], history.stages[history.current].started)
+    return now - last > max(STALL_SECONDS, STALL_FACTOR * pace)

@@ -1,0 +1,1 @@
+"""Serves a model: worker processes, the OpenAI API, HTTP."""

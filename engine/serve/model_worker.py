@@ -1,0 +1,177 @@
+"""Serves a model from its own process, for programs without torch: `python -m engine.serve.model_worker RUN`.
+
+One JSON object per line in both directions. It loads RUN's model and says {"event": "loaded", ...}. Then it reads
+{"op": "generate", "id", "messages", ...} (the fields of OpenAI's chat protocol) and {"op": "cancel", "id"}. It
+answers with {"event": "piece", "id", "type", "text"},
+and last, for each id, with {"event": "finish", "id", "end", ...} or {"event": "error", "id", "message"}; an answer that
+is cancelled ends with "end": "cancelled". Many may be written at the same time. engine.serve.worker_protocol
+has all fields. The end of its input ends it.
+"""
+
+import argparse
+import os
+import sys
+import threading
+import time
+
+import msgspec
+
+from engine.checkpoint.selection import STAGES
+from engine.core.errors import EXIT_CRASHED, EXIT_DONE, NanosoloError
+from engine.inference.batching import Batcher, Busy, Failed, Order
+from engine.inference.chat_settings import Settings
+from engine.inference.detokenizer import Piece
+from engine.inference.engine import ChatEngine, Finish, load_engine
+from engine.run.directory import find_run
+from engine.serve.openai_api import ChatRequest, Refused, check_request, order_of
+from engine.serve.worker_protocol import Event, Finished, Id, Loaded, Refusal, Wrote
+
+
+class Generate(ChatRequest, frozen=True, kw_only=True, tag_field="op", tag="generate"):
+    """Write an answer."""
+
+    id: Id
+
+
+class Cancel(msgspec.Struct, frozen=True, tag_field="op", tag="cancel"):
+    """Stop writing it."""
+
+    id: Id
+
+
+class _Answer:
+    """An answer that is being written."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.began = time.perf_counter()
+        self.first: float | None = None
+
+
+class Worker:
+    """Reads operations, writes events."""
+
+    def __init__(self, engine: ChatEngine) -> None:
+        self._engine = engine
+        self._batcher = Batcher(engine)
+        self._writing: dict[Id, _Answer] = {}
+        self._lock = threading.Lock()
+
+    def do(self, line: bytes) -> None:
+        """Carry out one line; what is wrong with it becomes an event."""
+        try:
+            operation = msgspec.json.decode(line, type=Generate | Cancel)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self._error(None, f"not an operation: {error}")
+            return
+        if isinstance(operation, Cancel):
+            self._cancel(operation.id)
+        else:
+            self._generate(operation)
+
+    def _generate(self, request: Generate) -> None:
+        try:
+            if request.id in self._writing:
+                raise Refused(400, f"id {request.id} is being answered already")
+            check_request(request, self._engine.name)
+            order = order_of(request, self._engine, Settings())
+        except Refused as refused:
+            self._error(request.id, str(refused))
+            return
+        with self._lock:
+            answer = self._writing[request.id] = _Answer(order)
+        try:
+            self._batcher.submit(order, lambda item: self._deliver(request.id, answer, item))
+        except Busy as busy:
+            self._deliver(request.id, answer, Failed(str(busy)))
+
+    def _deliver(self, key: Id, answer: _Answer, item: Piece | Finish | Failed) -> None:
+        with self._lock:
+            if self._writing.get(key) is not answer:
+                return  # cancelled meanwhile
+            if answer.first is None:
+                answer.first = time.perf_counter() - answer.began
+            if not isinstance(item, Piece):
+                del self._writing[key]
+            match item:
+                case Piece(kind, text):
+                    say(Wrote(id=key, type=kind, text=text))
+                case Failed(message):
+                    say(Refusal(id=key, message=message))
+                case Finish(end):
+                    self._finish(key, answer, end)
+
+    def _cancel(self, key: Id) -> None:
+        with self._lock:
+            answer = self._writing.pop(key, None)
+            if answer is not None:
+                self._finish(key, answer, "cancelled")
+        if answer is not None:
+            self._batcher.cancel(answer.order)
+
+    def _finish(self, key: Id, answer: _Answer, end: str) -> None:
+        order = answer.order
+        say(
+            Finished(
+                id=key,
+                end=end,
+                prompt_tokens=len(order.prompt),
+                new_tokens=order.written,
+                seconds=time.perf_counter() - answer.began,
+                first_token_seconds=answer.first,
+                forgotten=order.forgotten,
+            )
+        )
+
+    def _error(self, key: Id | None, message: str) -> None:
+        with self._lock:
+            say(Refusal(id=key, message=message))
+
+
+def say(event: Event) -> None:
+    """Write one event. Ends the process where nobody reads any more."""
+    try:
+        sys.stdout.buffer.write(msgspec.json.encode(event) + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os._exit(EXIT_DONE)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until the input ends. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m engine.serve.model_worker")
+    parser.add_argument("run")
+    parser.add_argument("--stage", choices=STAGES)
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    options = parser.parse_args(arguments)
+    try:
+        engine = load_engine(find_run(options.run), options.stage, options.device)
+    except NanosoloError as error:
+        say(Refusal(id=None, message=str(error)))
+        return error.exit_code
+    except (RuntimeError, MemoryError) as error:  # no memory, mostly, or a device that fails
+        say(Refusal(id=None, message=f"{type(error).__name__}: {error}".splitlines()[0]))
+        return EXIT_CRASHED
+    say(
+        Loaded(
+            name=engine.name,
+            stage=engine.stage,
+            step=engine.step,
+            chats=engine.chats,
+            context=engine.context,
+            parameters=engine.model.shape.params.total,
+            device=engine.device,
+            warning=engine.warning,
+        )
+    )
+    worker = Worker(engine)
+    for line in sys.stdin.buffer:
+        if line.strip():
+            worker.do(line)
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)  # without waiting for what is still being written

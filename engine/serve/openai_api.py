@@ -1,0 +1,247 @@
+"""OpenAI's chat protocol: requests checked and read, answers and errors written."""
+
+import json
+import time
+import uuid
+from bisect import bisect_left
+from typing import Any
+
+import msgspec
+
+from engine.core.errors import UsageError
+from engine.data.chat.conversation import Conversation, Malformed, Message, Part, conversation_of
+from engine.inference.batching import Order
+from engine.inference.chat_settings import MIN_ANSWER, Settings
+from engine.inference.detokenizer import Piece
+from engine.inference.engine import ChatEngine, Finish
+from engine.inference.sampling_params import Sampling
+
+MAX_BODY = 1 << 20  # bytes
+_MAX_STOPS = 4
+
+
+class Refused(Exception):
+    """A request that cannot be answered: the HTTP status, one sentence, and the field at fault."""
+
+    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+        self.code = code
+
+    def body(self) -> bytes:
+        """The protocol's error object."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return json.dumps(
+            {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+        ).encode()
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    include_usage: bool = False
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields that are understood; others are ignored, as clients send many. `top_k` and `forget` are ours."""
+
+    messages: list[dict[str, Any]]
+    model: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None  # 0: draw from all tokens
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    n: int | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    tools: list[Any] | None = None
+    logprobs: bool | None = None
+    forget: bool = False  # leave the oldest turns out where not all of them fit
+
+    @property
+    def stops(self) -> list[str]:
+        """Texts that end the answer."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
+    def limit(self) -> int | None:
+        """The most new tokens that are wanted."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+
+def read_request(body: bytes, name: str) -> ChatRequest:
+    """Parse and check all that does not depend on the model. `name`: the model's. Raises Refused."""
+    try:
+        request = msgspec.json.decode(body, type=ChatRequest)
+    except msgspec.ValidationError as error:
+        raise Refused(400, f"the request is not valid: {error}", _field(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(400, f"the request is not JSON: {error}") from None
+    check_request(request, name)
+    return request
+
+
+def check_request(request: ChatRequest, name: str) -> None:
+    """Refuse what no model could do, or not this one."""
+    if request.model is not None and request.model != name:
+        raise Refused(404, f"there is no model {request.model!r:.80} here, only {name!r}", "model", "model_not_found")
+    if request.n not in (None, 1):
+        raise Refused(400, f"n = {request.n}: only 1 answer a request is given", "n")
+    if request.tools:
+        raise Refused(400, "tools are not supported", "tools")
+    if request.logprobs:
+        raise Refused(400, "logprobs are not supported", "logprobs")
+    if len(request.stops) > _MAX_STOPS:
+        raise Refused(400, f"{len(request.stops)} stop texts, at most {_MAX_STOPS} are allowed", "stop")
+    if request.limit is not None and request.limit < 1:
+        raise Refused(400, f"max_tokens = {request.limit}: expected 1 or more", "max_tokens")
+
+
+def order_of(request: ChatRequest, engine: ChatEngine, defaults: Settings) -> Order:
+    """What is to be written. Raises Refused."""
+    sampling = sampling_of(request, defaults)
+    prompt, forgotten = prompt_of_request(request, engine)
+    room = engine.context - len(prompt)
+    limit = min(room, request.limit or defaults.max_new_tokens or room)
+    # without a seed each request gets another answer, as from the service that the protocol comes from
+    seed = uuid.uuid4().int if request.seed is None else request.seed
+    return Order(prompt, limit, sampling, seed, request.stops, forgotten)
+
+
+def sampling_of(request: ChatRequest, defaults: Settings) -> Sampling:
+    """How the answer is drawn. Raises Refused."""
+    default = defaults.sampling
+    chosen = Sampling(
+        temperature=default.temperature if request.temperature is None else request.temperature,
+        top_k=default.top_k if request.top_k is None else request.top_k or None,
+        top_p=default.top_p if request.top_p is None else request.top_p,
+    )
+    try:
+        return chosen.check()
+    except UsageError as error:
+        raise Refused(400, str(error), str(error).partition(" ")[0]) from None
+
+
+def prompt_of_request(request: ChatRequest, engine: ChatEngine) -> tuple[list[int], int]:
+    """The prompt's tokens, and how many of the messages are not in it. Raises Refused."""
+    messages = request.messages
+    first = 1 if messages and _role(messages[0]) == "system" else 0
+
+    def prompt(turns: int) -> list[int]:
+        """Without that many of the oldest turns."""
+        return engine.prompt(read_conversation([*messages[:first], *messages[first + 2 * turns :]]))
+
+    found, forgotten = prompt(0), 0
+    if request.forget and len(found) + MIN_ANSWER > engine.context:
+        # the fewest turns after which it fits: found by halving, as a request may hold very many
+        turns = range((len(messages) - first + 1) // 2)
+        most = engine.context - MIN_ANSWER
+        fewest = bisect_left(turns, True, key=lambda t: len(prompt(t)) <= most, hi=len(turns) - 1)
+        found, forgotten = prompt(fewest), 2 * fewest
+    if len(found) >= engine.context:
+        raise Refused(
+            400,
+            f"the messages take {len(found):,} tokens; the model sees {engine.context:,} at a time, answer included",
+            "messages",
+            "context_length_exceeded",
+        )
+    return found, forgotten
+
+
+def read_conversation(messages: list[dict[str, Any]]) -> Conversation:
+    """The messages up to the user's last one. Content may be text or a list of parts. Raises Refused."""
+    plain = [{"role": _role(message), "content": _content(message)} for message in messages]
+    try:
+        # an answer makes it the whole conversation that the check is for
+        return conversation_of([*plain, Message("assistant", "")])[:-1]
+    except Malformed as error:
+        raise Refused(400, f"messages: {error}", "messages") from None
+
+
+def models(engine: ChatEngine, settings: Settings, started: float) -> dict[str, Any]:
+    """The list of models: one."""
+    about = {
+        "stage": engine.stage,
+        "step": engine.step,
+        "chats": engine.chats,
+        "context": engine.context,
+        "parameters": engine.model.shape.params.total,
+        "defaults": msgspec.to_builtins(settings.sampling),
+    }
+    model = {"id": engine.name, "object": "model", "created": int(started), "owned_by": "nanosolo", "nanosolo": about}
+    return {"object": "list", "data": [model]}
+
+
+class Writer:
+    """Writes one answer, whole or in chunks."""
+
+    def __init__(self, key: str, model: str) -> None:
+        self._head = {"id": f"chatcmpl-{key}", "created": int(time.time()), "model": model}
+
+    def whole(self, text: str, parts: list[Part], finish: Finish) -> bytes:
+        """The answer in one object; `parts` tells of calculations, where there were any."""
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if any(part.type != "text" for part in parts):
+            message["parts"] = msgspec.to_builtins(parts)
+        choice = {"index": 0, "message": message, "finish_reason": finish.end}
+        return json.dumps(
+            {**self._head, "object": "chat.completion", "choices": [choice], "usage": _usage(finish)}
+        ).encode()
+
+    def begin(self) -> bytes:
+        """The first chunk."""
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def piece(self, piece: Piece) -> bytes:
+        """Some more of the answer; a calculation goes into a field of its own."""
+        if piece.type == "text":
+            return self._chunk({"content": piece.text})
+        return self._chunk({"part": {"type": piece.type, "text": piece.text}})
+
+    def end(self, finish: Finish, usage: bool) -> bytes:
+        """The last chunks."""
+        last = self._chunk({}, finish.end)
+        if usage:
+            last += _event({**self._head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(finish)})
+        return last + b"data: [DONE]\n\n"
+
+    def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return _event({**self._head, "object": "chat.completion.chunk", "choices": [choice]})
+
+
+def _event(content: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(content).encode() + b"\n\n"
+
+
+def _usage(finish: Finish) -> dict[str, int]:
+    return {
+        "prompt_tokens": finish.prompt_tokens,
+        "completion_tokens": finish.new_tokens,
+        "total_tokens": finish.prompt_tokens + finish.new_tokens,
+    }
+
+
+def _role(message: dict[str, Any]) -> Any:
+    role = message.get("role")
+    return "system" if role == "developer" else role
+
+
+def _content(message: dict[str, Any]) -> Any:
+    """Text; parts stay parts where they tell of calculations."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return content
+    try:
+        parts = msgspec.convert(content, list[Part])
+    except msgspec.ValidationError as error:
+        raise Refused(400, f"messages: only parts of text are understood: {error}", "messages") from None
+    return "".join(part.text for part in parts) if all(part.type == "text" for part in parts) else parts
+
+
+def _field(message: str) -> str | None:
+    """The field that msgspec names: `Expected ... - at `$.temperature``."""
+    _, found, where = message.partition("at `$.")
+    return where.rstrip("`").partition("[")[0] if found else None

@@ -1,0 +1,1 @@
+"""Tests of nanosolo, in folders as the code, and what they share in `helpers`."""

@@ -1,0 +1,1 @@
+"""The campaign of kills and full disks: its worlds and faults."""

@@ -1,0 +1,1 @@
+"""What tests share: runs made in seconds, stand-ins for hardware, servers, snapshots."""

@@ -1,0 +1,32 @@
+"""A console for tests: its own empty home, true colours, and a machine of known size."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.hardware import gpu_catalog
+from engine.hardware.gpu_catalog import Gpu
+from tui.app import NanosoloApp
+from tui.planning.choices import Here
+
+CPU = gpu_catalog.cpu(2, 16 * gpu_catalog.GIB, "x86_64")
+
+
+def use_home(monkeypatch: pytest.MonkeyPatch, home: Path, config: str = "", gpu: Gpu | None = None) -> None:
+    """Point the console at an empty home and a settings file, on a machine with two cores and perhaps a GPU."""
+    settings = home / "config.toml"
+    home.mkdir(parents=True, exist_ok=True)
+    settings.write_text(config, encoding="utf-8")
+    monkeypatch.setenv("NANOSOLO_HOME", str(home))
+    monkeypatch.setenv("NANOSOLO_CONFIG", str(settings))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("TMUX", raising=False)
+    here = Here(gpu, CPU, {})
+    monkeypatch.setattr("tui.planning.choices.Here.look", classmethod(lambda cls: here))
+
+
+def console(**options: object) -> NanosoloApp:
+    """The application, as run_console makes it."""
+    return NanosoloApp(**options)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Conversations with models in the console."""

@@ -1,0 +1,133 @@
+"""A conversation as rows of styled text for a width; what a model wrote is data, never markup or commands."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from textual.content import Content
+
+from engine.core import formatting
+from engine.serve.worker_protocol import Finished
+from tui.chat.turns import Turn
+
+INDENT = "  "
+LEAST_GAP = 0.005  # seconds by which one answer must begin before another, to be worth a word
+_SIGNS = {"python": "[", "python_output": " = "}
+
+
+def harmless(text: str) -> str:
+    """Lines and printable characters only: no control, direction or width that the terminal would obey."""
+    text = text.replace("\r\n", "\n").expandtabs(4)
+    if text.replace("\n", "").isprintable() and text.isascii():
+        return text
+    return "".join(map(_harmless, text))
+
+
+def _harmless(character: str) -> str:
+    if unicodedata.category(character) == "Zs":
+        return " "
+    if character == "\n" or (character.isprintable() and not "\ufe00" <= character <= "\ufe0f"):
+        return character
+    # variation selectors make a character before them wider on some terminals only
+    return "" if unicodedata.category(character) in ("Mn", "Cf") else "·"
+
+
+def hang(lead: Content, body: Content, room: int) -> list[Content]:
+    """Wrapped under itself, with `lead` before the first row."""
+    rows = body.wrap(room)
+    return [(lead if number == 0 else Content(INDENT)) + row for number, row in enumerate(rows)]
+
+
+def turn_rows(turn: Turn, width: int, before: Turn | None = None) -> list[Content]:
+    """One turn: the message, its answer, and what that took; a rule first where another one answers than before."""
+    room = max(8, width - len(INDENT))
+    rows: list[Content] = []
+    if before is not None and before.speaker != turn.speaker:
+        rows += [Content.styled(f"{turn.speaker} answers from here", "$quiet italic"), Content("")]
+    rows += hang(Content.styled("› ", "bold $primary"), Content.styled(harmless(turn.question), "bold"), room)
+    said = answer_content(turn.parts)
+    if turn.state == "writing":
+        said += Content.styled("▌", "$primary")
+    if turn.state == "waiting":
+        rows.append(Content.styled(f"{INDENT}…", "$quiet"))
+    elif said.plain:
+        rows += hang(Content(INDENT), said, room)
+    if turn.fault:
+        rows += hang(Content.styled("✖ ", "$error"), Content.styled(harmless(turn.fault), "$error"), room)
+    took = figures(turn)
+    if took:
+        rows += [Content(INDENT) + Content.styled(line, "$quiet") for line in _fold(took, room)]
+    return [*rows, Content("")]
+
+
+def answer_content(parts: Sequence[tuple[str, str]]) -> Content:
+    """An answer's parts; calculations stand in brackets, in a colour of their own: [12 * 7 = 84]. Blanks before the
+    first word are left out."""
+    out: list[Content] = []
+    open_call = False
+    for number, (kind, text) in enumerate(parts):
+        follows = parts[number + 1][0] if number + 1 < len(parts) else ""
+        text = harmless(text)
+        if kind == "text":
+            if not out:
+                text = text.lstrip(" \n")
+            elif text[:1].isalnum():  # right behind a bracket
+                text = f" {text}"
+            out.append(Content(text))
+            continue
+        sign = _SIGNS[kind] if kind == "python" or open_call else "[= "
+        open_call = kind == "python" and follows == "python_output"
+        out.append(Content.styled(f"{sign}{text}{'' if open_call else ']'}", "$secondary"))
+    return Content("").join(out)
+
+
+def figures(turn: Turn) -> list[str]:
+    """What the answer took, in a few short texts."""
+    took = turn.figures
+    if took is None:
+        return ["stopped"] if turn.state == "stopped" else []
+    found = [{"cancelled": "stopped", "length": "cut at the limit"}.get(took.end, "")]
+    found += [f"{took.new_tokens:,} token{'s' * (took.new_tokens != 1)}", f"{speed(took)} tok/s"]
+    if took.first_token_seconds is not None:
+        found.append(f"first token {formatting.duration(took.first_token_seconds)}")
+    if took.forgotten:
+        found.append(
+            f"{took.forgotten} earlier message{'s no longer fit' if took.forgotten > 1 else ' no longer fits'}"
+        )
+    return list(filter(None, found))
+
+
+def speed(took: Finished) -> str:
+    """Tokens per second in three digits."""
+    rate = took.tokens_per_second
+    return formatting.count(rate) if rate >= 1000 else f"{rate:.0f}" if rate >= 100 else f"{rate:.1f}"
+
+
+def compared(left: Turn | None, right: Turn | None) -> str:
+    """Which of two answers to the same message came faster; nothing while one is not finished."""
+    if left is None or right is None or left.question != right.question:
+        return ""
+    a, b = left.figures, right.figures
+    if a is None or b is None or not a.tokens_per_second or not b.tokens_per_second:
+        return ""
+    ratio = a.tokens_per_second / b.tokens_per_second
+    fast = "A" if ratio >= 1 else "B"
+    ratio = max(ratio, 1 / ratio)
+    said = ["equally fast" if ratio < 1.05 else f"{fast} writes {ratio:.1f} times as fast"]
+    if a.first_token_seconds is not None and b.first_token_seconds is not None:
+        gap = a.first_token_seconds - b.first_token_seconds
+        if abs(gap) >= LEAST_GAP:
+            said.append(f"{'A' if gap < 0 else 'B'} begins {formatting.duration(abs(gap))} sooner")
+    said.append(f"{a.new_tokens:,} against {b.new_tokens:,} tokens")
+    return " · ".join(said)
+
+
+def _fold(texts: Sequence[str], room: int) -> list[str]:
+    """Short texts with dots between, as many to a row as fit."""
+    rows = [""]
+    for text in texts:
+        joined = f"{rows[-1]} · {text}" if rows[-1] else text
+        if len(joined) > room and rows[-1]:
+            rows.append(text)
+        else:
+            rows[-1] = joined
+    return rows

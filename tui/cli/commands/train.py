@@ -1,0 +1,223 @@
+"""`nanosolo --preset`, `resume`, `attach` and `stop`: start runs, follow them as text, end them."""
+
+import argparse
+import contextlib
+import signal
+import sys
+from types import FrameType
+
+from engine.config.layers import parse_override
+from engine.config.schema import RunConfig, fields, get
+from engine.config.stages import named_stages
+from engine.core import formatting
+from engine.core.errors import EXIT_DONE, EXIT_STOPPED, UsageError
+from engine.diagnostics.device_checks import require_device
+from engine.diagnostics.preflight import require_ready
+from engine.events.history import read_history
+from engine.events.log import read_events
+from engine.launch.control import readiness, require_order, resume_run, start_run, stop_run, with_absolute_paths
+from engine.launch.rerun import run_stages, tell
+from engine.plan.plan import Plan
+from engine.run.directory import RunDirectory, find_run, named_run
+from engine.run.stage_status import is_finished, next_command
+from tui.cli.commands.configuration import configuration
+from tui.cli.follow import follow
+from tui.planning.stage_table import pipeline_range
+
+DEVICE = ("runtime.gpu", "runtime.device")  # a run may go on on another card
+PAST_LINES = 20  # of steps, when one begins to follow: a screenful
+
+
+def train(options: argparse.Namespace) -> int:
+    """Start a run and follow it to its end; its exit code is ours."""
+    config = with_absolute_paths(configuration(options).config)
+    if options.name is not None:
+        named_run(options.name)  # refuse a bad name before anything is said
+    existing = _existing(options.name) if options.resume else None
+    if existing is not None:
+        _require_same(existing, config)
+        return _go_on(existing, options)
+    require_order(config)  # before anything is said
+    require_device(config)
+    _announce(config)
+    run = start_run(config, options.name, _say)
+    print(f"run {run.name} in {run.path}")
+    return _follow_unless_detached(run, options)
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Go on with a run, or run some of its stages, and follow it."""
+    stages = named_stages(options.stages.split(","), "--stages") if options.stages is not None else ()
+    if options.anew and not stages:
+        raise UsageError("--anew: name the stages to restart, for example --stages sft --anew.")
+    changes = {
+        f"{section}.{key}": value
+        for text in options.set
+        for section, values in parse_override(text).items()
+        for key, value in values.items()
+    }
+    run = find_run(options.run)
+    seen = _events_of(run)
+    if not stages and not changes:
+        resume_run(run, _say)
+    else:
+        asking = run_stages(run, stages, changes, options.anew, _say)
+        for line in tell(run, asking) if asking is not None else []:
+            print(line)
+    return _follow_on(run, options, seen)
+
+
+def attach(options: argparse.Namespace) -> int:
+    """Summarize what a run did so far, and follow it. Leaving does not touch it."""
+    run = find_run(options.run)
+    last = options.lines if options.lines is not None else 0 if options.json else PAST_LINES
+    return _watch(run, options.every, last, as_json=options.json)
+
+
+def stop(options: argparse.Namespace) -> int:
+    """Ask a run to stop."""
+    run = find_run(options.run)
+    stop_run(run, now=options.now)
+    how = "now" if options.now else "after writing a checkpoint"
+    print(f"run {run.name} was asked to stop {how}. Go on later with: nanosolo resume {run.name}")
+    return EXIT_DONE
+
+
+def _existing(name: str | None) -> RunDirectory | None:
+    if name is None:
+        raise UsageError("--resume: name the run, for example --name first --resume")
+    run = named_run(name)
+    return run if run.config_file.exists() else None
+
+
+def _require_same(run: RunDirectory, config: RunConfig) -> None:
+    """Refuse to go on with a run that was started with other settings. Raises UsageError naming the first."""
+    before = run.config()
+    for path, _ in fields():
+        asked, had = get(config, path), get(before, path)
+        another_card = path in DEVICE and _on_gpu(config) == _on_gpu(before)
+        if asked != had and not path.startswith("about.") and not another_card:
+            way = next_command(run)
+            if path == "pipeline.stages" and not run.is_running():
+                way = f"run these stages of it: nanosolo resume {run.name} --stages {_shown(asked)}"
+            raise UsageError(
+                f"run {run.name} was started with {path} = {_shown(had)}, now {_shown(asked)} is asked for. "
+                f"Choose another --name, or {way}"
+            )
+
+
+def _on_gpu(config: RunConfig) -> bool:
+    return "cpu" not in (config.runtime.gpu, config.runtime.device)
+
+
+def _shown(value: object) -> object:
+    return ",".join(value) if isinstance(value, tuple) else value
+
+
+def _go_on(run: RunDirectory, options: argparse.Namespace) -> int:
+    if run.is_running():
+        # somebody else may have started it: what stops this command must not stop the training
+        print(f"run {run.name} is running already")
+        return _say_detached(run) if options.detach else _watch(run, options.every, PAST_LINES)
+    if is_finished(run):
+        report = (
+            f"its report: {run.page_file}" if run.page_file.exists() else f"see it with: nanosolo report {run.name}"
+        )
+        print(f"run {run.name} is finished already; {report}")
+        return EXIT_DONE
+    seen = _events_of(run)
+    resume_run(run, _say)
+    return _follow_on(run, options, seen)
+
+
+def _events_of(run: RunDirectory) -> int:
+    """How many events there are, before more come."""
+    return sum(1 for _ in read_events(run.events_file))
+
+
+def _follow_on(run: RunDirectory, options: argparse.Namespace, seen: int) -> int:
+    print(f"run {run.name} goes on")
+    return _follow_unless_detached(run, options, skip=seen)
+
+
+def _follow_unless_detached(run: RunDirectory, options: argparse.Namespace, skip: int = 0) -> int:
+    """Follow the run; Ctrl-C or SIGTERM asks it to stop after a checkpoint, a lost terminal leaves it alone."""
+    if options.detach:
+        return _say_detached(run)
+    print(
+        f"Ctrl-C stops the run after a checkpoint. Closing the terminal leaves it running; "
+        f"to follow it again: nanosolo attach {run.name}",
+        flush=True,
+    )
+    asked = False
+
+    def on_stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        print("stopping after a checkpoint; once more to leave without waiting", file=sys.stderr)
+        stop_run(run)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_stop)
+    code = follow(run, every=options.every, skip=skip)
+    if code is None:
+        return EXIT_STOPPED
+    if code == EXIT_DONE:
+        if run.report_file.exists():
+            print(f"report: {run.page_file}\nas text: {run.report_file}")
+    elif code != EXIT_STOPPED:
+        ended = read_history(run.events_file).ended
+        print(f"error: run {run.name}: {ended.message if ended else 'see nanosolo logs'}", file=sys.stderr)
+    return code
+
+
+def _say_detached(run: RunDirectory) -> int:
+    print(f"The run continues in the background. Follow it with: nanosolo attach {run.name}")
+    return EXIT_DONE
+
+
+def _watch(run: RunDirectory, every: int, last: int, *, as_json: bool = False) -> int:
+    """Follow a run without touching it; leaving it is no failure. `last`: of its steps so far, show so many."""
+    code = None
+    with contextlib.suppress(KeyboardInterrupt):  # before there is anything to follow
+        if run.is_running():
+            print("Ctrl-C leaves the run running.", file=sys.stderr if as_json else sys.stdout, flush=True)
+        code = follow(run, every=every, as_json=as_json, last=last)
+    if code is not None:
+        return code
+    print(f"Run {run.name} continues. Follow it again with: nanosolo attach {run.name}", file=sys.stderr)
+    return EXIT_DONE
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _announce(config: RunConfig) -> None:
+    """Say in a line what is about to happen, and every warning of machine and plan. Raises UsageError where it cannot
+    work here."""
+    plan, checks = readiness(config)
+    require_ready(checks)
+    print(f"{plan.preset}: {_summary(config, plan)} on {plan.gpu_name}")
+    for check in checks:
+        if check.verdict == "warning" or check.name == "device":
+            mark, action = "!" if check.verdict == "warning" else "-", f"{check.action[:1].upper()}{check.action[1:]}"
+            print(f"{mark} {check.name}: {check.finding}. {action}.")
+    for warning in plan.warnings:
+        print(f"{warning.mark} {warning.message} {warning.fix[:1].upper()}{warning.fix[1:]}.")
+
+
+def _summary(config: RunConfig, plan: Plan) -> str:
+    """What will run and how long it takes: the model and its training, or the stages where none of them pretrains."""
+    if not plan.pretrains:
+        time = f", {pipeline_range(plan)}" if plan.pipeline.hours is not None else ""
+        return f"{' and '.join(config.pipeline.stages)} only{time}"
+    hours = f", about {formatting.duration(plan.time.hours * 3600)}" if plan.time.hours is not None else ""
+    if plan.pipeline.hours is not None:
+        hours += f" (all stages {pipeline_range(plan)})"
+    return (
+        f"depth {plan.depth}, {formatting.count(plan.params.total)} parameters, {plan.steps:,} steps of "
+        f"{plan.total_batch_size:,} tokens{hours}"
+    )

@@ -1,0 +1,57 @@
+"""What screens and dialogs know of the console: its state and its messages. `tui.app` adds the screens."""
+
+from typing import Any, cast
+
+from rich.markup import escape
+from textual.app import App
+from textual.reactive import reactive
+
+from engine.config.layers import Layer
+from engine.config.schema import RunConfig
+from engine.core.errors import NanosoloError
+from engine.run.directory import RunDirectory
+from tui.console_settings import Settings
+from tui.planning.draft import Draft
+
+
+class Console(App[None], inherit_bindings=False):
+    """The application without its screens, so that no screen imports what imports all screens."""
+
+    watched: reactive[RunDirectory | None] = reactive(None)  # the run that Monitor and Logs show
+    compared: reactive[tuple[str, ...]] = reactive(())  # names of the runs that Compare shows
+
+    def __init__(self, layers: tuple[Layer, ...] = ()) -> None:
+        super().__init__()
+        self.layers = layers  # where planning starts
+        self.draft: Draft | None = None  # what Plan holds, as soon as there is a Plan
+        self.settled: list[RunConfig] = []  # what of it was launched or written to a file
+        self.talk_run: RunDirectory | None = None  # the run at hand when the Chat screen was entered
+        self.ascii_only = False
+        self.settings: Settings
+
+    def tell(self, message: str, severity: str = "information") -> None:
+        """Show one plain sentence. Brackets in it are text, not markup."""
+        title = {"error": "That did not work", "warning": "Note"}.get(severity, "")
+        self.notify(escape(message), title=title, severity=severity, markup=True)  # type: ignore[arg-type]
+
+    def tell_error(self, error: NanosoloError) -> None:
+        """Show an error that the user can act on."""
+        self.tell(str(error), "error")
+
+    def action_go(self, mode: str) -> None:
+        """Show a screen of the top row."""
+        raise NotImplementedError
+
+    async def action_back(self) -> None:
+        """Close the top dialog, or return to the previous screen."""
+        raise NotImplementedError
+
+    def watch_run(self, run: RunDirectory, mode: str = "monitor") -> None:
+        """Make `run` the one that is watched, and show it."""
+        self.watched = run
+        self.action_go(mode)
+
+
+def console_of(node: Any) -> Console:
+    """The application of a screen or widget, with its own methods."""
+    return cast(Console, node.app)

@@ -1,0 +1,1 @@
+"""Keys: the table of bindings, their names, the palette made from them."""

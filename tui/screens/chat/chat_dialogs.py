@@ -1,0 +1,140 @@
+"""The dialogs of the Chat screen: which checkpoint talks, and how answers are written."""
+
+from collections.abc import Sequence
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+
+from engine.core import formatting
+from engine.core.errors import UsageError
+from engine.inference.chat_settings import COMMANDS, NUMBERS, Settings, change, value_of
+from tui.chat.messages import LABELS
+from tui.chat.model_picker import Talker
+from tui.chat.render import harmless
+from tui.keys.bindings import bindings_for
+from tui.widgets.rows import Row, RowList, clip
+
+
+class TalkerList(RowList):
+    """The checkpoints under the names of their runs."""
+
+    def __init__(self, talkers: Sequence[Talker]) -> None:
+        super().__init__()
+        self.talkers = talkers
+
+    def build(self, width: int) -> Sequence[Row]:
+        rows: list[Row] = []
+        for number, talker in enumerate(self.talkers):
+            checkpoint = talker.checkpoint
+            if not number or self.talkers[number - 1].run.path != talker.run.path:
+                rows.append(Row(None, Content.styled(clip(harmless(talker.run.name), width), "bold $primary")))
+            kind = "chats" if checkpoint.chats else "goes on with text"
+            line = f"  {checkpoint.stage:<10}{f'step {checkpoint.step:,}':<16}{kind:<19}"
+            age = f"{formatting.duration(talker.age)} ago"
+            rows.append(Row(str(number), Content(line) + Content.styled(age, "$quiet")))
+        return rows
+
+
+class TalkerDialog(ModalScreen[Talker | None]):
+    """Choose who talks."""
+
+    BINDINGS = bindings_for("dialog")
+    KEYS_OF = "dialog"
+    DEFAULT_CSS = "TalkerDialog TalkerList { height: auto; max-height: 100%; }"
+
+    def __init__(self, title: str, talkers: Sequence[Talker], current: Talker | None) -> None:
+        super().__init__()
+        self.title_text, self.talkers, self.current = title, talkers, current
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = self.title_text
+            dialog.border_subtitle = "Enter takes it · Esc leaves · ? help"
+            yield TalkerList(self.talkers)
+
+    def on_mount(self) -> None:
+        rows = self.query_one(TalkerList)
+        rows.rebuild()
+        rows.choose(str(self.talkers.index(self.current)) if self.current in self.talkers else None)
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self.talkers[int(event.option_id or 0)])
+
+
+class SettingField(Input):
+    """One setting, while it is typed."""
+
+    KEYS_OF = "chat-setting"
+    BINDINGS = bindings_for("chat-setting")
+
+    def action_other(self, by: int) -> None:
+        (self.screen.focus_next if by > 0 else self.screen.focus_previous)(SettingField)
+
+    def action_leave_field(self) -> None:
+        self.screen.dismiss(None)
+
+
+_HELP = {command.name: command.help.replace("`", "") for command in COMMANDS}
+
+
+class SettingsDialog(ModalScreen[tuple[Settings, str] | None]):
+    """How answers are written, and what the model is told first. Enter keeps all of it."""
+
+    BINDINGS = bindings_for("dialog")
+    KEYS_OF = "dialog"
+    DEFAULT_CSS = """
+    SettingsDialog .row { height: 1; }
+    SettingsDialog .row Static { width: 15; color: $quiet; }
+    SettingsDialog .row Input { width: 1fr; }
+    SettingsDialog #about { height: auto; margin-top: 1; }
+    """
+
+    def __init__(self, settings: Settings, system: str) -> None:
+        super().__init__()
+        self.settings, self.system = settings, system
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = "How answers are written"
+            dialog.border_subtitle = "Enter keeps all · Esc leaves all as it was"
+            for name, label in LABELS.items():
+                value = self.system if name == "system" else value_of(self.settings, name)
+                with Horizontal(classes="row"):
+                    yield Static(label, markup=False)
+                    yield SettingField(value, id=name, select_on_focus=name != "system")
+            yield Static(id="about", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#temperature", SettingField).focus()
+
+    def on_descendant_focus(self) -> None:
+        self._judge()
+
+    @on(Input.Changed)
+    def _judge(self) -> None:
+        """Say what the field is for, or what is wrong."""
+        field = self.focused
+        about = Content.styled(_HELP.get(field.id or "", ""), "$quiet") if field is not None else Content("")
+        try:
+            self._read()
+        except UsageError as error:
+            about = Content.styled(str(error), "$error")
+        self.query_one("#about", Static).update(about)
+
+    def _read(self) -> tuple[Settings, str]:
+        settings = self.settings
+        for name in NUMBERS:
+            settings = change(settings, name, self.query_one(f"#{name}", SettingField).value.strip())
+        return settings, self.query_one("#system", SettingField).value.strip()
+
+    @on(Input.Submitted)
+    def _keep(self) -> None:
+        try:
+            self.dismiss(self._read())
+        except UsageError:
+            self._judge()  # it says why not

@@ -1,0 +1,1 @@
+"""The Plan screen, its dialogs, the budget and the launch review."""

@@ -1,0 +1,281 @@
+"""The lower part of the Plan screen: one line of warnings, and all about what is under the cursor, or its editor."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widgets import Input, Static
+
+from engine.config.schema import AboutConfig, get
+from engine.core import formatting
+from engine.hardware.gpu_catalog import Gpu
+from engine.plan.plan_warnings import Warning
+from tui.keys.bindings import bindings_for
+from tui.planning.draft import Draft
+from tui.planning.formulas import Figure
+from tui.planning.setting_fields import Knob, parse, step, to_text
+from tui.widgets.rows import clip
+
+ORIGINS = {
+    "default": "nanosolo's default",
+    "preset": "from the preset",
+    "file": "from the file",
+    "flag": "from the command line",
+    "edited": "edited here; Bksp gives the preset's value back",
+}
+
+
+class WarningBar(Static):
+    """The plan's warnings: one line for one of them, or all of them where there is room."""
+
+    warnings: reactive[tuple[Warning, ...]] = reactive(())
+    at: reactive[int] = reactive(0)
+    roomy: reactive[bool] = reactive(False)
+
+    @property
+    def warning(self) -> Warning | None:
+        """The one that is shown."""
+        return self.warnings[self.at % len(self.warnings)] if self.warnings else None
+
+    @property
+    def fixable(self) -> Warning | None:
+        """The one that is shown if it has a fix, else the first that has one."""
+        shown = [self.warning] if self.warning is not None else []
+        return next((warning for warning in (*shown, *self.warnings) if warning.change), None)
+
+    def show_next(self) -> None:
+        """Go on to the next warning."""
+        self.at = (self.at + 1) % max(1, len(self.warnings))
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def watch_warnings(self, before: tuple[Warning, ...], now: tuple[Warning, ...]) -> None:
+        if [warning.code for warning in before] != [warning.code for warning in now]:
+            self.at = 0  # what has come up is shown
+        self._draw()
+
+    def watch_at(self) -> None:
+        self._draw()
+
+    def watch_roomy(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.warning is None:
+            self.update(Content.styled("✓ no warnings", "$success"))
+        elif self.roomy:
+            self.update(Content("\n").join(self._whole(warning) for warning in self.warnings))
+        else:
+            self.update(self._one(self.warning, self.content_size.width))
+
+    def _one(self, warning: Warning, width: int) -> Content:
+        count = len(self.warnings)
+        tail = "  f fixes" if warning.change else ""
+        tail += f"  w {self.at % count + 1}/{count}" if count > 1 else ""
+        head = Content.styled(f"{warning.mark} ", _style(warning))
+        text = clip(warning.message, width - 2 - len(tail))
+        return head + Content(text) + Content.styled(tail, "bold $quiet")
+
+    def _whole(self, warning: Warning) -> Content:
+        shown = warning is self.warning and len(self.warnings) > 1
+        mark = "▸ " if shown else f"{warning.mark} "
+        fix = warning.fix[:1].upper() + warning.fix[1:]
+        key = Content.styled("  f ", "bold $primary") if warning is self.fixable else Content("  ")
+        return Content.styled(mark, _style(warning)) + Content(warning.message) + key + Content.styled(fix, "$quiet")
+
+
+def _style(warning: Warning) -> str:
+    return "bold $quiet" if warning.level == "note" else "bold $warning"
+
+
+class Editor(Input):
+    """The line in which a value is typed."""
+
+    KEYS_OF = "edit"
+    BINDINGS = bindings_for("edit")
+
+    def action_nearest(self) -> None:
+        self.post_message(Detail.NearestWanted())
+
+    def action_cancel(self) -> None:
+        self.post_message(Detail.EditEnded())
+
+    def action_step(self, direction: int) -> None:
+        self.post_message(Detail.StepWanted(direction))
+
+
+class Detail(Vertical):
+    """Says all about one thing; becomes its editor."""
+
+    class Typed(Message):
+        """The text of the editor changed."""
+
+        def __init__(self, knob: Knob, text: str) -> None:
+            super().__init__()
+            self.knob, self.text = knob, text
+
+    class KeepWanted(Message):
+        """The key that keeps what is typed. Who takes it closes the editor; what is wrong stays in it."""
+
+        def __init__(self, knob: Knob, text: str) -> None:
+            super().__init__()
+            self.knob, self.text = knob, text
+
+    class MendWanted(Message):
+        """The key for the nearest valid values of what is typed."""
+
+        def __init__(self, knob: Knob, text: str) -> None:
+            super().__init__()
+            self.knob, self.text = knob, text
+
+    class Cancelled(Message):
+        """The editor closed without a change."""
+
+    class NearestWanted(Message):
+        """The key for the nearest valid value."""
+
+    class EditEnded(Message):
+        """The key that leaves the editor."""
+
+    class StepWanted(Message):
+        """The keys for more and less."""
+
+        def __init__(self, direction: int) -> None:
+            super().__init__()
+            self.direction = direction
+
+    def __init__(self, id: str, classes: str) -> None:
+        super().__init__(id=id, classes=classes)
+        self.knob: Knob | None = None
+
+    def compose(self) -> ComposeResult:
+        editor = Editor(id="editor")
+        editor.display = False
+        yield editor
+        fault = Static(id="fault")
+        fault.display = False
+        yield fault
+        yield Static(id="about")
+
+    @property
+    def editing(self) -> bool:
+        """Whether a value is being typed."""
+        return self.knob is not None
+
+    def _say(self, title: str, *lines: Content | str) -> None:
+        self.border_title = title
+        self.query_one("#about", Static).update(
+            Content("\n").join(Content(x) if isinstance(x, str) else x for x in lines)
+        )
+        self._fault(Content(""))
+
+    def _fault(self, line: Content) -> None:
+        fault = self.query_one("#fault", Static)
+        fault.update(line)
+        fault.display = bool(line)
+
+    def show_knob(self, knob: Knob, draft: Draft) -> None:
+        """What a setting does, what is legal, where its value came from."""
+        value = to_text(get(draft.config, knob.path)) or "not set"
+        if knob.kind == "list":
+            value = f"[{value.strip('[]')}]"
+        now = Content.styled(value, "bold") + Content.styled(f" {knob.unit}", "$quiet") if knob.unit else value
+        origin = Content.styled(ORIGINS[draft.origins[knob.path]], "$quiet")
+        self._say(
+            knob.path,
+            knob.help,
+            Content("now    ") + now + Content.styled(" · ", "$quiet") + origin,
+            Content("legal  ") + Content.styled(knob.range_text, "$quiet"),
+        )
+
+    def show_figure(self, figure: Figure) -> None:
+        """How a number came about."""
+        self._say(f"{figure.label} · how it is computed", figure.formula)
+
+    def show_warning(self, warning: Warning) -> None:
+        """The whole of one warning."""
+        key = Content.styled("f ", "bold $primary") if warning.change else Content("")
+        self._say(
+            warning.level.capitalize(), warning.message, key + Content(warning.fix[:1].upper() + warning.fix[1:] + ".")
+        )
+
+    def show_preset(self, about: AboutConfig) -> None:
+        """What the preset is for."""
+        self._say(
+            f"preset {about.preset}", about.description, Content.styled("Enter or p: all presets. L: launch.", "$quiet")
+        )
+
+    def show_gpu(self, gpu: Gpu, here: Gpu | None) -> None:
+        """The device that is planned for, and what to do when it is not here. `here`: the GPU of this machine."""
+        peak = f" · {gpu.peak_flops / 1e12:,.3g} TFLOP/s" if gpu.peak_flops else ""
+        lines = [f"{gpu.name} · {formatting.size(gpu.capacity)}{peak}"]
+        if here is None and gpu.is_cuda:
+            lines.append("No NVIDIA GPU is visible here: plan, then export (E) and run it on that machine,")
+            lines.append("or choose cpu (d) to try everything now.")
+        elif here is not None and gpu.is_cuda and here.id != gpu.id:
+            lines.append(f"This machine has {here.name} · {formatting.size(here.capacity)}. A launch plans for that.")
+        self._say("planned for", *lines, Content.styled("Enter or d: all GPUs.", "$quiet"))
+
+    def edit(self, knob: Knob, text: str) -> None:
+        """Open the editor on a value."""
+        self.knob = knob
+        unit = f" in {knob.unit}" if knob.unit else ""
+        self._say(f"edit {knob.path}{unit}", Content.styled(f"{knob.help} Legal: {knob.range_text}", "$quiet"))
+        editor = self.query_one(Editor)
+        with self.prevent(Input.Changed):
+            editor.value = text
+        editor.display = True
+        editor.focus()  # selects all: typing replaces, the arrow keys edit
+
+    def show_fault(self, fault: str, mended: Mapping[str, Any] | None) -> None:
+        """What is wrong with what is typed, and the nearest valid value; an empty fault clears it."""
+        line = Content.styled(f"✗ {fault}", "$error") if fault else Content("")
+        if mended:
+            values = ", ".join(f"{path} = {to_text(value) or 'not set'}" for path, value in mended.items())
+            line = Content.styled("Tab", "bold $primary") + Content(f" {values}\n") + line
+        self._fault(line)
+
+    def close(self) -> None:
+        """Put the editor away."""
+        self.knob = None
+        self.query_one(Editor).display = False
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.knob is not None:
+            self.post_message(self.Typed(self.knob, event.value))
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if self.knob is not None:
+            self.post_message(self.KeepWanted(self.knob, event.value))
+
+    @on(NearestWanted)
+    def _take_nearest(self) -> None:
+        if self.knob is not None:
+            self.post_message(self.MendWanted(self.knob, self.query_one(Editor).value))
+
+    @on(EditEnded)
+    def _end(self) -> None:
+        self.close()
+        self.post_message(self.Cancelled())
+
+    @on(StepWanted)
+    def _step(self, event: StepWanted) -> None:
+        editor = self.query_one(Editor)
+        if self.knob is None:
+            return
+        try:
+            value = parse(self.knob, editor.value)
+        except ValueError:
+            return
+        editor.value = to_text(step(self.knob, value, event.direction))
+        editor.action_end()

@@ -1,0 +1,142 @@
+"""The right list of the Plan screen: what the draft means, figure by figure, with the memory as a stacked bar."""
+
+from collections.abc import Iterator, Sequence
+
+from textual.content import Content
+from textual.reactive import reactive
+
+from engine.core.units import GIB
+from engine.plan.memory import Memory
+from tui.planning.formulas import COMPONENTS, LETTERS, Figure
+from tui.widgets.rows import Row, RowList, clip
+
+LABEL = 17  # cells of the label column
+DETAILS = ("components", "modes", "basis", "stages")  # groups that are shown where there is room
+TITLES = {"modes": "activation checkpointing", "stages": "stages: peak and time"}
+HEADINGS = {"step": "A step", "budget": "The run", "memory": "Memory at the peak", "time": "Time"}
+
+
+class Preview(RowList):
+    """Rows for the figures of one plan.
+
+    `roomy` adds rows for the components of the memory, the modes of checkpointing and the basis, with blank lines
+    between groups; `airy` adds their headings.
+    """
+
+    figures: reactive[tuple[Figure, ...]] = reactive(())
+    memory: reactive[Memory | None] = reactive(None)
+    roomy: reactive[bool] = reactive(False)
+    airy: reactive[bool] = reactive(False)
+
+    def watch_figures(self) -> None:
+        self.rebuild()
+
+    def watch_roomy(self) -> None:
+        self.rebuild()
+
+    def watch_airy(self) -> None:
+        self.rebuild()
+
+    @property
+    def figure(self) -> Figure | None:
+        """The figure under the cursor."""
+        return next((figure for figure in self.figures if figure.key == self.chosen), None)
+
+    def build(self, width: int) -> Sequence[Row]:
+        return list(self._rows(width)) if self.memory is not None else []
+
+    def _rows(self, width: int) -> Iterator[Row]:
+        memory = self.memory
+        assert memory is not None
+        group = ""
+        for figure in self.figures:
+            if figure.group in DETAILS and not self.roomy:
+                continue
+            if self.roomy and figure.group != group and figure.group in HEADINGS:
+                if group:
+                    yield Row(None, Content(""))
+                if self.airy:
+                    yield Row(None, Content.styled(HEADINGS[figure.group], "bold $secondary"))
+            if figure.group in TITLES and figure.group != group:
+                yield Row(None, Content(""))
+                yield Row(None, Content.styled(TITLES[figure.group], "$quiet"))
+            group = figure.group
+            yield Row(figure.key, _line(figure, memory, width))
+            if figure.key == "memory":
+                yield Row(None, bar(memory, width))
+                if not self.roomy:
+                    yield Row(None, legend(memory))
+
+
+def _line(figure: Figure, memory: Memory, width: int) -> Content:
+    if figure.group == "components":
+        letter = Content.styled(f" {LETTERS[figure.key]} ", f"bold $vram-text on $vram-{figure.key}")
+        share = getattr(memory, figure.key) / memory.total
+        return (
+            letter
+            + Content(f" {figure.label:<{LABEL - 4}}{figure.value:>9}  ")
+            + Content.styled(f"{share:>4.0%}", "$quiet")
+        )
+    if figure.group in TITLES:
+        name = Content(f"  {figure.label:<{LABEL - 2}}{figure.value:>9}  ")
+        return name + Content.styled(figure.note, "$quiet" if "not fit" not in figure.note else "bold $error")
+    if figure.group == "basis":
+        return Content(f"{figure.label:<{LABEL}}") + Content.styled(clip(figure.value, width - LABEL), "$quiet")
+    value = f"{figure.value:<12}"
+    style = "bold"
+    note = figure.note
+    if figure.key == "memory":
+        note, style = _verdict(memory)
+    if LABEL + len(value) + 2 + len(note) > width:
+        value, note = figure.value.replace(" of ", "/"), note.split()[0] if figure.key == "memory" else ""
+    line = Content(f"{figure.label:<{LABEL}}") + Content.styled(value, style)
+    return line + Content.styled(f"  {note}", style if figure.key == "memory" else "$quiet") if note else line
+
+
+def _verdict(memory: Memory) -> tuple[str, str]:
+    """(words, style): a plan that fits, one that is tight, one that does not fit."""
+    if not memory.fits:
+        return "✗ does not fit", "bold $error"
+    share = f"{1 - memory.headroom:.0%}"
+    return (f"! {share} tight", "bold $warning") if memory.headroom < 0.08 else (f"✓ {share}", "bold $success")
+
+
+def bar(memory: Memory, width: int) -> Content:
+    """Components side by side, each with its letter where it is wide enough, against the capacity.
+
+    Where the sum is beyond the capacity the bar shows the sum, and a mark where the capacity ends.
+    """
+    scale = max(memory.total, memory.capacity)
+    cells = _apportion([getattr(memory, name) for name in COMPONENTS], width, scale)
+    parts = []
+    for name, count in zip(COMPONENTS, cells, strict=True):
+        text = LETTERS[name].center(count) if count else ""
+        parts.append(Content.styled(text, f"bold $vram-text on $vram-{name}"))
+    used = sum(cells)
+    line = Content("").join(parts) + Content.styled("·" * (width - used), "$faint")
+    if not memory.fits:
+        at = min(width - 1, int(width * memory.capacity / scale))
+        line = line[:at] + Content.styled("┃", "bold $error") + line[at + 1 :]
+    return line
+
+
+def _apportion(sizes: list[int], width: int, scale: int) -> list[int]:
+    """Cells for each size so that the ends fall where the running sum does; what is there has at least its share."""
+    ends, total = [], 0
+    for size in sizes:
+        total += size
+        ends.append(round(width * total / scale))
+    return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def legend(memory: Memory) -> Content:
+    """All components in one line, by letter, in GiB."""
+    items = [
+        Content.styled(LETTERS[name], f"bold $vram-{name}") + Content(_brief(getattr(memory, name) / GIB))
+        for name in COMPONENTS
+    ]
+    return Content(" ").join(items)
+
+
+def _brief(gib: float) -> str:
+    return f"{gib:.1f}" if gib < 9.95 else f"{gib:.0f}"

@@ -1,0 +1,300 @@
+"""Launch review: exactly what would run, what differs from the preset, and whether anything speaks against it."""
+
+import textwrap
+from collections.abc import Iterable
+
+from textual import on, work
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from engine.config.layers import to_toml
+from engine.core import formatting
+from engine.core.errors import NanosoloError, UsageError
+from engine.core.paths import runs_home
+from engine.diagnostics.machine import Check, Level, problem_of
+from engine.launch.control import Readiness, readiness, start_run, with_absolute_paths, with_device
+from engine.run.directory import RunDirectory, free_name, require_free
+from tui.keys.bindings import bindings_for
+from tui.planning.choices import Here
+from tui.planning.draft import Draft, command, command_line
+from tui.planning.formulas import time_range
+from tui.planning.setting_fields import to_text
+from tui.planning.stage_table import header, hours_range, stage_rows
+from tui.screens.base import ConsoleScreen
+from tui.terminal.background import read_aside
+
+SIGNS: dict[Level, tuple[str, str]] = {
+    "ok": ("✓", "$success"),
+    "note": ("·", "$quiet"),
+    "warning": ("!", "bold $warning"),
+    "problem": ("✗", "bold $error"),
+}
+GRAVEST: tuple[Level, ...] = ("problem", "warning", "note", "ok")
+# ways out that this screen's keys offer, beside those that the check names itself
+KEYS = {
+    "device": "E writes the TOML for that machine; d on the Plan screen plans for this CPU.",
+    "name": "n gives another name.",
+}
+
+INDENT = 15  # cells before the text of a check
+
+
+class NameField(Input):
+    """The run's name, while it is typed."""
+
+    KEYS_OF = "name"
+    BINDINGS = bindings_for("name")
+
+    def action_leave_field(self) -> None:
+        self.screen.set_focus(None)
+
+
+class ReviewScreen(ConsoleScreen):
+    """Lies over the Plan screen. Enter starts the run and shows its Monitor."""
+
+    MODE = "review"
+    KEYS_OF = "review"
+    BINDINGS = bindings_for("review")
+    CSS_PATH = "review.tcss"
+    AUTO_FOCUS = ""
+
+    def __init__(self, draft: Draft, here: Here) -> None:
+        super().__init__()
+        self.draft = draft
+        self.plan = here.plan(draft.config)  # until this machine has been looked at
+        self.run_name = free_name(draft.config.about.preset)
+        self.checks: list[Check] | None = None
+        self.trying = ""  # what is being checked and takes seconds
+        self.whole = False
+        self.launching = False
+
+    def compose_body(self) -> Iterable[Widget]:
+        yield Static(id="verdict")
+        with VerticalScroll(id="review", can_focus=False):
+            with Horizontal(id="name-row"):
+                yield Static("Run", classes="heading")
+                yield NameField(self.run_name, id="name", select_on_focus=False)
+            yield Static(id="where")
+            yield Static(id="checks")
+            yield Static(Content.styled("The stages", "bold $secondary"), classes="heading")
+            yield Static(id="stages", markup=False)
+            yield Static(Content.styled("The command that does the same", "bold $secondary"), classes="heading")
+            yield Static(id="command", markup=False)
+            yield Static(id="changes-title", classes="heading")
+            yield Static(id="toml", markup=False)
+
+    def on_mount(self) -> None:
+        self.say_about("nothing runs yet")
+        self._look()
+
+    def on_resize(self) -> None:
+        self._show()
+
+    # what is looked at
+
+    def _look(self) -> None:
+        """Everything that a start looks at; a disk or a driver may be slow to answer."""
+
+        config = with_absolute_paths(self.draft.config)
+
+        def tell(ready: Readiness, trying: str = "") -> None:
+            self.app.call_from_thread(self._looked, ready, trying)
+
+        def look() -> None:
+            try:
+                ready = readiness(config)
+                # what took milliseconds is shown while the device takes seconds
+                tell(with_device(config, ready, lambda trying: tell(ready, trying)))
+            except NanosoloError as error:
+                tell(Readiness(self.plan, [problem_of("plan", error)]))
+
+        read_aside(self, look)
+
+    def _looked(self, ready: Readiness, trying: str) -> None:
+        self.plan, self.checks = ready
+        self.trying = trying
+        if self.is_attached:
+            self._show()
+
+    @property
+    def findings(self) -> list[Check]:
+        """All checks, the gravest first: the name, this machine, and stages that do not fit."""
+        found = [_check_name(self.run_name), *(self.checks or ())]
+        for warning in self.plan.warnings:
+            if warning.code.endswith("does_not_fit"):
+                action = f"{warning.fix}; f on the Plan screen does it" if warning.change else warning.fix
+                found.append(Check(name="plan", verdict="warning", finding=warning.message.rstrip("."), action=action))
+        return sorted(found, key=lambda check: GRAVEST.index(check.verdict))
+
+    @property
+    def refusals(self) -> list[Check]:
+        """What speaks against launching."""
+        return [check for check in self.findings if check.verdict == "problem"]
+
+    # what is shown
+
+    def _show(self) -> None:
+        self.query_one("#verdict", Static).update(self._verdict())
+        where = f"in {runs_home() / self.run_name}"
+        self.query_one("#where", Static).update(Content.styled(where, "$quiet"))
+        width = self.size.width - 6
+        lines = [_check_line(check, width) for check in self.findings]
+        self.query_one("#checks", Static).update(Content("\n").join(lines))
+        rows = [Content.styled(header(), "$quiet"), *(Content(row.line) for row in stage_rows(self.plan))]
+        self.query_one("#stages", Static).update(Content("\n").join(rows))
+        self.query_one("#command", Static).update(Content(command_line(self.command_words)))
+        self._show_toml()
+
+    def _show_toml(self) -> None:
+        preset = self.draft.config.about.preset
+        title = f"All of run.toml, as it will be written (t: only the changes to {preset})"
+        if not self.whole:
+            title = f"What differs from {preset} (t: all of run.toml)"
+        self.query_one("#changes-title", Static).update(Content.styled(title, "bold $secondary"))
+        self.query_one("#toml", Static).update(self._whole() if self.whole else self._changes())
+
+    @property
+    def command_words(self) -> list[str]:
+        """The words of the command line of this run."""
+        return command(self.draft, self.run_name)
+
+    def _verdict(self) -> Content:
+        if self.launching:
+            return Content.styled("starting the runner …", "bold $primary")
+        if self.refusals:
+            return Content.styled("✗ Cannot launch here: ", "bold $error") + Content(f"{self.refusals[0].finding}.")
+        if self.checks is None:
+            return Content.styled("looking at this machine …", "$quiet")
+        if self.trying:
+            return Content.styled(self.trying.replace("...", "…"), "$quiet")
+        noted = list(dict.fromkeys(check.name for check in self.findings if check.verdict == "warning"))
+        ready = Content.styled("✓ Ready. ", "bold $success")
+        if noted:
+            ready = Content.styled(f"! Ready, but read what stands at {' and '.join(noted)}. ", "bold $warning")
+        whole = self.plan.pipeline
+        cost = f", costs {formatting.money(whole.cost)}" if whole.cost is not None else ""
+        every = f"; all stages {hours_range(whole.low_hours, whole.high_hours)}{cost}. "
+        what = f"{self.plan.steps:,} steps, {time_range(self.plan)}{every}"
+        return ready + Content(what) + Content.styled("Enter", "bold $primary") + Content(" launches.")
+
+    def _changes(self) -> Content:
+        lines = []
+        for path, before, now in self.draft.changes():
+            lines.append(Content.styled(f"- {path} = {to_text(before) or 'not set'}", "$error"))
+            lines.append(Content.styled(f"+ {path} = {to_text(now) or 'not set'}", "$success"))
+        return Content("\n").join(lines) if lines else Content.styled("Nothing: the preset as it is.", "$quiet")
+
+    def _whole(self) -> Content:
+        changed = {path for path, _, _ in self.draft.changes()}
+        lines, section = [], ""
+        for line in to_toml(self.draft.config).splitlines():
+            if line.startswith("["):
+                section = line.strip("[]")
+            path = f"{section}.{line.partition(' = ')[0]}"
+            style = "$success" if path in changed else "bold $secondary" if line.startswith("[") else ""
+            lines.append(Content.styled(line, style))
+        return Content("\n").join(lines)
+
+    # what keys do
+
+    def action_rename(self) -> None:
+        self.query_one(NameField).focus()
+
+    @on(Input.Changed, "#name")
+    def _named(self, event: Input.Changed) -> None:
+        self.run_name = event.value.strip()
+        self._show()
+
+    @on(Input.Submitted, "#name")
+    def _name_taken(self) -> None:
+        self.set_focus(None)
+
+    def action_toggle_whole(self) -> None:
+        self.whole = not self.whole
+        self._show_toml()
+        self.call_after_refresh(self._to_the_toml)
+
+    def _to_the_toml(self) -> None:
+        """What was asked for may lie below the fold."""
+        self._scroll.scroll_to_widget(self.query_one("#changes-title"), top=True, animate=False)
+
+    def action_copy_command(self) -> None:
+        from tui.terminal.clipboard import copy
+
+        self.console.tell(copy(self.console, command_line(self.command_words), "command.sh"))
+
+    def action_export(self) -> None:
+        from tui.screens.plan.save_dialogs import export
+
+        export(self.console, self.draft)
+
+    @property
+    def _scroll(self) -> VerticalScroll:
+        return self.query_one("#review", VerticalScroll)
+
+    def action_scroll(self, rows: int) -> None:
+        self._scroll.scroll_relative(y=rows, animate=False)
+
+    def action_page(self, pages: int) -> None:
+        self._scroll.scroll_relative(y=pages * self._scroll.size.height, animate=False)
+
+    def action_first(self) -> None:
+        self._scroll.scroll_home(animate=False)
+
+    def action_last(self) -> None:
+        self._scroll.scroll_end(animate=False)
+
+    def action_launch(self) -> None:
+        if self.refusals:
+            self.console.tell(_text_of(self.refusals[0]), "error")
+            self._look()  # it may have been mended since
+        elif not self.launching:
+            self.launching = True
+            self.query_one("#verdict", Static).update(self._verdict())
+            self._start(self.run_name)
+
+    @work(thread=True, exit_on_error=False)
+    def _start(self, name: str) -> None:
+        try:
+            run = start_run(self.draft.config, name)
+        except NanosoloError as error:
+            self.app.call_from_thread(self._failed, error)
+            return
+        self.app.call_from_thread(self._started, run)
+
+    def _started(self, run: RunDirectory) -> None:
+        self.console.settled.append(self.draft.config)
+        if self.is_current:
+            self.app.pop_screen()
+        self.console.watch_run(run)
+
+    def _failed(self, error: NanosoloError) -> None:
+        self.launching = False
+        self._show()
+        self._look()
+        self.console.tell_error(error)
+
+
+def _check_name(name: str) -> Check:
+    try:
+        require_free(name)
+    except UsageError as error:
+        return problem_of("name", error)
+    return Check(name="name", verdict="ok", finding=f"{name} is free")
+
+
+def _text_of(check: Check) -> str:
+    """What was found, and, where there is something to do about it, what."""
+    action = f"{check.action[:1].upper()}{check.action[1:]}".rstrip(".")
+    told = f"{check.finding}. {action}." if action else check.finding
+    return f"{told} {KEYS[check.name]}" if check.verdict == "problem" and check.name in KEYS else told
+
+
+def _check_line(check: Check, width: int) -> Content:
+    """A sign, what was looked at, and what was found, wrapped under itself."""
+    sign, style = SIGNS[check.verdict]
+    first, *rest = textwrap.wrap(_text_of(check), max(20, width - INDENT)) or [""]
+    head = Content.styled(f"{sign} ", style) + Content.styled(f"{check.name:<{INDENT - 2}}", "$quiet")
+    return Content("\n").join([head + Content(first), *(Content(" " * INDENT + line) for line in rest)])

@@ -1,0 +1,1 @@
+"""The terminal: colors, clipboard, signals, background threads."""
