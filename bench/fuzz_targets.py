@@ -195,8 +195,8 @@ def text_target(folder: Path, suffix: str, inputs: int) -> Target:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from engine.data.corpora.corpus import Tally
     from engine.data.corpora.readers import read_documents
+    from engine.data.skip_counter import SkipCounter
 
     texts = ["the quick brown fox", "", None, "é\u2028\U0001f600", "x" * 3000, "\x00", "last"]
     if suffix == ".parquet":
@@ -215,7 +215,7 @@ def text_target(folder: Path, suffix: str, inputs: int) -> Target:
 
     def read(data: bytes) -> None:
         path.write_bytes(data)
-        _allow(lambda: [text.encode() for text in read_documents(path, "text", Tally())])
+        _allow(lambda: [text.encode() for text in read_documents(path, "text", SkipCounter())])
 
     return Target(inputs, seeds, read)
 

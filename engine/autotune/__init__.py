@@ -1,1 +1,1 @@
-"""Measures speed and memory of a configuration here: `nanosolo fit`."""
+"""Measures speed and memory of a configuration on this machine (`nanosolo fit`)."""

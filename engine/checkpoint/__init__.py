@@ -1,1 +1,1 @@
-"""Checkpoints: written, verified, kept, chosen."""
+"""Checkpoints: write, verify, retain, select."""

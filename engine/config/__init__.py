@@ -1,1 +1,1 @@
-"""What a user asks for: settings, their sources, their checks, the stages of a pipeline."""
+"""Settings: schema, sources (presets, files, flags), validation, and the list of stages."""

@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, files, formatting, paths, units. Imports nothing of ours."""
+"""Errors, file writing, checksums, formatting, paths, units. Imports none of the other folders."""

@@ -1,1 +1,1 @@
-"""From text to batches: corpora, tokenizer, token files and the loader."""
+"""From text to batches: corpora, downloads, chat data, tokenizer, token files, loader."""

@@ -13,8 +13,9 @@ from engine.core.checksum import fingerprint_of
 from engine.core.errors import NanosoloError
 from engine.core.file_lock import exclusive
 from engine.core.progress import Progress, Reporter, silent
-from engine.data.corpora.corpus import SPLITS, Corpus, Skipped, Split
+from engine.data.corpora.corpus import SPLITS, Corpus, Split
 from engine.data.shared import from_shared
+from engine.data.skip_counter import Skipped
 from engine.data.token_writer import DTYPE, FILE_NAME, TokenFile, TokenWriter
 from engine.data.tokenizer import Tokenizer
 

@@ -1,1 +1,1 @@
-"""The device that torch uses: chosen, tried, its allocator set up."""
+"""The device that torch uses: choose it, try it, set up its allocator."""

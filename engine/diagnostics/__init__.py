@@ -1,1 +1,1 @@
-"""Looks at a machine or a run, and says what is wrong and what to do."""
+"""Checks a machine or a run, and says what is wrong and what to do."""

@@ -1,1 +1,1 @@
-"""Judging a model: bits per byte and samples."""
+"""Measures a model: bits per byte, CORE, chat tasks, samples."""

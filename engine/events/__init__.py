@@ -1,1 +1,1 @@
-"""The record of a run: kinds of events, the log, and the history that is read from it."""
+"""The event log of a run and the history that is read from it."""

@@ -1,1 +1,1 @@
-"""A trained model in the files of other programs, and back."""
+"""Converts a model to and from other programs' files: Transformers, nanochat."""

@@ -1,1 +1,1 @@
-"""Generates text: cache, decoding, batching, conversations."""
+"""Text generation: KV cache, decoding, batching, conversations."""

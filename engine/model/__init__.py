@@ -1,1 +1,1 @@
-"""The transformer, its attention, its loss and its activation checkpointing."""
+"""The transformer, its loss and its activation checkpointing."""

@@ -1,1 +1,1 @@
-"""Muon for the matrices, AdamW for embedding and head, and the schedules that drive them."""
+"""The optimizer: Muon for matrices, AdamW for embedding and head, and the schedules."""

@@ -1,1 +1,1 @@
-"""What a configuration means: parameters, memory, time and cost, in pure Python (never imports torch)."""
+"""What a configuration means: parameters, memory, time, cost. Pure Python."""

@@ -1,1 +1,1 @@
-"""A run's report: what was asked, what was predicted, what came of it, as Markdown and as a page. Never torch."""
+"""The report of a run, as Markdown and as a web page: settings, predicted and measured values, results."""

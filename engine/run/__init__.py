@@ -1,1 +1,1 @@
-"""A run on disk: its directory, its events, the runner process and the system monitor."""
+"""A run on disk: its directory, runner process, status and calibration."""

@@ -1,1 +1,1 @@
-"""Serves a model: worker processes, the OpenAI API, HTTP."""
+"""Serves a model: worker process, OpenAI API, HTTP server."""

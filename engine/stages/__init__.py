@@ -1,1 +1,1 @@
-"""The stages of a run, one module each, and the process that each runs in."""
+"""The stages of a run, one module each, and the process that runs a stage."""

@@ -10,8 +10,9 @@ from engine.core.errors import NanosoloError, UsageError
 from engine.core.paths import data_home
 from engine.data.chat.dataset import ConversationSet, PackedRows, write_set
 from engine.data.chat.sources import open_sources
-from engine.data.corpora.corpus import SPLITS, Split, Tally, short_hash
+from engine.data.corpora.corpus import SPLITS, Split, short_hash
 from engine.data.loader import RowSource
+from engine.data.skip_counter import SkipCounter
 from engine.data.tokenizer import Tokenizer
 from engine.evaluate.chat.sft_evaluator import ConversationJudge
 from engine.events import kinds
@@ -90,7 +91,7 @@ def conversations_of(
     sources = open_sources(settings.sources, data_home(), context.config.data.validation_fraction)
     sources.prepare(context.progress)
     identity = short_hash("conversations", sources.identity(), tokenizer.identity())
-    tally = Tally()
+    tally = SkipCounter()
     made = write_set(
         data_home() / "conversations" / identity,
         identity,

@@ -1,1 +1,1 @@
-"""The training loop, its checkpoints and exact resume."""
+"""The training loop, saving and exact resume."""

@@ -13,13 +13,14 @@ from engine.data.chat import builtin_conversations
 from engine.data.chat.conversation import Conversation, Message, Part, conversation_of, text_of
 from engine.data.chat.formats import arc_choice, from_gsm8k, gsm8k_answer, mmlu_choice
 from engine.data.chat.sources import open_sources
-from engine.data.corpora.corpus import SPLITS, Tally
+from engine.data.corpora.corpus import SPLITS
+from engine.data.skip_counter import SkipCounter
 
 HI = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
 
 def train(names: list[str], home: Path) -> list[Conversation]:
-    return list(open_sources(names, home, 0.1).conversations("train", Tally()))
+    return list(open_sources(names, home, 0.1).conversations("train", SkipCounter()))
 
 
 def test_the_builtin_set_is_sound() -> None:
@@ -79,7 +80,7 @@ def test_local_files_in_both_formats(tmp_path: Path) -> None:
     jsonl.write_text("\n".join(lines))
     table = tmp_path / "talks.parquet"
     pq.write_table(pa.table({"messages": [HI, HI[:1]]}), table)
-    tally = Tally()
+    tally = SkipCounter()
     source = open_sources([str(jsonl), str(table)], tmp_path, 0.1)
     source.prepare()
     found = [c for split in SPLITS for c in source.conversations(split, tally)]
@@ -101,7 +102,7 @@ def test_bytes_that_are_no_text_cost_their_own_row_and_are_counted(tmp_path: Pat
         (jsonl, "lines that are not JSON", f"{jsonl}:1"),
         (table, "conversations: there is no list of messages", f"{table}:2"),
     ):
-        tally = Tally()
+        tally = SkipCounter()
         found = [c for split in SPLITS for c in open_sources([str(file)], tmp_path, 0.1).conversations(split, tally)]
         assert found == [(Message("user", "Hi"), Message("assistant", "Hello"))]
         [skipped] = tally.skipped()

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.core.errors import NanosoloError
-from engine.data.corpora.corpus import Tally
 from engine.data.corpora.readers import read_documents
+from engine.data.skip_counter import SkipCounter
 from engine.data.tokenizer import FILE_NAME, Tokenizer
 from engine.data.tokens import INDEX_NAME, open_tokens
 
@@ -23,7 +23,7 @@ TOKENS = [*(bytes([i]) for i in range(256)), b"th", b"the"]
 def test_a_hostile_line_costs_only_itself(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text":"before"}\n' + line + b'\n{"text":"after"}\n')
-    tally = Tally()
+    tally = SkipCounter()
     assert list(read_documents(path, "text", tally)) == ["before", "after"]
     assert sum(skipped.count for skipped in tally.skipped()) == 1
 
@@ -57,5 +57,5 @@ def test_a_parquet_whose_names_are_no_text_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["one"], "column_of_bytes": [1]}), path)
     path.write_bytes(path.read_bytes().replace(b"column_of_bytes", b"column_of_\xf4ytes"))
-    tally = Tally()
+    tally = SkipCounter()
     assert list(read_documents(path, "text", tally)) in ([], ["one"])

@@ -15,8 +15,9 @@ from engine.core.errors import NanosoloError
 from engine.data.chat.conversation import text_of
 from engine.data.chat.formats import from_messages
 from engine.data.chat.sources import Dataset, HubConversations, HubDataset
-from engine.data.corpora.corpus import SPLITS, Tally
+from engine.data.corpora.corpus import SPLITS
 from engine.data.hub import chat_datasets
+from engine.data.skip_counter import SkipCounter
 from tests.helpers.hub_server import HubServer
 
 REPO = "someone/talks"
@@ -63,7 +64,7 @@ def test_it_is_fetched_once_and_read_in_order(server: DatasetServer, tmp_path: P
     fetched = sorted(server.transfers())
     assert fetched == ["test-00000-of-00001.parquet", "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]
     asked = len(server.requests)
-    tally = Tally()
+    tally = SkipCounter()
     found = {split: [text_of(c[-1]) for c in talks.conversations(split, tally)] for split in SPLITS}
     assert found == {"train": ["0a", "0b", "1a", "1b"], "validation": ["t"]}
     assert [(s.reason, s.count) for s in tally.skipped()] == [("conversations: the assistant says nothing", 3)]
@@ -77,7 +78,7 @@ def test_a_file_that_is_gone_is_fetched_again(server: DatasetServer, tmp_path: P
     (tmp_path / "hub" / REPO / "train-00001-of-00002.parquet").unlink()
     assert chat_datasets.local_files(tmp_path / "hub" / REPO, "train-*.parquet") is None
     talks.prepare()
-    assert len(list(talks.conversations("train", Tally()))) == 4
+    assert len(list(talks.conversations("train", SkipCounter()))) == 4
     assert server.transfers().count("train-00000-of-00002.parquet") == 1
 
 
@@ -92,10 +93,10 @@ def test_a_dataset_without_tests_holds_back_some(tmp_path: Path) -> None:
     talks = HubConversations(REPO, tmp_path, 0.2, server.endpoint)
     talks.prepare()
     asked = len(server.requests)
-    found = {split: [text_of(c[-1]) for c in talks.conversations(split, Tally())] for split in SPLITS}
+    found = {split: [text_of(c[-1]) for c in talks.conversations(split, SkipCounter())] for split in SPLITS}
     assert sorted(found["train"] + found["validation"]) == sorted(texts)
     assert 10 < len(found["validation"]) < 90
-    assert found == {split: [text_of(c[-1]) for c in talks.conversations(split, Tally())] for split in SPLITS}
+    assert found == {split: [text_of(c[-1]) for c in talks.conversations(split, SkipCounter())] for split in SPLITS}
     assert len(server.requests) == asked  # the hub's listing is kept
     server.close()
 
@@ -107,9 +108,9 @@ def test_a_folder_filled_by_hand_needs_no_hub(tmp_path: Path) -> None:
     nowhere = "http://127.0.0.1:9"
     talks = HubConversations(REPO, tmp_path, 0.5, nowhere)
     talks.prepare()
-    assert all(len(list(talks.conversations(split, Tally()))) > 5 for split in SPLITS)
+    assert all(len(list(talks.conversations(split, SkipCounter()))) > 5 for split in SPLITS)
     (folder / "test.parquet").write_bytes(parquet(["t"]))
-    assert [text_of(c[-1]) for c in talks.conversations("validation", Tally())] == ["t"]
+    assert [text_of(c[-1]) for c in talks.conversations("validation", SkipCounter())] == ["t"]
 
 
 def test_an_interrupted_fetch_is_not_taken_for_all(server: DatasetServer, tmp_path: Path) -> None:
@@ -119,4 +120,4 @@ def test_an_interrupted_fetch_is_not_taken_for_all(server: DatasetServer, tmp_pa
     del server.status["train-00001-of-00002.parquet"]
     talks = source(server, tmp_path)
     talks.prepare()
-    assert len(list(talks.conversations("train", Tally()))) == 4
+    assert len(list(talks.conversations("train", SkipCounter()))) == 4

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from engine.core.errors import NanosoloError, UsageError
 from engine.data.corpora import readers
-from engine.data.corpora.corpus import Tally
 from engine.data.corpora.local import LocalCorpus, find_files
+from engine.data.skip_counter import SkipCounter
 
 
 def everything(corpus: LocalCorpus) -> list[str]:
@@ -95,7 +95,7 @@ def test_oversized_rows_are_skipped_without_holding_them(tmp_path: Path, monkeyp
     monkeypatch.setattr(readers, "MAX_DOCUMENT_BYTES", 100)
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"text": "x" * 5000}) + "\n" + json.dumps({"text": "kept"}) + "\n")
-    tally = Tally()
+    tally = SkipCounter()
     assert list(readers.read_documents(path, "text", tally)) == ["kept"]
     assert [s.count for s in tally.skipped()] == [1]
 
@@ -104,7 +104,7 @@ def test_a_book_is_cut_at_blank_lines(tmp_path: Path) -> None:
     path = tmp_path / "book.txt"
     text = "".join(f"Paragraph {i} of a long book.\n\n" for i in range(2000))
     path.write_text(text)
-    pieces = list(readers.read_text(path, Tally()))
+    pieces = list(readers.read_text(path, SkipCounter()))
     assert "".join(pieces) == text
     assert len(pieces) > 10
     assert all(piece.endswith("\n\n") and len(piece) >= readers.PIECE_BYTES for piece in pieces[:-1])
@@ -113,7 +113,7 @@ def test_a_book_is_cut_at_blank_lines(tmp_path: Path) -> None:
 def test_separator_lines_end_documents(tmp_path: Path) -> None:
     path = tmp_path / "stories.txt"
     path.write_text("One.\n<|endoftext|>\n\n<|endoftext|>\nTwo.\nMore.\n<|endoftext|>")
-    tally = Tally()
+    tally = SkipCounter()
     assert list(readers.read_text(path, tally)) == ["One.\n", "Two.\nMore.\n"]
     assert [(s.reason, s.count) for s in tally.skipped()] == [("empty documents", 1)]
 

@@ -14,8 +14,9 @@ from engine.core.errors import NanosoloError
 from engine.core.paths import SHARED, data_home, shared_caches, shared_copies
 from engine.data.chat.dataset import write_set
 from engine.data.chat.sources import Builtin
-from engine.data.corpora.corpus import SPLITS, Tally
+from engine.data.corpora.corpus import SPLITS
 from engine.data.corpora.fineweb import REPO, FineWebCorpus
+from engine.data.skip_counter import SkipCounter
 from engine.data.tokenizer import Tokenizer
 from engine.events.kinds import Warning
 from engine.run.directory import RunDirectory
@@ -193,7 +194,7 @@ def test_conversations_come_from_a_cache(
     base: tiny_run.Base, home: Path, share: Callable[..., None], tmp_path: Path
 ) -> None:
     cache, tokenizer = tmp_path / "cache", Tokenizer.load(RunDirectory(base.template.path).tokenizer)
-    few = {split: list(Builtin().conversations(split, Tally()))[:5] for split in SPLITS}
+    few = {split: list(Builtin().conversations(split, SkipCounter()))[:5] for split in SPLITS}
     write_set(cache / "data" / "conversations" / "one", "one", few, tokenizer)
     share(cache)
     before = listing(cache)

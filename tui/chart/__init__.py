@@ -1,1 +1,1 @@
-"""Line charts in the terminal: series of any length, braille, smoothing, zoom, a cursor. Needs nothing else of ours."""
+"""Line charts for the terminal. Usable without the rest."""

@@ -1,1 +1,1 @@
-"""Keys: the table of bindings, their names, the palette made from them."""
+"""The table of key bindings and the names of keys."""

@@ -1,1 +1,1 @@
-"""What the Plan and Launch review screens know, without a screen: the draft, its knobs, figures, checks. No textual."""
+"""The data behind the Plan and Launch review screens: draft, settings, figures."""

@@ -1,1 +1,1 @@
-"""What the console shows of runs: series, figures, panels."""
+"""What the console shows of a run: series, figures, panels, charts."""

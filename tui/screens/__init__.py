@@ -1,1 +1,1 @@
-"""The console's screens, one a module; none is imported before it is first shown."""
+"""The console's screens, one module each, imported when first shown."""

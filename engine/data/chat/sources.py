@@ -12,10 +12,11 @@ from engine.core.progress import Progress, silent
 from engine.data.chat import builtin_conversations
 from engine.data.chat.conversation import Conversation, Malformed, conversation_of
 from engine.data.chat.formats import RowFormat, from_arc, from_gsm8k, from_messages, from_mmlu
-from engine.data.corpora.corpus import Split, Tally, short_hash, split_of
+from engine.data.corpora.corpus import Split, short_hash, split_of
 from engine.data.corpora.readers import json_lines
 from engine.data.hub import chat_datasets
 from engine.data.order import permutation
+from engine.data.skip_counter import SkipCounter
 
 _FORMAT = 1  # raise when the same files come out as other conversations
 _ORDER_SEED = 42  # of the shuffle that a limit takes the beginning of
@@ -63,7 +64,7 @@ class Source(Protocol):
     def prepare(self, progress: Progress = silent) -> None:
         """Make them available here. Raises NanosoloError."""
 
-    def conversations(self, split: Split, tally: Tally) -> Iterator[Conversation]:
+    def conversations(self, split: Split, tally: SkipCounter) -> Iterator[Conversation]:
         """Those of a split; what is left out is counted in `tally`."""
 
 
@@ -76,7 +77,7 @@ class Builtin:
     def prepare(self, progress: Progress = silent) -> None:
         pass
 
-    def conversations(self, split: Split, tally: Tally) -> Iterator[Conversation]:
+    def conversations(self, split: Split, tally: SkipCounter) -> Iterator[Conversation]:
         return (example.conversation for example in builtin_conversations.examples(split))
 
 
@@ -102,16 +103,16 @@ class LocalFile:
         return short_hash("local conversations", _FORMAT, self._facts, self._fraction)
 
     def prepare(self, progress: Progress = silent) -> None:
-        if next(self._all(Tally()), None) is None:
+        if next(self._all(SkipCounter()), None) is None:
             raise UsageError(
                 f"{self._path} holds no conversation. A line is a list of messages like "
                 '{"role": "user", "content": "Hi"}, by user and assistant in turn.'
             )
 
-    def conversations(self, split: Split, tally: Tally) -> Iterator[Conversation]:
+    def conversations(self, split: Split, tally: SkipCounter) -> Iterator[Conversation]:
         return (found for text, found in self._all(tally) if split_of(text, self._fraction) == split)
 
-    def _all(self, tally: Tally) -> Iterator[tuple[str, Conversation]]:
+    def _all(self, tally: SkipCounter) -> Iterator[tuple[str, Conversation]]:
         for where, row in _read(self._path, tally):
             messages = row.get("messages") if isinstance(row, dict) else row
             try:
@@ -140,7 +141,7 @@ class HubDataset:
         for pattern in self._dataset.files.values():
             self._fetch(pattern, progress)
 
-    def conversations(self, split: Split, tally: Tally) -> Iterator[Conversation]:
+    def conversations(self, split: Split, tally: SkipCounter) -> Iterator[Conversation]:
         files = self._fetch(self._dataset.files[split], silent)
         for number, row in enumerate(chat_datasets.read_rows(files), 1):
             try:
@@ -168,7 +169,7 @@ class HubConversations(HubDataset):
         self._fetch(self._dataset.files["train"], progress)
         self._has_tests(progress)
 
-    def conversations(self, split: Split, tally: Tally) -> Iterator[Conversation]:
+    def conversations(self, split: Split, tally: SkipCounter) -> Iterator[Conversation]:
         if self._has_tests(silent):
             yield from super().conversations(split, tally)
             return
@@ -202,10 +203,10 @@ class Limited:
     def prepare(self, progress: Progress = silent) -> None:
         self._source.prepare(progress)
 
-    def conversations(self, split: Split, tally: Tally) -> Iterator[Conversation]:
+    def conversations(self, split: Split, tally: SkipCounter) -> Iterator[Conversation]:
         if split != "train":
             return self._source.conversations(split, tally)
-        count = sum(1 for _ in self._source.conversations(split, Tally()))
+        count = sum(1 for _ in self._source.conversations(split, SkipCounter()))
         chosen = set(permutation(count, _ORDER_SEED, 0)[: self._limit].tolist())
         return (c for number, c in enumerate(self._source.conversations(split, tally)) if number in chosen)
 
@@ -223,7 +224,7 @@ class Mixture:
         for source in self._sources:
             source.prepare(progress)
 
-    def conversations(self, split: Split, tally: Tally) -> Iterator[Conversation]:
+    def conversations(self, split: Split, tally: SkipCounter) -> Iterator[Conversation]:
         seen: set[str] = set()
         for source in self._sources:
             if split == "validation" and source.identity() in seen:
@@ -251,7 +252,7 @@ def _open(name: str, data_home: Path, validation_fraction: float) -> Source:
     return LocalFile(Path(name).expanduser(), validation_fraction)
 
 
-def _read(path: Path, tally: Tally) -> Iterator[tuple[str, Any]]:
+def _read(path: Path, tally: SkipCounter) -> Iterator[tuple[str, Any]]:
     """(file and line, value) of the rows of a .parquet, or of a .jsonl, of which lines that are no JSON are counted."""
     if path.suffix == ".parquet":
         yield from ((f"{path}:{number}", row) for number, row in enumerate(chat_datasets.read_rows([path]), 1))

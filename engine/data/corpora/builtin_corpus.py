@@ -7,8 +7,9 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.data.corpora.corpus import HashSplitCorpus, Skipped, Tally, short_hash
+from engine.data.corpora.corpus import HashSplitCorpus, short_hash
 from engine.data.corpora.python_docs import code_of, extension_docs, language_reference, prose_of
+from engine.data.skip_counter import SkipCounter, Skipped
 
 _FORMAT = 1  # raise when the same installation comes out as other documents
 
@@ -31,7 +32,7 @@ class BuiltinCorpus(HashSplitCorpus):
     def __init__(self, validation_fraction: float) -> None:
         super().__init__(validation_fraction)
         self._documents: tuple[str, ...] | None = None
-        self._unread = Tally()
+        self._unread = SkipCounter()
 
     def identity(self) -> str:
         """Of the exact build of Python, which fixes its library: hashing the text would mean making it (seconds)."""
@@ -41,7 +42,7 @@ class BuiltinCorpus(HashSplitCorpus):
         version = ".".join(map(str, sys.version_info[:3]))
         return f"the documentation, docstrings, comments and some code of Python {version}'s standard library"
 
-    def _texts(self, tally: Tally) -> Iterator[str]:
+    def _texts(self, tally: SkipCounter) -> Iterator[str]:
         if self._documents is None:
             self._documents = build(Path(sysconfig.get_path("stdlib")), self._unread)
         yield from self._documents
@@ -50,7 +51,7 @@ class BuiltinCorpus(HashSplitCorpus):
         return self._unread.skipped()
 
 
-def build(stdlib: Path, tally: Tally) -> tuple[str, ...]:
+def build(stdlib: Path, tally: SkipCounter) -> tuple[str, ...]:
     """All documents, in the order of a hash of each: any first part of them is a fair mix of prose and code."""
     prose = list(language_reference())
     modules = []

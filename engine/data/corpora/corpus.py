@@ -6,42 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import msgspec
-
 from engine.core.errors import UsageError
 from engine.core.progress import Progress, silent
+from engine.data.skip_counter import SkipCounter, Skipped
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
 
 MAX_DOCUMENT_BYTES = 64 * 2**20  # of UTF-8; a larger row is not a document but a mistake
-
-
-class Skipped(msgspec.Struct, frozen=True):
-    """Documents (or whole files) that were left out for one reason."""
-
-    reason: str
-    count: int
-    first: str  # the file and row of the first of them
-
-
-class Tally:
-    """Counts what is left out while text is read."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, Skipped] = {}
-
-    def skip(self, reason: str, where: str) -> None:
-        """One more is left out for `reason`; `where` names its file and row."""
-        seen = self._counts.get(reason)
-        self._counts[reason] = Skipped(reason, seen.count + 1, seen.first) if seen else Skipped(reason, 1, where)
-
-    def skipped(self) -> tuple[Skipped, ...]:
-        """Everything left out so far, in the order in which the reasons first came up."""
-        return tuple(self._counts.values())
-
-    def __str__(self) -> str:
-        return "; ".join(f"{s.count:,} {s.reason} (first: {s.first})" for s in self.skipped())
 
 
 class Corpus(ABC):
@@ -73,14 +45,14 @@ class HashSplitCorpus(Corpus):
 
     def __init__(self, validation_fraction: float) -> None:
         self._fraction = validation_fraction
-        self._tally = Tally()
+        self._tally = SkipCounter()
 
     @abstractmethod
-    def _texts(self, tally: Tally) -> Iterator[str]:
+    def _texts(self, tally: SkipCounter) -> Iterator[str]:
         """All documents of both splits."""
 
     def documents(self, split: Split) -> Iterator[str]:
-        self._tally = Tally()
+        self._tally = SkipCounter()
         given = others = 0
         for text in self._texts(self._tally):
             if split_of(text, self._fraction) == split:
@@ -95,7 +67,7 @@ class HashSplitCorpus(Corpus):
         return self._tally.skipped()
 
     def prepare(self, progress: Progress = silent) -> None:
-        tally = Tally()
+        tally = SkipCounter()
         if next(self._texts(tally), None) is None:
             self._tally = tally
             raise self._nothing("train", 0)

@@ -10,9 +10,10 @@ from engine.core.atomic_io import cannot_write
 from engine.core.errors import NanosoloError, UsageError
 from engine.core.file_lock import exclusive
 from engine.core.progress import Progress, silent
-from engine.data.corpora.corpus import Corpus, Skipped, Split, Tally, short_hash
+from engine.data.corpora.corpus import Corpus, Split, short_hash
 from engine.data.corpora.readers import UnusableFile, read_parquet
 from engine.data.hub.shards import Hub, ShardFacts, ShardStore, patiently, shared_files
+from engine.data.skip_counter import SkipCounter, Skipped
 
 REPO = "karpathy/fineweb-edu-100b-shuffle"
 SHARDS = 1823
@@ -45,8 +46,8 @@ class FineWebCorpus(Corpus):
         self._shards = shards
         self._endpoint = endpoint
         self._backoff = backoff_seconds
-        self._tally = Tally()
-        self._mended = Tally()
+        self._tally = SkipCounter()
+        self._mended = SkipCounter()
 
     def identity(self) -> str:
         """Of the dataset's name and the shards: a published shard never changes, and each is checked on arrival."""
@@ -56,7 +57,7 @@ class FineWebCorpus(Corpus):
         return f"FineWeb-Edu ({REPO}), {self._shards:,} of {TRAIN_SHARDS:,} training shards and one for validation"
 
     def documents(self, split: Split) -> Iterator[str]:
-        self._tally = Tally()
+        self._tally = SkipCounter()
         names = self._names(split)
         shared = shared_files(self._directory, names)
         for name in names:

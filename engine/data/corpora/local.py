@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from engine.core.errors import UsageError
-from engine.data.corpora.corpus import HashSplitCorpus, Tally, short_hash
+from engine.data.corpora.corpus import HashSplitCorpus, short_hash
 from engine.data.corpora.readers import SUFFIXES, read_documents
+from engine.data.skip_counter import SkipCounter
 
 _FORMAT = 1  # raise when the same files come out as other documents
 
@@ -32,7 +33,7 @@ class LocalCorpus(HashSplitCorpus):
         count = len(self._files)
         return f"{', '.join(self._named)} ({count:,} file{'s' * (count != 1)}, {self._bytes:,} bytes)"
 
-    def _texts(self, tally: Tally) -> Iterator[str]:
+    def _texts(self, tally: SkipCounter) -> Iterator[str]:
         for path in self._files:
             yield from read_documents(path, self._column, tally)
 

@@ -9,7 +9,8 @@ import msgspec
 
 from engine.core.atomic_io import NOT_JSON
 from engine.core.errors import NanosoloError
-from engine.data.corpora.corpus import MAX_DOCUMENT_BYTES, Tally
+from engine.data.corpora.corpus import MAX_DOCUMENT_BYTES
+from engine.data.skip_counter import SkipCounter
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
 
@@ -29,7 +30,7 @@ class UnusableFile(NanosoloError):
         self.where = where
 
 
-def read_documents(path: Path, column: str, tally: Tally) -> Iterator[str]:
+def read_documents(path: Path, column: str, tally: SkipCounter) -> Iterator[str]:
     """The documents of a file, by its suffix. What cannot be used is counted in `tally`. Raises NanosoloError when
     the file cannot be read at all."""
     suffix = path.suffix.lower()
@@ -46,7 +47,7 @@ def read_documents(path: Path, column: str, tally: Tally) -> Iterator[str]:
         raise NanosoloError(f"cannot read {path}: {error.strerror or error}. Correct or remove that file.") from None
 
 
-def read_text(path: Path, tally: Tally) -> Iterator[str]:
+def read_text(path: Path, tally: SkipCounter) -> Iterator[str]:
     """A plain text in documents.
 
     A line `<|endoftext|>` ends a document. Long texts are cut at blank lines into pieces of some 4,000 bytes, so
@@ -58,7 +59,7 @@ def read_text(path: Path, tally: Tally) -> Iterator[str]:
             yield text.replace("\r\n", "\n")
 
 
-def read_jsonl(path: Path, column: str, tally: Tally) -> Iterator[str]:
+def read_jsonl(path: Path, column: str, tally: SkipCounter) -> Iterator[str]:
     """The values of key `column`, one JSON object a line."""
     for where, row in json_lines(path, tally):
         if not isinstance(row, dict) or column not in row:
@@ -69,7 +70,7 @@ def read_jsonl(path: Path, column: str, tally: Tally) -> Iterator[str]:
             yield text
 
 
-def json_lines(path: Path, tally: Tally) -> Iterator[tuple[str, Any]]:
+def json_lines(path: Path, tally: SkipCounter) -> Iterator[tuple[str, Any]]:
     """(file and line, value) of each line that is JSON. Raises OSError."""
     decoder = msgspec.json.Decoder()
     with path.open("rb") as file:
@@ -88,7 +89,7 @@ def json_lines(path: Path, tally: Tally) -> Iterator[tuple[str, Any]]:
             yield where, row
 
 
-def read_parquet(path: Path, column: str, tally: Tally) -> Iterator[str]:
+def read_parquet(path: Path, column: str, tally: SkipCounter) -> Iterator[str]:
     """The values of a text column, a few hundred rows in memory at a time. Raises UnusableFile."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -117,7 +118,7 @@ def read_parquet(path: Path, column: str, tally: Tally) -> Iterator[str]:
         raise UnusableFile("damaged parquet files", f"{path}, after row {row}") from None
 
 
-def accept(value: Any, where: str, tally: Tally) -> str | None:
+def accept(value: Any, where: str, tally: SkipCounter) -> str | None:
     """A value as a document, or None, counted in `tally`, where it cannot be one."""
     if value is None:
         tally.skip("rows with null text", where)

@@ -12,9 +12,9 @@ from engine.core.atomic_io import write_atomically
 from engine.core.errors import NanosoloError
 from engine.core.file_lock import exclusive
 from engine.core.progress import Progress, silent
-from engine.data.corpora.corpus import Tally
 from engine.data.hub.shards import Hub, ShardStore, patiently
 from engine.data.shared import from_shared
+from engine.data.skip_counter import SkipCounter
 
 LISTING = "files.json"  # the dataset's files as the hub listed them, so that what is here needs no network
 _BACKOFF_SECONDS = 1.0
@@ -57,7 +57,7 @@ def fetch(
         # before the files: those of a fetch that was interrupted are not taken for all
         write_atomically(folder / LISTING, msgspec.json.encode(listed))
         facts = patiently(f"the list of {repo}", lambda: hub.facts(names), _BACKOFF_SECONDS)
-        store = ShardStore(folder, Tally())
+        store = ShardStore(folder, SkipCounter())
         store.require_room(facts.values())
         total = sum(fact.size for fact in facts.values())
         done = 0
@@ -99,7 +99,7 @@ def _shared_files(folder: Path, pattern: str) -> list[Path]:
     if files is None:
         raise NanosoloError(f"not all of {pattern} is there")
     if (folder / LISTING).exists():
-        store = ShardStore(folder, Tally())
+        store = ShardStore(folder, SkipCounter())
         for path in files:
             fault = store.fault(path.relative_to(folder).as_posix())
             if fault is not None:

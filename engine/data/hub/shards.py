@@ -15,8 +15,8 @@ import msgspec
 from engine.core.atomic_io import FULL_DISK, NOT_JSON, cannot_write, write_atomically
 from engine.core.errors import NanosoloError
 from engine.core.paths import shared_copies
-from engine.data.corpora.corpus import Tally
 from engine.data.shared import note_ignored
+from engine.data.skip_counter import SkipCounter
 
 Result = TypeVar("Result")
 
@@ -84,7 +84,7 @@ class Hub:
 class ShardStore:
     """A folder of shards with a record of those that were checked, so that each is hashed once."""
 
-    def __init__(self, directory: Path, mended: Tally) -> None:
+    def __init__(self, directory: Path, mended: SkipCounter) -> None:
         self._directory = directory
         self._mended = mended  # counts damaged files that were fetched anew
         self._lock = threading.Lock()
@@ -179,7 +179,7 @@ def shared_files(directory: Path, names: Sequence[str]) -> dict[str, Path]:
     are not used; a note says why."""
     found: dict[str, Path] = {}
     for copy in shared_copies(directory):
-        store = ShardStore(copy, Tally())
+        store = ShardStore(copy, SkipCounter())
         faulty: dict[str, str] = {}
         for name in names:
             path = copy / name

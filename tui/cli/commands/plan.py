@@ -167,11 +167,8 @@ def _stage_bases(plan: Plan) -> list[str]:
 
 def _show_trace(config: RunConfig, plan: Plan, as_json: bool) -> int:
     """Print the bytes that each phase needs, by formula and traced on fake tensors, without overhead."""
-    import torch  # costs seconds, and only this needs it
+    from engine.model.memory_trace import trace_training  # torch costs seconds, and only this needs it
 
-    from engine.model.memory_trace import trace_training
-
-    torch.set_num_threads(1)
     shape, cuda = shape_of(config), plan.gpu != "cpu"
     mode = plan.activation_checkpointing
     predicted = memory_timeline.phase_peaks(
