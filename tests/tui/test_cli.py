@@ -207,10 +207,10 @@ def test_runs_as_json(home: Path) -> None:
     assert rows[0]["step"] == rows[0]["steps"] == 30
 
 
-def test_the_plan_in_the_readme_is_the_one_that_is_printed(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_plan_in_the_docs_is_the_one_that_is_printed(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "planning.md").read_text(encoding="utf-8")
     done = nanosolo(tmp_path, "plan", "--preset", "balanced", "--gpu", "a100-40gb")
-    assert f"```\n{done.stdout}```\n" in readme
+    assert f"```\n{done.stdout}```\n" in page
 
 
 def test_no_runs_is_no_error(tmp_path: Path) -> None:
