@@ -1,4 +1,4 @@
-"""Writes the import contracts of pyproject.toml into docs/architecture.md: `python -m tests.helpers.import_contracts`."""
+"""Writes the import contracts of pyproject.toml into docs/architecture.md: python -m tests.helpers.import_contracts."""
 
 import ast
 import tomllib
