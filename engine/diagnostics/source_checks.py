@@ -6,8 +6,8 @@ from engine.config.schema import RunConfig
 from engine.core.errors import UsageError
 from engine.core.paths import data_home
 from engine.diagnostics.machine import Check, problem_of
+from engine.plan.absolute_paths import is_bundle_path
 from engine.plan.dataset_facts import CONVERSATIONS, is_remote
-from engine.plan.paths import is_bundle_path
 
 
 def check_sources(config: RunConfig, stages: Collection[str]) -> Iterator[Check]:

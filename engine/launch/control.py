@@ -20,8 +20,8 @@ from engine.diagnostics.machine import Check, problem_of
 from engine.diagnostics.preflight import preflight, require_ready
 from engine.events.history import read_history
 from engine.hardware.gpu_access import gpu_access, why_no_gpu
+from engine.plan.absolute_paths import absolute, absolute_source, is_bundle_path
 from engine.plan.other_card import OTHER_CARD, figures_of
-from engine.plan.paths import absolute, absolute_source, is_bundle_path
 from engine.plan.plan import Plan
 from engine.run.directory import RunDirectory, create_run, free_name, require_own
 from engine.run.planning import launch_plan, plan_here

@@ -1,5 +1,7 @@
 """make_plan: every number that follows from a configuration on a GPU, with its warnings. A pure function."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from engine.config.schema import CheckpointingMode, RunConfig
@@ -99,27 +101,58 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return max((stage.peak_memory or 0 for stage in self.stages), default=0)
 
 
+class _Modes(NamedTuple):
+    """Memory and time in each mode of activation checkpointing."""
+
+    memories: dict[CheckpointingMode, Memory]
+    times: dict[CheckpointingMode, Duration]
+    chosen: CheckpointingMode
+    scale: float  # measured over predicted memory in the chosen mode
+
+    def options(self) -> tuple[CheckpointingOption, ...]:
+        """The modes side by side."""
+        return tuple(
+            CheckpointingOption(
+                mode=mode,
+                peak=estimate.total,
+                fits=estimate.fits,
+                time_factor=_ratio(self.times[mode].step_seconds, self.times["none"].step_seconds),
+            )
+            for mode, estimate in self.memories.items()
+        )
+
+
 def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = None) -> Plan:
     """What `config` means on `gpu`, corrected by what was measured on that device before."""
     calibration = calibration or Calibration()
     shape = shape_of(config)
     compiled = uses_compile(config, gpu)
-    accum = grad_accum_steps(config)
-    per_step = tokens_per_step(config)
     steps = training_steps(config, shape)
-    tokens = steps * per_step
+    tokens = steps * tokens_per_step(config)
     checkpoint_bytes = checkpoint_size(shape, gpu)
     shards = min(shards_needed(tokens), TRAINING_SHARDS) + 1 if config.data.source == "fineweb-edu" else 0
-    stage_names = config.pipeline.stages
-    disk = Disk(
-        shards=shards * SHARD_BYTES if "data" in stage_names else 0,
-        tokens=BYTES_PER_TOKEN * (tokens + config.evaluate.tokens) if "tokenize" in stage_names else 0,
-        checkpoints=checkpoints_kept(config, steps) * checkpoint_bytes,
+    modes = _compare_modes(config, gpu, calibration, steps, checkpoint_bytes)
+    given = Given(
+        config=config,
+        gpu=gpu,
+        shape=shape,
+        compiled=compiled,
+        calibration=calibration,
+        checkpoint_bytes=checkpoint_bytes,
+        text=_text(config, shards),
+        memory=modes.memories[modes.chosen],
+        time=modes.times[modes.chosen],
+        steps=steps,
+        tokens=tokens,
     )
+    return _assemble(given, modes, shards)
+
+
+def _compare_modes(config: RunConfig, gpu: Gpu, calibration: Calibration, steps: int, checkpoint_bytes: int) -> _Modes:
+    shape, compiled = shape_of(config), uses_compile(config, gpu)
     mode = memory.resolve_checkpointing(shape, config.batch, gpu, compiled)
     by_mode = memory.peak_by_mode(shape, config.batch, gpu, compiled)
     needed = {each: calibration.peak(in_mode(config, each), gpu, compiled) for each in by_mode}
-    memories = {each: corrected(counted, needed[each]) for each, counted in by_mode.items()}
     times = {
         each: duration.estimate(
             in_mode(config, each),
@@ -129,31 +162,40 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
             checkpoint_bytes=checkpoint_bytes,
             evidence=calibration.speed(in_mode(config, each), gpu, compiled),
         )
-        for each in memories
+        for each in by_mode
     }
-    scale = correction.factor if (correction := needed[mode].correction) else 1.0
-    vram, time = memories[mode], times[mode]
-    given = Given(
-        config=config,
-        gpu=gpu,
-        shape=shape,
-        compiled=compiled,
-        calibration=calibration,
-        checkpoint_bytes=checkpoint_bytes,
-        text=_text(config, shards),
-        memory=vram,
-        time=time,
-        steps=steps,
-        tokens=tokens,
+    correction = needed[mode].correction
+    return _Modes(
+        memories={each: corrected(counted, needed[each]) for each, counted in by_mode.items()},
+        times=times,
+        chosen=mode,
+        scale=correction.factor if correction else 1.0,
     )
+
+
+def _disk(config: RunConfig, shards: int, tokens: int, steps: int, checkpoint_bytes: int) -> Disk:
+    stages = config.pipeline.stages
+    return Disk(
+        shards=shards * SHARD_BYTES if "data" in stages else 0,
+        tokens=BYTES_PER_TOKEN * (tokens + config.evaluate.tokens) if "tokenize" in stages else 0,
+        checkpoints=checkpoints_kept(config, steps) * checkpoint_bytes,
+    )
+
+
+def _assemble(given: Given, modes: _Modes, shards: int) -> Plan:
+    """The plan of what was worked out."""
+    config, gpu, shape, time = given.config, given.gpu, given.shape, given.time
+    stage_names = config.pipeline.stages
+    accum = grad_accum_steps(config)
     stages = plan_stages(given)
-    config = in_mode(config, mode)
-    checkpoint_seconds = checkpoint_bytes / duration.DISK_BYTES_PER_SECOND
+    disk = _disk(config, shards, given.tokens, given.steps, given.checkpoint_bytes)
+    checkpoint_seconds = given.checkpoint_bytes / duration.DISK_BYTES_PER_SECOND
+    trains = any(stage in LINE for stage in stage_names)
     return Plan(
         preset=config.about.preset,
         gpu=gpu.id,
         gpu_name=gpu.name,
-        compiled=compiled,
+        compiled=given.compiled,
         depth=shape.depth,
         width=shape.width,
         heads=shape.heads,
@@ -161,38 +203,30 @@ def make_plan(config: RunConfig, gpu: Gpu, calibration: Calibration | None = Non
         max_seq_len=shape.max_seq_len,
         device_batch_size=config.batch.device_batch_size,
         grad_accum_steps=accum,
-        total_batch_size=per_step,
+        total_batch_size=tokens_per_step(config),
         requested_total_batch_size=config.batch.total_batch_size,
         tokens_per_micro_batch=tokens_per_micro_batch(config),
-        steps=steps,
-        tokens=tokens,
-        tokens_per_param=tokens / shape.params.total,
+        steps=given.steps,
+        tokens=given.tokens,
+        tokens_per_param=given.tokens / shape.params.total,
         data_shards=shards,
         disk_bytes=disk.shards + disk.tokens + disk.checkpoints,
         disk=disk,
-        checkpoint_bytes=checkpoint_bytes,
+        checkpoint_bytes=given.checkpoint_bytes,
         checkpoint_seconds=checkpoint_seconds,
-        stop_seconds=stop_seconds(time, steps, accum, checkpoint_seconds, on_gpu=gpu.is_cuda),
+        stop_seconds=stop_seconds(time, given.steps, accum, checkpoint_seconds, on_gpu=gpu.is_cuda),
         params=shape.params,
         flops_per_token=shape.flops_per_token,
-        total_flops=shape.flops_per_token * tokens,
-        activation_checkpointing=mode,
-        memory=vram,
-        memory_by_checkpointing=tuple(
-            CheckpointingOption(
-                mode=each,
-                peak=memories[each].total,
-                fits=memories[each].fits,
-                time_factor=_ratio(times[each].step_seconds, times["none"].step_seconds),
-            )
-            for each in memories
-        ),
+        total_flops=shape.flops_per_token * given.tokens,
+        activation_checkpointing=modes.chosen,
+        memory=given.memory,
+        memory_by_checkpointing=modes.options(),
         time=time if "pretrain" in stage_names else duration.unknown("pretrain is not one of the stages"),
         stages=stages,
         expected_hours=config.about.expected_hours,
-        warnings=tuple(plan_warnings(given, scale, stages)),
+        warnings=tuple(plan_warnings(given, modes.scale, stages)),
         pipeline=whole_pipeline(stages),
-        host_memory=host_memory(shape, any(stage in LINE for stage in stage_names)) if gpu.is_cuda else vram.total,
+        host_memory=host_memory(shape, trains) if gpu.is_cuda else given.memory.total,
     )
 
 
