@@ -21,22 +21,22 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from core_bundle import write_bundle
+from core_work import Asked, counts, shape_at, whole_rows, work
 from provenance import provenance
 
 from engine.checkpoint.checkpoint import load_model
 from engine.checkpoint.selection import choose_checkpoint
-from engine.config.schema import TokenizerConfig, heads_of, width_of
-from engine.data.core_bundle import CoreTask, read_examples, read_tasks
+from engine.config.schema import TokenizerConfig
+from engine.data.core_bundle import read_examples, read_tasks
 from engine.data.corpora.builtin_corpus import BuiltinCorpus
 from engine.data.tokenizer import Tokenizer, train_tokenizer
 from engine.device.allocator import settle_allocator
-from engine.evaluate.core.prefix_packing import pack
 from engine.evaluate.core.questions import Question, make_questions
 from engine.evaluate.core.scoring import answer, batched_scores, decide, drifts, scores_alone
 from engine.evaluate.row_batches import token_budget
@@ -47,16 +47,7 @@ from engine.run.environment import prepare_this_process
 
 RESULTS = Path(__file__).parent / "results" / "core.json"
 MOST = 500  # questions of a task, evaluate.core_max_per_task's default
-CONTEXT = 2048
 LARGEST = 32_768  # vocabulary that the built-in text gives
-
-
-class Asked(NamedTuple):
-    """A task and its questions."""
-
-    task: CoreTask
-    questions: list[Question]
-    seconds: float  # to make them
 
 
 def asked(folder: Path, tokenizer: Tokenizer) -> list[Asked]:
@@ -68,11 +59,6 @@ def asked(folder: Path, tokenizer: Tokenizer) -> list[Asked]:
         questions = make_questions(task, examples, tokenizer)
         found.append(Asked(task, questions, time.process_time() - began))
     return found
-
-
-def shape_at(depth: int, vocab_size: int) -> Shape:
-    """The model of a depth."""
-    return Shape(depth=depth, width=width_of(depth), heads=heads_of(depth), vocab_size=vocab_size, max_seq_len=CONTEXT)
 
 
 def random_model(shape: Shape, device: str, dtype: torch.dtype | None = None, logits: float = 1.0) -> GPT:
@@ -88,11 +74,6 @@ def random_model(shape: Shape, device: str, dtype: torch.dtype | None = None, lo
 
 
 # --- one question at a time, as nanochat does it ---
-
-
-def whole_rows(question: Question) -> list[np.ndarray]:
-    """Each option's tokens, the last included."""
-    return [np.append(row.tokens, end[-1:]) for row, end in zip(question.rows, question.targets, strict=True)]
 
 
 @torch.no_grad()
@@ -115,87 +96,39 @@ def one_at_a_time(model: GPT, question: Question) -> bool:
     return means.index(min(means)) == question.gold
 
 
-# --- work ---
-
-
-def flops(shape: Shape, tokens: float, pairs: float, scored: float) -> float:
-    """Of `tokens` through the blocks, `pairs` of a token and one it attends to, and `scored` positions at the head."""
-    matrices = 2.0 * shape.params.matrices * tokens
-    attention = 4.0 * shape.width * shape.depth * pairs
-    return matrices + attention + 2.0 * shape.vocab_size * shape.width * scored
-
-
-def counts(question: Question) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """(tokens, pairs, scored) of a question: one at a time, and ours."""
-    longest = max(len(row.tokens) for row in question.rows) + 1
-    rows, packed = len(question.rows), pack(question.rows)
-    ends = np.bincount(packed.branch)[1:]
-    pairs = packed.shared * (packed.shared + 1) / 2 + float(np.sum(ends * packed.shared + ends * (ends + 1) / 2))
-    return (
-        (rows * longest, rows * longest * (longest + 1) / 2, rows * longest),
-        (len(packed.tokens), pairs, sum(map(len, packed.wanted))),
-    )
-
-
-def work(tasks: Sequence[Asked], depths: Sequence[int], vocab_size: int) -> dict[str, Any]:
-    """Tokens and FLOPs of both ways."""
-    rows, total = [], np.zeros((2, 3))
-    by_kind: dict[str, np.ndarray] = {}
-    for task, questions, _ in tasks:
-        found = np.sum([counts(question) for question in questions], 0)
-        total += found
-        by_kind[task.kind] = by_kind.get(task.kind, np.zeros((2, 3))) + found
-        rows.append({"task": task.label, "kind": task.kind, "shots": task.shots} | ratios(found, len(questions)))
-    number = sum(len(questions) for _, questions, _ in tasks)
-    return {
-        "vocab_size": vocab_size,
-        "tasks": rows,
-        "kinds": {kind: ratios(found, None) for kind, found in by_kind.items()},
-        "all": ratios(total, number),
-        "fewer_flops": {
-            f"d{depth}": float(flops(shape, *total[0]) / flops(shape, *total[1]))
-            for depth in depths
-            for shape in [shape_at(depth, vocab_size)]
-        },
-    }
-
-
-def ratios(found: np.ndarray, questions: int | None) -> dict[str, Any]:
-    """What one row of counts says."""
-    ratio = {"fewer_tokens": found[0, 0] / found[1, 0]}
-    if questions is None:
-        return ratio
-    per_question = {"one_at_a_time": found[0, 0] / questions, "ours": found[1, 0] / questions}
-    return {"questions": questions, "tokens_per_question": per_question, **ratio}
-
-
 # --- speed ---
+
+
+def race(model: GPT, questions: list[Question], rounds: int) -> tuple[dict[str, list[list[float]]], bool]:
+    """(wall, processor) seconds of each round of both ways, by turns, and whether all their answers are equal."""
+    clocks = (time.perf_counter, time.process_time)
+    sides = {
+        "one_at_a_time": lambda: [one_at_a_time(model, question) for question in questions],
+        "ours": lambda: answer(model, questions, token_budget(model)),
+    }
+    seconds: dict[str, list[list[float]]] = {name: [] for name in sides}
+    same = True
+    for turn in range(rounds + (model.device.type == "cuda")):  # the first round on a GPU warms up
+        answers = {}
+        for name, side in sides.items():
+            before = [clock() for clock in clocks]
+            answers[name] = side()
+            after = [clock() for clock in clocks]
+            if turn >= (model.device.type == "cuda"):
+                seconds[name].append([b - a for a, b in zip(before, after, strict=True)])
+        same = same and answers["ours"] == answers["one_at_a_time"]
+    return seconds, same
 
 
 def speed(tasks: Sequence[Asked], model: GPT, tokens: int, rounds: int) -> dict[str, Any]:
     """Seconds of both ways for each question of each task, and of all tasks together."""
     rows = []
-    clocks = (time.perf_counter, time.process_time)
     whole = {name: [0.0, 0.0] for name in ("one_at_a_time", "ours")}
     kinds: dict[str, dict[str, float]] = {}
     for task, questions, _ in tasks:
         each = sum(counts(question)[0][0] for question in questions) / len(questions)
         some = questions[: max(2, min(len(questions), int(tokens / each)))]
-        sides = {
-            "one_at_a_time": lambda some=some: [one_at_a_time(model, question) for question in some],
-            "ours": lambda some=some: answer(model, some, token_budget(model)),
-        }
-        seconds: dict[str, list[list[float]]] = {name: [] for name in sides}
-        same = True
-        for turn in range(rounds + (model.device.type == "cuda")):  # the first round on a GPU warms up
-            answers = {}
-            for name, side in sides.items():
-                before = [clock() for clock in clocks]
-                answers[name] = side()
-                after = [clock() for clock in clocks]
-                if turn >= (model.device.type == "cuda"):
-                    seconds[name].append([b - a for a, b in zip(before, after, strict=True)])
-            same = same and answers["ours"] == answers["one_at_a_time"]
+        seconds, same = race(model, some, rounds)
         middle = {
             name: [statistics.median(column) / len(some) for column in zip(*s, strict=True)]
             for name, s in seconds.items()
@@ -307,8 +240,8 @@ def spread(moved: list[float]) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Measure, print, write."""
+def read_options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", help="name or path of a run, for its pretrained model and tokenizer")
     parser.add_argument(
@@ -320,7 +253,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, default=RESULTS)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, write."""
+    options = read_options()
     prepare_this_process()
     settle_allocator(options.device, print)
     torch.set_num_threads(options.threads)
