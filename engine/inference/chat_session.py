@@ -6,9 +6,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.core.errors import UsageError
 from engine.data.chat.conversation import Message, Part
-from engine.inference.chat_settings import MIN_ANSWER, Settings, save_conversations
+from engine.inference.chat_settings import Settings, save_conversations
+from engine.inference.context_window import fit
 from engine.inference.decoder import Decoder, End
 from engine.inference.detokenizer import Piece
 from engine.inference.engine import ChatEngine, Finish
@@ -79,17 +79,15 @@ class Session:
         """The prompt of as many turns as fit, and how many earlier messages were left out."""
         if not self.engine.chats:
             self.messages = []  # a text that is to be continued begins anew every time
-        for forgotten in range(0, len(self.messages) + 1, 2):
-            turns = [*self.messages[forgotten:], question]
+
+        def prompt_without(turns: int) -> list[int]:
+            kept = [*self.messages[2 * turns :], question]
             if self.system:
-                turns[0] = Message("user", f"{self.system}\n\n{turns[0].content}")
-            prompt = self.engine.prompt(tuple(turns))
-            if len(prompt) + MIN_ANSWER <= self.engine.context:
-                return prompt, forgotten
-        raise UsageError(
-            f"this takes {len(prompt):,} tokens; the model sees {self.engine.context:,} at a time, "
-            f"{MIN_ANSWER} of them for its answer. Shorten it."
-        )
+                kept[0] = Message("user", f"{self.system}\n\n{kept[0].content}")
+            return self.engine.prompt(tuple(kept))
+
+        fitted = fit(prompt_without, len(self.messages) // 2 + 1, self.engine.context)
+        return fitted.prompt, 2 * fitted.truncated
 
 
 def _append(parts: list[Part], piece: Piece) -> None:

@@ -10,7 +10,6 @@ from engine.core.atomic_io import write_atomically
 from engine.core.errors import UsageError
 from engine.inference.sampling_params import Sampling
 
-MIN_ANSWER = 16  # tokens of room that an answer must have
 MAX_SEED = 2**63 - 1  # what JSON's readers agree on
 
 

@@ -3,7 +3,6 @@
 import json
 import time
 import uuid
-from bisect import bisect_left
 from typing import Any
 
 import msgspec
@@ -11,7 +10,8 @@ import msgspec
 from engine.core.errors import UsageError
 from engine.data.chat.conversation import Conversation, Malformed, Message, Part, conversation_of
 from engine.inference.batching import Order
-from engine.inference.chat_settings import MIN_ANSWER, Settings
+from engine.inference.chat_settings import Settings
+from engine.inference.context_window import ContextExceeded, fit
 from engine.inference.detokenizer import Piece
 from engine.inference.engine import ChatEngine, Finish
 from engine.inference.sampling_params import Sampling
@@ -133,21 +133,12 @@ def prompt_of_request(request: ChatRequest, engine: ChatEngine) -> tuple[list[in
         """Without that many of the oldest turns."""
         return engine.prompt(read_conversation([*messages[:first], *messages[first + 2 * turns :]]))
 
-    found, forgotten = prompt(0), 0
-    if request.forget and len(found) + MIN_ANSWER > engine.context:
-        # the fewest turns after which it fits: found by halving, as a request may hold very many
-        turns = range((len(messages) - first + 1) // 2)
-        most = engine.context - MIN_ANSWER
-        fewest = bisect_left(turns, True, key=lambda t: len(prompt(t)) <= most, hi=len(turns) - 1)
-        found, forgotten = prompt(fewest), 2 * fewest
-    if len(found) >= engine.context:
-        raise Refused(
-            400,
-            f"the messages take {len(found):,} tokens; the model sees {engine.context:,} at a time, answer included",
-            "messages",
-            "context_length_exceeded",
-        )
-    return found, forgotten
+    turns = max(1, (len(messages) - first + 1) // 2)
+    try:
+        fitted = fit(prompt, turns, engine.context, truncate=request.forget)
+    except ContextExceeded as error:
+        raise Refused(400, str(error), "messages", "context_length_exceeded") from None
+    return fitted.prompt, 2 * fitted.truncated
 
 
 def read_conversation(messages: list[dict[str, Any]]) -> Conversation:

@@ -87,7 +87,7 @@ def test_the_oldest_turns_are_forgotten(engine: ChatEngine) -> None:
     forgotten = [reply_to(session, "word " * 4).forgotten for _ in range(8)]
     assert forgotten[0] == 0 and forgotten[-1] > 0
     assert forgotten == sorted(forgotten)
-    with pytest.raises(UsageError, match="the model sees 128 at a time"):
+    with pytest.raises(UsageError, match=r"the model.s context is 128 tokens"):
         reply_to(session, "x" * 500)
     assert len(session.messages) == 16
     long = Session(engine, Settings(sampling=Sampling(temperature=0)))

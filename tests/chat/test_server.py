@@ -92,7 +92,7 @@ def test_many_clients_at_the_same_time_get_what_each_gets_alone(server: Server) 
         ({"messages": [*HELLO, *HELLO]}, 400, "message 2 is from user instead of assistant", "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages: ", "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "only parts of text", "messages"),
-        ({"messages": [{"role": "user", "content": "x" * 500}]}, 400, "sees 128 at a time", "messages"),
+        ({"messages": [{"role": "user", "content": "x" * 500}]}, 400, "context is 128 tokens", "messages"),
         ({"temperature": -1}, 400, "temperature -1", "temperature"),
         ({"temperature": "hot"}, 400, "Expected `float", "temperature"),
         ({"top_p": 0}, 400, "top_p 0", "top_p"),
