@@ -1,4 +1,4 @@
-"""Predicts every published training speed we know of, and keeps the table of them in docs/time.md.
+"""Predict all published training speeds that are known, and keep their table in docs/time.md.
 
 `python bench/published_speed.py` prints the table; `--write` puts the tables into docs/time.md; `--fit` searches the
 three shares of the roofline anew. The rows are other programs' runs: what each program moves through memory is counted
@@ -133,29 +133,30 @@ def predict(row: Row, rates: Rates = roofline.CUDA) -> float:
 
 
 def comparable() -> list[Row]:
-    """The rows that the model is held to."""
+    """The rows whose error must be within 15 %."""
     return [row for row in PUBLISHED if not row.verdict]
 
 
 def table() -> Iterator[str]:
     """The rows as Markdown."""
-    yield "| run | GPU | published tok/s | predicted | error | held to 15 % |"
+    yield "| run | GPU | published tokens/s | predicted | error | must be within 15 % |"
     yield "| --- | --- | ---: | ---: | ---: | --- |"
     for row in PUBLISHED:
         rate = predict(row)
         held = f"no: {row.verdict}" if row.verdict else "yes"
-        yield f"| {row.source} | {row.gpu} | {row.rate:,.0f} | {rate:,.0f} | {rate / row.rate - 1:+.1%} | {held} |"
+        yield f"| {row.source} | {row.gpu} | {row.rate:,.0f} | {rate:,.0f} | {100 * (rate / row.rate - 1):+.1f} % | {held} |"
     errors = sorted(abs(predict(row) / row.rate - 1) for row in comparable())
     yield ""
     yield (
-        f"{len(errors)} rows held: median error {errors[len(errors) // 2]:.1%}, largest {errors[-1]:.1%} "
+        f"{len(errors)} rows must be within 15 %: median error {100 * errors[len(errors) // 2]:.1f} %, "
+        f"largest {100 * errors[-1]:.1f} % "
         f"(matmul {roofline.CUDA.matmul:g} of the peak, attention {roofline.CUDA.attention:g}, "
         f"bandwidth {roofline.CUDA.bandwidth:g})."
     )
 
 
 def fit() -> None:
-    """Print the shares with the smallest largest error over a grid, and the next best."""
+    """Print the shares with the smallest maximum error over a grid, and the next best."""
     found = []
     for matmul, attention, bandwidth in product(
         [x / 100 for x in range(74, 89, 2)], [x / 100 for x in range(30, 61, 5)], [0.8, 0.85, 0.9, 0.95]
@@ -168,23 +169,23 @@ def fit() -> None:
 
 
 def hours() -> Iterator[str]:
-    """What the strategy document expects of its presets beside the plan, as Markdown."""
-    yield "| preset | GPU | tokens | document | plan | tok/s | tok/s the document's hours need |"
+    """The hours of the presets in the strategy document and in the plan, as Markdown."""
+    yield "| preset | GPU | tokens | document | plan | tokens/s | tokens/s for the document's hours |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
     for name in PRESETS:
         config = from_dict(load_preset(name))
         plan = make_plan(config, by_id(config.runtime.gpu))
         low, high = config.about.expected_hours or (math.nan, math.nan)
-        ours = f"{plan.time.low_hours:.0f}-{plan.time.high_hours:.0f} h"
+        ours = f"{plan.time.low_hours:.0f}–{plan.time.high_hours:.0f} h"
         yield (
-            f"| {name} | {plan.gpu} | {plan.tokens / 1e9:.2f}B | {low:g}-{high:g} h | {ours} | "
+            f"| {name} | {plan.gpu} | {plan.tokens / 1e9:.2f}B | {low:g}–{high:g} h | {ours} | "
             f"{plan.time.tokens_per_second:,.0f} | "
-            f"{plan.tokens / high / 3600:,.0f}-{plan.tokens / low / 3600:,.0f} |"
+            f"{plan.tokens / high / 3600:,.0f}–{plan.tokens / low / 3600:,.0f} |"
         )
 
 
 def with_tables(text: str) -> str:
-    """The page with its tables made anew."""
+    """The page with its tables replaced."""
     for name, rows in (("speeds", table()), ("hours", hours())):
         begin, end = MARKS[name]
         head, _, rest = text.partition(begin)
