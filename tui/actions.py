@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.core.errors import NanosoloError
-from engine.launch.control import ask_for_checkpoint, resume_run, stop_run
-from engine.launch.relaunch import goes_on, relaunch
+from engine.launch.control import ask_for_checkpoint, stop_run
+from engine.launch.relaunch import fits_checkpoint, relaunch
+from engine.launch.start import resume_run
 from engine.run.directory import RunDirectory
 from tui.console import Console
 from tui.planning.choices import Choice
@@ -52,7 +53,9 @@ def relaunch_with(
     then: Callable[[RunDirectory], None],
 ) -> None:
     """Start the run again with changed settings, and call `then` with the run that was started."""
-    said = f"{run.name} goes on with the change." if goes_on(change) else "A new run was started with the change."
+    said = (
+        f"{run.name} goes on with the change." if fits_checkpoint(change) else "A new run was started with the change."
+    )
 
     def work() -> None:
         started = relaunch(run, change, effect)

@@ -17,8 +17,8 @@ from engine.core.atomic_io import NOT_JSON
 from engine.core.errors import UsageError
 from engine.diagnostics.machine import Check
 from engine.hardware import gpu_catalog
-from engine.hardware.detect import detect_gpu
 from engine.hardware.gpu_access import gpu_access, why_no_gpu
+from engine.hardware.gpu_catalog import Gpu
 from engine.hardware.gpu_faults import Fault
 from engine.hardware.probe_machine import GpuSurvey, survey_gpu
 from engine.hardware.toolchain import find_toolchain
@@ -41,14 +41,14 @@ _worked: dict[tuple[str, bool], float] = {}  # what was tried -> when, of time.m
 _trying = threading.Lock()  # whoever asks meanwhile waits for the answer
 
 
-def require_device(config: RunConfig) -> None:
-    """Refuse a run that asks for a GPU where there is none. Raises UsageError with the cause and the fixes."""
+def require_device(config: RunConfig, found: Gpu | None) -> None:
+    """Raises UsageError with the cause and the fixes where the configuration asks for a GPU and none was `found`."""
     if config.runtime.gpu not in ("auto", "cpu"):
         gpu_catalog.by_id(config.runtime.gpu)
     wants_gpu = config.runtime.device == "cuda" or (
         config.runtime.device == "auto" and config.runtime.gpu not in ("auto", "cpu")
     )
-    if wants_gpu and detect_gpu() is None:
+    if wants_gpu and found is None:
         fault = why_no_gpu(gpu_access())
         runtime = config.runtime
         asked = f'runtime.gpu = "{runtime.gpu}"' if runtime.gpu not in ("auto", "cpu") else 'runtime.device = "cuda"'

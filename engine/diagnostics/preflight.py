@@ -26,9 +26,9 @@ from engine.diagnostics.machine import (
 )
 from engine.diagnostics.session_checks import check_session
 from engine.diagnostics.source_checks import check_sources
-from engine.hardware.detect import detect_cpu, detect_gpu
+from engine.hardware.detect import detect_cpu
 from engine.hardware.gpu_catalog import by_id
-from engine.hardware.probe_machine import Survey, survey
+from engine.hardware.probe_machine import Survey
 from engine.plan.host_memory import CUDA_PROCESS
 from engine.plan.plan import Plan, make_plan
 from engine.run.archive import size_of
@@ -41,16 +41,15 @@ READS_TEXT = frozenset(("data", "tokenizer", "tokenize"))
 def preflight(
     config: RunConfig,
     plan: Plan,
-    look: Survey | None = None,
+    look: Survey,
     run: RunDirectory | None = None,
     stages: Collection[str] | None = None,
 ) -> list[Check]:
     """What speaks for and against this run on this machine; a `problem` means that it cannot work.
 
-    `look`: what is known of the machine (default: look now). `run`: the run that is gone on with, if it is one.
+    `look`: what is known of the machine. `run`: the run that is gone on with, if it is one.
     `stages`: those that will run (default: the pipeline); the plan is of these alone.
     """
-    look = look or survey()
     stages = config.pipeline.stages if stages is None else stages
     on_gpu = plan.gpu != "cpu" and plan.peak_memory > 0
     floor = memory_floor(plan)
@@ -74,7 +73,7 @@ def preflight(
         found.append(check_no_gpu(look))
     if plan.compiled and plan.trains:
         lacks = look.tools.missing(on_gpu)
-        found.append(check_compiler(look, on_gpu, cost_of_eager(config, plan) if lacks else ""))
+        found.append(check_compiler(look, on_gpu, cost_of_eager(config, plan, look) if lacks else ""))
     found += [
         check_shared_memory(look),
         check_clock(look),
@@ -100,9 +99,10 @@ def memory_floor(plan: Plan) -> int:
     return memory.weights + (memory.gradients + memory.optimizer if plan.trains else 0)
 
 
-def cost_of_eager(config: RunConfig, plan: Plan) -> str:
+def cost_of_eager(config: RunConfig, plan: Plan, look: Survey) -> str:
     """What the plan takes without torch.compile, in words that follow the advice to do without."""
-    gpu = detect_gpu() if plan.gpu != "cpu" else detect_cpu(config.runtime.threads)
+    here = look.gpu.gpu if look.gpu is not None else None
+    gpu = here if plan.gpu != "cpu" else detect_cpu(config.runtime.threads)
     if gpu is None or gpu.id != plan.gpu:
         gpu = by_id(plan.gpu)
     eager = make_plan(with_changes(config, {"runtime.compile": "off"}), gpu, read_calibration(gpu))

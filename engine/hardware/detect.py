@@ -156,11 +156,12 @@ def planned_device(config: RunConfig) -> tuple[Gpu, Gpu | None]:
     return card_for(config, found) or detect_cpu(config.runtime.threads), found
 
 
-def launch_device(config: RunConfig) -> Gpu:
-    """The device that a run uses here, whatever card its configuration names; the named one where none is here."""
+def launch_device(config: RunConfig, found: Gpu | None) -> Gpu:
+    """The device that a run uses where the GPU `found` is here, whatever GPU its configuration names; the named one
+    where none is here. Raises UsageError for an unknown id."""
     if config.runtime.device == "cpu" or (config.runtime.device == "auto" and config.runtime.gpu == "cpu"):
         return detect_cpu(config.runtime.threads)
-    return detect_gpu() or device_for(config)
+    return found or card_for(config, None) or detect_cpu(config.runtime.threads)
 
 
 def usable_cores() -> int:

@@ -1,6 +1,6 @@
-"""Running chosen stages of a run: alone, again, or beyond its pipeline; what that sets aside and what it leaves behind.
+"""Reruns chosen stages of a run: alone, again, or beyond its pipeline; what that archives and what it leaves outdated.
 
-The wish is an event, so a go that is interrupted in any way goes on with it, and with nothing else.
+The request is an event, so an interrupted rerun continues with exactly these stages when the run is resumed.
 """
 
 import shutil
@@ -15,8 +15,9 @@ from engine.core.errors import UsageError
 from engine.diagnostics.device_checks import Announce, be_silent
 from engine.events.kinds import StagesAsked
 from engine.events.log import EventLog
-from engine.launch.control import require_finishable, require_startable, start_again, with_absolute_paths
-from engine.launch.relaunch import goes_on, rewrite
+from engine.launch.prepare import plan_of_run, prepare, require_startable
+from engine.launch.relaunch import fits_checkpoint, rewrite
+from engine.launch.start import require_unfinished, start
 from engine.run.archive import free_name, holds_result, size_of
 from engine.run.directory import RunDirectory, require_own
 from engine.run.stage_status import Standing, read_standing, results_of
@@ -24,20 +25,22 @@ from engine.run.stage_status import Standing, read_standing, results_of
 DISK_RESERVE = 2**28  # bytes that are to stay free: events, logs, reports
 
 
-class Asking(NamedTuple):
+class RerunPlan(NamedTuple):
     """What it means to run some stages now."""
 
     stages: tuple[Stage, ...]
-    again: tuple[str, ...]  # of these, those that begin anew
-    half_done: tuple[str, ...]  # other stages, begun on what these make anew: they begin anew when their turn comes
-    aside: Mapping[str, str]  # of all these, stages whose checkpoints move -> the folder beside, for example sft.1
-    bytes: int  # that these hold
-    stale: tuple[str, ...]  # stages whose result then rests on an earlier one
+    restarted: tuple[str, ...]  # of these, those that start from the beginning
+    restarted_later: tuple[str, ...]  # other incomplete stages, built on weights that are replaced: restart in turn
+    archived: Mapping[str, str]  # of all these, stages whose checkpoints move -> the new folder, for example sft.1
+    bytes: int  # that these checkpoints take
+    outdated: tuple[str, ...]  # completed stages whose results then belong to earlier weights
 
 
-def weigh(run: RunDirectory, stages: Sequence[Stage], anew: bool = False, standing: Standing | None = None) -> Asking:
-    """Judge what is asked for; nothing is changed. `anew`: also what is half done is to begin from its beginning.
-    `standing`: where the run stands, if that is known already.
+def plan_rerun(
+    run: RunDirectory, stages: Sequence[Stage], restart: bool = False, standing: Standing | None = None
+) -> RerunPlan:
+    """What running these stages means; nothing is changed. `restart`: incomplete stages start from the beginning too.
+    `standing`: the status of the run's stages, if that is known already.
 
     Raises UsageError that names the stage to run first, or what to do about a disk that is too small.
     """
@@ -51,106 +54,107 @@ def weigh(run: RunDirectory, stages: Sequence[Stage], anew: bool = False, standi
             f"{missing.why}, which run {run.name} lacks. Run it first: nanosolo resume {run.name} --stages {first}"
         )
     resting = [stage for stage in standing.line(pipeline) if any(other in stages for other in rests_on(stage))]
-    # what is half done on weights that change is no beginning of anything
-    half_done = standing.begun & set(resting) - standing.done - standing.anew.keys() - {"report"}
-    again = [stage for stage in stages if anew or stage in half_done or _is_whole(run, stage, standing)]
-    others = in_order(half_done.difference(stages))
-    aside: dict[str, str] = {stage: free_name(run, stage) for stage in [*again, *others] if holds_result(run, stage)}
-    size = sum(size_of(run.checkpoints(stage)) for stage in aside)
-    _require_room(run, aside, size)
-    stale = [stage for stage in resting if stage not in stages and stage in standing.done]
-    return Asking(tuple(stages), tuple(again), tuple(others), aside, size, tuple(stale))
+    # an incomplete stage cannot continue once the weights that it started from are replaced
+    incomplete = standing.begun & set(resting) - standing.done - standing.anew.keys() - {"report"}
+    restarted = [s for s in stages if restart or s in incomplete or _starts_over(run, s, standing)]
+    others = in_order(incomplete.difference(stages))
+    archived = {stage: free_name(run, stage) for stage in [*restarted, *others] if holds_result(run, stage)}
+    size = sum(size_of(run.checkpoints(stage)) for stage in archived)
+    _require_room(run, archived, size)
+    outdated = [stage for stage in resting if stage not in stages and stage in standing.done]
+    return RerunPlan(tuple(stages), tuple(restarted), tuple(others), archived, size, tuple(outdated))
 
 
-def run_stages(
+def rerun_stages(
     run: RunDirectory,
     stages: Sequence[Stage],
     changes: Mapping[str, Any] | None = None,
-    anew: bool = False,
+    restart: bool = False,
     announce: Announce = be_silent,
-) -> Asking | None:
-    """Start a runner for these stages alone, or, without any, for what is left; with the values at these dotted paths
-    replaced. Returns what that means; None without stages.
+) -> RerunPlan | None:
+    """Start a runner for these stages alone, or, without any, for the unfinished ones, with the values at these dotted
+    paths replaced. Returns what that means; None without stages.
 
-    Raises UsageError when the run is at work, the stages or changes cannot be, or nothing is left; nothing is changed
-    then.
+    Raises UsageError when the run is running, the stages or changes are not possible, or all stages are done; nothing
+    is changed then.
     """
     if run.is_running():
         raise UsageError(f"run {run.name} is running. Stop it first: nanosolo stop {run.name}")
     require_own(run)
     before = run.config()
     config = _changed(run, before, changes or {})
-    asking = weigh(run, stages, anew) if stages else None
-    if asking is None:
-        require_finishable(run)
-    require_startable(run, config, stages, announce)
-    if config != before:
-        rewrite(run, before, config)
-    if asking is not None:
-        _put_down(run, asking)
-    start_again(run)
-    return asking
+    rerun = plan_rerun(run, stages, restart) if stages else None
+    if rerun is None:
+        require_unfinished(run)
+    launch = require_startable(prepare(config, run, stages), announce)
+    if launch.config != before:
+        rewrite(run, before, launch.config, plan_of_run(launch))
+    if rerun is not None:
+        _record(run, rerun)
+    start(launch)
+    return rerun
 
 
-def tell(run: RunDirectory, asking: Asking) -> list[str]:
-    """What is asked for, and what follows from it, in a line each."""
+def describe(run: RunDirectory, rerun: RerunPlan) -> list[str]:
+    """What runs, and what follows from it, in a line each."""
     parts = []
-    for stage in asking.stages:
-        moves = f" (what it has moves to checkpoints/{asking.aside[stage]})" if stage in asking.aside else ""
-        parts.append(f"{stage}{' again' if stage in asking.again else ''}{moves}")
+    for stage in rerun.stages:
+        moves = f" (its checkpoints move to checkpoints/{rerun.archived[stage]})" if stage in rerun.archived else ""
+        parts.append(f"{stage}{' again' if stage in rerun.restarted else ''}{moves}")
     lines = [f"run {run.name}: {', '.join(parts)}"]
-    if asking.half_done:
+    if rerun.restarted_later:
         lines.append(
-            f"incomplete; built on weights that will be replaced, so it will restart: {', '.join(asking.half_done)}"
+            "incomplete; built on weights that will be replaced, so it will restart: "
+            f"{', '.join(rerun.restarted_later)}"
         )
-    if asking.aside:
-        lines.append(f"the archived checkpoints take {formatting.size(asking.bytes)} and stay until you remove them")
-    if asking.stale:
+    if rerun.archived:
+        lines.append(f"the archived checkpoints take {formatting.size(rerun.bytes)} and stay until you remove them")
+    if rerun.outdated:
         lines.append(
-            f"! {_listed(asking.stale)} {'rests' if len(asking.stale) == 1 else 'rest'} on what was there before. "
-            f"Repeat afterwards: nanosolo resume {run.name} --stages {','.join(asking.stale)}"
+            f"! outdated after this, as built on earlier weights: {', '.join(rerun.outdated)}. "
+            f"Run again afterwards: nanosolo resume {run.name} --stages {','.join(rerun.outdated)}"
         )
     return lines
 
 
 def _changed(run: RunDirectory, config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     for path, value in changes.items():
-        if not goes_on({path: value}):
+        if not fits_checkpoint({path: value}):
             raise UsageError(
-                f"--set {path}={value}: the checkpoints of {run.name} do not fit what that makes. Start a new run: "
+                f"--set {path}={value}: the checkpoints of {run.name} do not fit this change. Start a new run: "
                 f"nanosolo --config {run.config_file} --set {path}={value}"
             )
         if path == "pipeline.stages":
             raise UsageError(f"--set {path}: name the stages to run with --stages.")
-    return with_absolute_paths(with_changes(config, changes))
+    return with_changes(config, changes)
 
 
-def _put_down(run: RunDirectory, asking: Asking) -> None:
+def _record(run: RunDirectory, rerun: RerunPlan) -> None:
     log = EventLog(run.events_file)
     try:
-        anew = {stage: asking.aside.get(stage, "") for stage in (*asking.again, *asking.half_done)}
-        log.write(StagesAsked(stages=asking.stages, anew=anew))
+        anew = {stage: rerun.archived.get(stage, "") for stage in (*rerun.restarted, *rerun.restarted_later)}
+        log.write(StagesAsked(stages=rerun.stages, anew=anew))
         log.sync()
     finally:
         log.close()
 
 
-def _is_whole(run: RunDirectory, stage: str, standing: Standing) -> bool:
-    """Whether a stage has nothing to go on with: it is done, is to begin anew already, or came from elsewhere."""
+def _starts_over(run: RunDirectory, stage: str, standing: Standing) -> bool:
+    """Whether a stage has nothing to continue: it is done, restarts already, or its result came from elsewhere."""
     return (
         stage in standing.done or stage in standing.anew or (stage not in standing.begun and holds_result(run, stage))
     )
 
 
-def _require_room(run: RunDirectory, aside: Mapping[str, str], size: int) -> None:
-    """What is set aside stays, and as much is written anew."""
+def _require_room(run: RunDirectory, archived: Mapping[str, str], size: int) -> None:
+    """What is archived stays, and as much is written again."""
     free = shutil.disk_usage(run.path).free
-    if aside and free < size + DISK_RESERVE:
-        folders = " ".join(str(run.checkpoints(stage)) for stage in aside)
+    if archived and free < size + DISK_RESERVE:
+        folders = " ".join(str(run.checkpoints(stage)) for stage in archived)
         raise UsageError(
-            f"the disk has {formatting.size(free)} free: to repeat {_listed(tuple(aside))} and keep the "
-            f"{formatting.size(size)} of checkpoints there are takes as much again. Free some, or give "
-            f"them up: rm -r {folders}"
+            f"the disk has {formatting.size(free)} free, too little to run {_listed(tuple(archived))} again and keep "
+            f"the existing checkpoints ({formatting.size(size)}). Free some space, or delete the checkpoints: "
+            f"rm -r {folders}"
         )
 
 

@@ -1,7 +1,7 @@
-"""Plans on this machine: for the card that is named or found, for the one that a run uses, each as measured here."""
+"""Plans on this machine, corrected by what was measured on it: for the GPU named or found, or for any device."""
 
 from engine.config.schema import RunConfig
-from engine.hardware.detect import launch_device, planned_device
+from engine.hardware.detect import planned_device
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan.other_card import plan_for
 from engine.plan.plan import Plan, make_plan
@@ -13,11 +13,6 @@ def plan_here(config: RunConfig) -> Plan:
     is here, a warning of the plan has the figures of both."""
     gpu, found = planned_device(config)
     return plan_for(config, gpu, found, read_calibration)
-
-
-def launch_plan(config: RunConfig) -> Plan:
-    """The plan for the device that a run uses here, whatever card its configuration names."""
-    return plan_on(config, launch_device(config))
 
 
 def plan_on(config: RunConfig, gpu: Gpu) -> Plan:

@@ -252,7 +252,7 @@ class Runner:
                 self._on_stop(signal.SIGTERM, None)
 
 
-def launch(run: RunDirectory) -> subprocess.Popen[bytes]:
+def start_runner(run: RunDirectory) -> subprocess.Popen[bytes]:
     """Start a detached runner for the run: own session, no terminal. Raises NanosoloError where it cannot.
 
     It lives on when the terminal, the console or the SSH connection that started it goes.

@@ -18,6 +18,7 @@ from engine.core.errors import NanosoloError
 from engine.events.history import read_history
 from engine.events.kinds import Progress, encode
 from engine.launch import control
+from engine.launch.start import resume_run
 from engine.run.directory import RunDirectory
 from tests.faults.world import World
 
@@ -61,7 +62,7 @@ def runner_dies_alone(world: World) -> None:
     orphan = world.trainer()
     if orphan is not None and world.run.is_running():
         with contextlib.suppress(NanosoloError):
-            control.resume_run(world.run)
+            resume_run(world.run)
             if world.run.is_running() and world.trainer() == orphan:
                 raise AssertionError("two trainers on one run")
         match world.draw.choice(("wait", "stop", "kill")):
@@ -235,7 +236,7 @@ def configuration_damaged(world: World) -> None:
         with contextlib.suppress(NanosoloError):
             after = copy.config()
             if after != before and world.checkpoints() and not world.is_done():
-                control.resume_run(copy)
+                resume_run(copy)
                 world.wait_until(lambda: _is_told(copy) or not copy.is_running(), "a word about the configuration")
                 ended = read_history(copy.events_file).ended
                 if not _is_told(copy) and (ended is None or ended.outcome == "done"):

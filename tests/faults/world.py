@@ -16,7 +16,8 @@ from engine.core.errors import NanosoloError
 from engine.events.history import History, read_history
 from engine.events.kinds import Resumed, Step
 from engine.events.log import read_events
-from engine.launch import control
+from engine.launch.start import resume_run
+from engine.run.stage_status import is_finished
 from engine.stages.data import TokensUsed
 from tests.faults.ground import Ground
 from tests.helpers.tiny_run import SAVE_EVERY, STEPS, final_weights, losses
@@ -60,7 +61,7 @@ class World:
         return columns.step[-1] if len(columns) else 0
 
     def is_done(self) -> bool:
-        return not self.run.is_running() and control.is_finished(self.run)
+        return not self.run.is_running() and is_finished(self.run)
 
     def runner(self) -> int | None:
         info = self.run.runner()
@@ -82,7 +83,7 @@ class World:
 
     def start(self) -> None:
         """Go on with the run. Raises NanosoloError where it is refused."""
-        control.resume_run(self.run)
+        resume_run(self.run)
 
     def at_some_moment(self) -> None:
         """Have the run going and wait for a moment that is nobody's choice; it may be over by then."""

@@ -19,8 +19,10 @@ from engine.events.history import read_history
 from engine.events.kinds import Evaluation, StageAnew, StagesAsked, StageStarted, decode
 from engine.events.log import EventLog, read_events
 from engine.launch import rerun
-from engine.launch.control import resume_run, start_run, stop_run
-from engine.launch.rerun import run_stages, tell, weigh
+from engine.launch.control import stop_run
+from engine.launch.prepare import prepare
+from engine.launch.rerun import describe, plan_rerun, rerun_stages
+from engine.launch.start import resume_run, start
 from engine.run.directory import RunDirectory, RunLock
 from engine.run.stage_status import is_finished, read_standing
 from engine.run.state import state_of
@@ -74,9 +76,9 @@ def finished(make_run: MakeRun, made_once: Path) -> RunDirectory:
 
 def test_a_stage_is_repeated_alone_and_its_earlier_result_is_kept(finished: RunDirectory) -> None:
     before = count(finished)
-    asked = run_stages(finished, named_stages(["sft"], "--stages"))
+    asked = rerun_stages(finished, named_stages(["sft"], "--stages"))
     assert asked is not None
-    assert (asked.again, asked.aside, asked.stale) == (("sft",), {"sft": "sft.1"}, ("chat_eval", "report"))
+    assert (asked.restarted, asked.archived, asked.outdated) == (("sft",), {"sft": "sft.1"}, ("chat_eval", "report"))
     over(finished)
     assert begun(finished, before) == ["sft"]
     assert (weights(finished, "sft.1"), weights(finished, "sft")) == ("sft 0", "sft 1")
@@ -84,15 +86,15 @@ def test_a_stage_is_repeated_alone_and_its_earlier_result_is_kept(finished: RunD
     assert list(history.columns("sft").loss) == [1.0]  # the new one, once
     assert list(history.columns("pretrain").loss) == [0.0]
     assert state_of(finished, history) == "finished" and is_finished(finished)
-    run_stages(finished, named_stages(["sft"], "--stages"))
+    rerun_stages(finished, named_stages(["sft"], "--stages"))
     over(finished)
     assert [weights(finished, name) for name in ("sft.1", "sft.2", "sft")] == ["sft 0", "sft 1", "sft 2"]
 
 
 def test_stages_run_in_the_order_of_the_pipeline_also_those_that_it_lacks(finished: RunDirectory) -> None:
     before = count(finished)
-    asked = run_stages(finished, named_stages(["report", "chat_eval", "rl"], "--stages"))
-    assert asked is not None and (asked.stages, asked.aside) == (("rl", "chat_eval", "report"), {})
+    asked = rerun_stages(finished, named_stages(["report", "chat_eval", "rl"], "--stages"))
+    assert asked is not None and (asked.stages, asked.archived) == (("rl", "chat_eval", "report"), {})
     over(finished)
     assert begun(finished, before) == ["rl", "chat_eval", "report"]
     values = [e for e in read_history(finished.events_file).evaluations if e.metric == "chat_core"]
@@ -103,7 +105,7 @@ def test_whatever_ends_it_a_plain_resume_goes_on_with_what_was_asked_for(finishe
     behave(finished, rl="wait")
     (finished.path / "rl.began").unlink(missing_ok=True)
     before = count(finished)
-    run_stages(finished, named_stages(["sft", "rl", "report"], "--stages"))
+    rerun_stages(finished, named_stages(["sft", "rl", "report"], "--stages"))
     wait_for((finished.path / "rl.began").exists)
     for process in processes_of(finished):
         process.send_signal(signal.SIGKILL)
@@ -120,7 +122,7 @@ def test_whatever_ends_it_a_plain_resume_goes_on_with_what_was_asked_for(finishe
 @pytest.mark.parametrize("done", ["nothing", "the move", "the move and the event"])
 def test_an_end_while_a_result_is_set_aside(finished: RunDirectory, done: str) -> None:
     """The wish is written; the runner that was to set the result aside has come so far."""
-    rerun._put_down(finished, weigh(finished, ("sft",)))
+    rerun._record(finished, plan_rerun(finished, ("sft",)))
     if done != "nothing":
         finished.checkpoints("sft").rename(finished.checkpoints("sft.1"))
     if done == "the move and the event":
@@ -141,11 +143,11 @@ def test_half_done_goes_on_and_begins_anew_only_where_that_is_asked(make_run: Ma
     run = make_run(stages=ALL, sft="raise")
     assert to_its_end(run) == 5
     (run.checkpoints("sft") / "step_000001").mkdir(parents=True)
-    assert weigh(run, ("sft",)).again == ()
-    asked = weigh(run, ("sft",), anew=True)
-    assert (asked.again, asked.aside) == (("sft",), {"sft": "sft.1"})
+    assert plan_rerun(run, ("sft",)).restarted == ()
+    asked = plan_rerun(run, ("sft",), restart=True)
+    assert (asked.restarted, asked.archived) == (("sft",), {"sft": "sft.1"})
     behave(run)
-    run_stages(run, ("sft",), anew=True)
+    rerun_stages(run, ("sft",), restart=True)
     over(run)
     assert weights(run, "sft") == "sft 1"
     # what is left of the pipeline is still wanted
@@ -165,15 +167,15 @@ def test_what_is_half_done_on_weights_that_are_made_anew_begins_anew(make_run: M
     log = EventLog(run.events_file)  # one of its tasks was judged by the model that sft made first
     log.write(Evaluation(stage="chat_eval", step=1, metric="chat/builtin", value=0.0, seconds=0.0, examples=9))
     log.close()
-    asked = weigh(run, ("sft", "chat_eval"))
-    assert (asked.again, asked.half_done) == (("sft", "chat_eval"), ())
-    asked = weigh(run, ("sft",))
-    assert (asked.again, asked.half_done, asked.stale) == (("sft",), ("chat_eval",), ())
-    assert tell(run, asked)[1].endswith("so it will restart: chat_eval")
-    asked = weigh(run, ("midtrain",))  # sft is whole, and only told of
-    assert (asked.again, asked.half_done, asked.stale) == ((), ("chat_eval",), ("sft",))
+    asked = plan_rerun(run, ("sft", "chat_eval"))
+    assert (asked.restarted, asked.restarted_later) == (("sft", "chat_eval"), ())
+    asked = plan_rerun(run, ("sft",))
+    assert (asked.restarted, asked.restarted_later, asked.outdated) == (("sft",), ("chat_eval",), ())
+    assert describe(run, asked)[1].endswith("so it will restart: chat_eval")
+    asked = plan_rerun(run, ("midtrain",))  # sft is whole, and only told of
+    assert (asked.restarted, asked.restarted_later, asked.outdated) == ((), ("chat_eval",), ("sft",))
     behave(run)
-    run_stages(run, ("sft",))
+    rerun_stages(run, ("sft",))
     over(run)
     assert "chat_eval" in read_standing(run, ALL).anew
     resume_run(run)
@@ -189,8 +191,8 @@ def test_checkpoints_that_are_half_done_on_other_weights_move_when_their_turn_co
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_text("half")
     behave(run)
-    asked = run_stages(run, ("pretrain",))
-    assert asked is not None and (asked.half_done, asked.aside) == (
+    asked = rerun_stages(run, ("pretrain",))
+    assert asked is not None and (asked.restarted_later, asked.archived) == (
         ("sft",), {"pretrain": "pretrain.1", "sft": "sft.1"}
     )  # fmt: skip
     over(run)
@@ -203,14 +205,14 @@ def test_checkpoints_that_are_half_done_on_other_weights_move_when_their_turn_co
 def test_a_second_wish_replaces_the_first(finished: RunDirectory) -> None:
     behave(finished, pretrain="wait")
     (finished.path / "pretrain.began").unlink()
-    run_stages(finished, named_stages(["pretrain", "sft"], "--stages"))
+    rerun_stages(finished, named_stages(["pretrain", "sft"], "--stages"))
     wait_for((finished.path / "pretrain.began").exists)
     stop_run(finished)
     over(finished)
     behave(finished)
     (finished.checkpoints("pretrain") / "step_000001").mkdir(parents=True)  # of the half that was done
     before = count(finished)
-    run_stages(finished, ("chat_eval",))
+    rerun_stages(finished, ("chat_eval",))
     over(finished)
     assert begun(finished, before) == ["chat_eval"]
     # both stages of the first are not what they were; sft was never reached and has moved nowhere
@@ -225,14 +227,14 @@ def test_what_a_stage_needs_is_named_before_anything_starts(make_run: MakeRun) -
     run = make_run(stages=("data", "tokenizer", "tokenize", "pretrain"))
     for stages, first in (("sft",), "pretrain"), (("chat_eval",), "pretrain"), (("pretrain",), "tokenize"):
         with pytest.raises(UsageError, match=f"lacks. Run it first: nanosolo resume one --stages .*{first}"):
-            run_stages(run, named_stages(stages, "--stages"))
+            rerun_stages(run, named_stages(stages, "--stages"))
     assert not run.events_file.exists()
     with RunLock(run), pytest.raises(UsageError, match="Stop it first"):
-        run_stages(run, ("data",))
+        rerun_stages(run, ("data",))
 
 
 def test_settings_of_a_stage_change_with_it(finished: RunDirectory) -> None:
-    run_stages(finished, ("chat_eval",), {"chat_eval.max_per_task": 3})
+    rerun_stages(finished, ("chat_eval",), {"chat_eval.max_per_task": 3})
     over(finished)
     assert finished.config().chat_eval.max_per_task == 3
     assert (finished.path / "run.before-1.toml").exists()
@@ -243,9 +245,9 @@ def test_settings_of_a_stage_change_with_it(finished: RunDirectory) -> None:
         ({"sft.epoch": 2}, "Did you mean sft.epochs"),
     ):
         with pytest.raises(UsageError, match=words):
-            run_stages(finished, ("sft",), changes)
+            rerun_stages(finished, ("sft",), changes)
     with pytest.raises(UsageError, match="is finished"):
-        run_stages(finished, (), {"sft.epochs": 2.0})
+        rerun_stages(finished, (), {"sft.epochs": 2.0})
     assert (finished.config_file.read_bytes(), count(finished)) == was
 
 
@@ -254,7 +256,7 @@ def test_a_file_that_is_named_on_the_way_is_found_from_everywhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.jsonl").write_text('[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]\n')
-    run_stages(finished, ("sft",), {"sft.sources": ["mine.jsonl"]})
+    rerun_stages(finished, ("sft",), {"sft.sources": ["mine.jsonl"]})
     over(finished)
     assert finished.config().sft.sources == (str(tmp_path / "mine.jsonl"),)
 
@@ -263,15 +265,15 @@ def test_a_disk_without_room_for_both_is_told_of(finished: RunDirectory, monkeyp
     full = shutil.disk_usage(finished.path)._replace(free=rerun.DISK_RESERVE)
     monkeypatch.setattr(rerun.shutil, "disk_usage", lambda path: full)
     with pytest.raises(UsageError, match=r"256 MiB free.* rm -r .*/checkpoints/sft"):
-        run_stages(finished, ("sft",))
-    assert weigh(finished, ("chat_eval",)).again == ("chat_eval",)  # this keeps nothing
+        rerun_stages(finished, ("sft",))
+    assert plan_rerun(finished, ("chat_eval",)).restarted == ("chat_eval",)  # this keeps nothing
 
 
 def test_it_is_told_in_words(finished: RunDirectory) -> None:
-    lines = tell(finished, weigh(finished, ("pretrain", "evaluate")))
-    assert lines[0] == "run one: pretrain again (what it has moves to checkpoints/pretrain.1), evaluate again"
+    lines = describe(finished, plan_rerun(finished, ("pretrain", "evaluate")))
+    assert lines[0] == "run one: pretrain again (its checkpoints move to checkpoints/pretrain.1), evaluate again"
     assert lines[-1].startswith(
-        "! sft, chat_eval and report rest on what was there before. Repeat afterwards: nanosolo"
+        "! outdated after this, as built on earlier weights: sft, chat_eval, report. Run again afterwards: nanosolo"
     )
 
 
@@ -280,7 +282,7 @@ def test_a_pipeline_without_what_a_stage_needs_is_refused(finished: RunDirectory
 
     config = with_changes(finished.config(), {"pipeline.stages": ["data", "sft"]})
     with pytest.raises(UsageError, match="sft begins with the weights of pretrain"):
-        start_run(config, "two")
+        start(prepare(config), "two")
     assert not Path(os.environ["NANOSOLO_HOME"], "runs", "two").exists()
 
 
@@ -304,7 +306,7 @@ def test_names_of_stages() -> None:
 
 def test_a_reader_of_before_passes_over_the_new_kinds(finished: RunDirectory) -> None:
     """And still sees each step once, as a step that comes again replaces the one before."""
-    run_stages(finished, ("sft",))
+    rerun_stages(finished, ("sft",))
     over(finished)
     lines = finished.events_file.read_bytes().splitlines(keepends=True)
     old = [line for line in lines if not isinstance(decode(line), StagesAsked | StageAnew)]

@@ -13,13 +13,16 @@ from engine.device import try_device
 from engine.diagnostics import device_checks, preflight
 from engine.diagnostics.device_checks import attempt_in_a_process, check_device, device_fault, require_device
 from engine.diagnostics.machine import Check
+from engine.hardware.detect import detect_gpu
 from engine.hardware.gpu_catalog import by_id, cpu
 from engine.hardware.probe_machine import Survey, TorchBuild, survey
 from engine.hardware.toolchain import Toolchain
-from engine.launch import control
-from engine.launch.control import readiness, require_startable, resume_run, start_run, with_device
+from engine.launch import prepare as launching
+from engine.launch.prepare import prepare, require_startable
+from engine.launch.prepare import try_device as try_launch
 from engine.launch.relaunch import relaunch
-from engine.launch.rerun import run_stages
+from engine.launch.rerun import rerun_stages
+from engine.launch.start import resume_run, start
 from engine.run.directory import RunDirectory, create_run
 from tests.helpers.fake_nvml import GIB, FakeNvml
 from tests.helpers.made_run import config_of, plan_of
@@ -45,7 +48,7 @@ def ready_machine(home: Path, gpu: FakeNvml, monkeypatch: pytest.MonkeyPatch) ->
             tools=Toolchain("/usr/bin/gcc", "/usr/bin/g++", headers=True),
         )
 
-    monkeypatch.setattr(preflight, "survey", well)
+    monkeypatch.setattr(launching, "survey", well)
 
 
 def test_a_device_that_works_is_tried_once_and_announced(cuda: Path, gpu: FakeNvml) -> None:
@@ -163,15 +166,15 @@ class TestStarts:
 
     def test_a_new_run_is_not_made(self, home: Path) -> None:
         with pytest.raises(UsageError, match=r"^CUDA: the GPU waits for the fabric manager .* Start it on the host: "):
-            start_run(CONFIG, "one")
+            start(prepare(CONFIG), "one")
         assert not (home / "runs" / "one").exists()
 
     @pytest.mark.parametrize(
         "start",
         [
             resume_run,
-            lambda run: run_stages(run, STAGES),
-            lambda run: run_stages(run, [], {"optim.matrix_lr": 0.01}),
+            lambda run: rerun_stages(run, STAGES),
+            lambda run: rerun_stages(run, [], {"optim.matrix_lr": 0.01}),
             lambda run: relaunch(run, {"optim.matrix_lr": 0.01}),
         ],
         ids=["resume", "stages", "settings", "relaunch"],
@@ -184,8 +187,8 @@ class TestStarts:
 
     def test_what_else_is_in_the_way_comes_first(self, cuda: Path, tmp_path: Path) -> None:
         config = config_of("balanced", runtime__compile="off", evaluate__core=str(tmp_path))
-        ready = readiness(config)
-        assert with_device(config, ready) == ready
+        launch = prepare(config)
+        assert try_launch(launch) == launch and not launch.device_tried
         assert cuda.read_text() == ""
 
 
@@ -195,10 +198,10 @@ def test_a_run_of_a_gpu_does_not_go_on_on_the_cpu_in_silence(home: Path, gpu: Fa
     run = create_run("one", config, plan_of(config, by_id("a100-40gb")))
     gpu.lost = True
     with pytest.raises(UsageError, match=r"planned for NVIDIA A100.*: the GPU has fallen off .* runtime.gpu=cpu"):
-        require_startable(run, config)
-    require_startable(run, config, ["report"])
+        require_startable(prepare(config, run))
+    require_startable(prepare(config, run, ["report"]))
     on_cpu = config_of("smoke", runtime__gpu="cpu")
-    control.require_same_kind(run, on_cpu, plan_of(on_cpu, cpu(2, 8 * GIB)), ["pretrain"])
+    assert prepare(on_cpu, run, ["pretrain"]).problems == []
 
 
 @pytest.mark.parametrize(
@@ -212,10 +215,10 @@ def test_a_gpu_that_is_asked_for_and_gone_is_refused_by_cause(
     gpu: FakeNvml, runtime: dict[str, str], says: str
 ) -> None:
     config: RunConfig = config_of("smoke", **{f"runtime__{key}": value for key, value in runtime.items()})
-    require_device(config)
+    require_device(config, detect_gpu())
     gpu.lost = True
     with pytest.raises(UsageError, match=f"^{says}the GPU has fallen off the bus"):
-        require_device(config)
+        require_device(config, detect_gpu())
 
 
 def test_auto_does_not_take_the_cpu_where_a_gpu_is_hidden_by_a_fault(

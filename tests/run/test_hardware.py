@@ -76,13 +76,13 @@ def test_a_machine_without_nvml_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_run_for_a_gpu_needs_one(gpu: FakeNvml) -> None:
-    require_device(config_of("balanced"))
+    require_device(config_of("balanced"), detect_gpu())
     gpu.lost = True
     with pytest.raises(UsageError, match="the GPU has fallen off the bus"):
-        require_device(config_of("balanced"))
-    require_device(config_of("quickstart"))
+        require_device(config_of("balanced"), detect_gpu())
+    require_device(config_of("quickstart"), detect_gpu())
     with pytest.raises(UsageError, match=r"not in the catalogue. Did you mean a100-80gb"):
-        require_device(config_of("balanced", runtime__gpu="a100"))
+        require_device(config_of("balanced", runtime__gpu="a100"), None)
 
 
 def test_the_processor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

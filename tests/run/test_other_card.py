@@ -12,12 +12,12 @@ from engine.config.layers import with_changes
 from engine.core.units import GIB
 from engine.diagnostics.doctor import examine
 from engine.hardware.gpu_catalog import by_id
-from engine.launch.control import readiness
+from engine.launch.prepare import prepare
 from engine.plan.calibration import Measured, key_of
 from engine.plan.other_card import OTHER_CARD, figures_of
 from engine.plan.plan import make_plan
 from engine.run.calibration_store import installed_torch, record
-from engine.run.planning import launch_plan, plan_here
+from engine.run.planning import plan_here
 from tests.helpers.fake_nvml import FakeNvml
 from tests.helpers.made_run import config_of
 from tui.cli.main import main
@@ -80,18 +80,18 @@ def test_the_named_card_has_the_memory_that_its_driver_leaves_where_it_is_here(h
 
 def test_a_launch_is_planned_for_the_card_that_is_here_and_says_so(home: Path, pcie: FakeNvml) -> None:
     config = config_of("balanced")
-    ready = readiness(config)
-    assert ready.plan.gpu == launch_plan(config).gpu == "a100-40gb-pcie"
+    ready = prepare(config)
+    assert ready.plan.gpu == ready.device.id == "a100-40gb-pcie"
     note = next(check for check in ready.checks if check.name == "device")
     assert note.verdict == "note" and "18.0 h" in note.finding and "15.3 h" in note.finding
     for named in ("auto", "a100-40gb-pcie"):
-        checks = readiness(with_changes(config, {"runtime.gpu": named})).checks
+        checks = prepare(with_changes(config, {"runtime.gpu": named})).checks
         assert "device" not in {check.name for check in checks}
 
 
 def test_a_run_that_is_told_to_use_the_cpu_is_planned_for_it(home: Path, pcie: FakeNvml) -> None:
     for device, named in (("cpu", "a100-40gb"), ("auto", "cpu")):
-        assert launch_plan(config_of("balanced", runtime__gpu=named, runtime__device=device)).gpu == "cpu"
+        assert prepare(config_of("balanced", runtime__gpu=named, runtime__device=device)).plan.gpu == "cpu"
 
 
 def test_measurements_of_the_card_that_is_here_correct_its_figures_alone(home: Path, pcie: FakeNvml) -> None:

@@ -23,6 +23,7 @@ OTHER = 54321  # a user id without a name
 BEFORE = """
 import os, sys
 import engine.stages.data, engine.launch.rerun, engine.launch.control, engine.diagnostics.doctor, engine.launch.relaunch
+import engine.launch.start, engine.launch.prepare
 import tui.cli.main, tui.cli.commands.train, tui.cli.commands.runs, tui.cli.commands.doctor, filelock, rustbpe, tiktoken
 from pathlib import Path
 from engine.core.errors import NanosoloError
@@ -101,7 +102,7 @@ def test_the_home_of_another_user_is_refused_with_the_way_out(ground: Path, monk
     config = config_of("quickstart")
     create_run("one", config, plan_of(config, cpu(1, 2**34)))
     everybody_writes(home)
-    code = "print(engine.launch.control.start_run(engine.launch.control.RunConfig()))"
+    code = "engine.launch.start.start(engine.launch.prepare.prepare(engine.launch.prepare.RunConfig()))"
     owner = pwd.getpwuid(0).pw_name
     done = as_other(code, NANOSOLO_HOME=str(home))
     assert done.stderr.startswith(
@@ -138,11 +139,13 @@ def test_only_its_user_stops_a_run_or_goes_on_with_it(ground: Path, monkeypatch:
             assert as_other(state).stdout == "True\n"
         for now in (True, False):
             done = as_other(f"{state}; engine.launch.control.stop_run(run, now={now})")
-            assert done.stderr == f"error: run one was started by {owner}: only they, or root, can stop it. Ask them.\n"
+            assert (
+                done.stderr == f"error: run one was started by {owner}: only this user or root can stop it. Ask them.\n"
+            )
         assert fake.process.poll() is None
     for again in (
-        "engine.launch.control.resume_run(run)",
-        "engine.launch.rerun.run_stages(run, ['pretrain'])",
+        "engine.launch.start.resume_run(run)",
+        "engine.launch.rerun.rerun_stages(run, ['pretrain'])",
         "engine.launch.relaunch.relaunch(run, {'runtime.seed': 2})",
     ):
         done = as_other(f"{state}; {again}", NANOSOLO_HOME=str(ground / "mine"))

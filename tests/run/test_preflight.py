@@ -20,7 +20,8 @@ from engine.hardware import probe_machine as surveys
 from engine.hardware.gpu_catalog import cpu
 from engine.hardware.probe_machine import Survey, TorchBuild, survey, torch_build
 from engine.hardware.toolchain import Toolchain
-from engine.launch.control import readiness, start_run, with_absolute_paths
+from engine.launch.prepare import prepare, with_absolute_paths
+from engine.launch.start import start
 from engine.plan.plan import Plan
 from engine.run.directory import RunDirectory
 from tests.helpers.fake_nvml import FakeNvml
@@ -186,7 +187,7 @@ def test_text_that_is_not_there_is_refused_and_no_run_is_made(home: Path, tmp_pa
     named = [path.format(tmp=tmp_path) for path in paths]
     config = config_of("quickstart", data__source="local", data__paths=named)
     with pytest.raises(UsageError, match=r"^text: data.paths: .* Give a folder"):
-        start_run(config, "one")
+        start(prepare(config), "one")
     assert not (home / "runs" / "one").exists()
 
 
@@ -266,7 +267,7 @@ def test_every_preset_can_be_checked(machine: Callable[..., Survey]) -> None:
 
 def refused(config: RunConfig, look: Survey | None = None) -> list[tuple[str, str]]:
     """(name, finding) of every problem that a start would name."""
-    checks = preflight(config, plan_of(config, cpu(2, 8 * GIB)), look)
+    checks = preflight(config, plan_of(config, cpu(2, 8 * GIB)), look or survey())
     return [(check.name, check.finding) for check in checks if check.verdict == "problem"]
 
 
@@ -278,7 +279,7 @@ def test_a_bundle_that_is_none_is_refused_before_the_run_begins(home: Path, tmp_
     with pytest.raises(
         UsageError, match=r"^CORE: evaluate.core = .*bundle: .* Name one, or use off, auto or download\.$"
     ):
-        start_run(config, "one")
+        start(prepare(config), "one")
     assert not (home / "runs" / "one").exists()
     assert refused(with_changes(config, {"pipeline.stages": ["pretrain"]})) == []  # nobody asks for it
     for setting in ("off", "auto", "download"):
@@ -305,17 +306,19 @@ def test_conversations_that_are_not_there_are_refused(home: Path, tmp_path: Path
     assert "neither .jsonl nor .parquet" in refused(wrong)[0][1]
     assert refused(with_changes(wrong, {"pipeline.stages": ["pretrain"]})) == []
     typo = with_changes(config, {f"{stage}.sources": ["smoltlk"]})
-    checks = by_name(preflight(typo, plan_of(typo, cpu(2, 8 * GIB))))
+    checks = by_name(preflight(typo, plan_of(typo, cpu(2, 8 * GIB)), survey()))
     assert "smoltalk" in checks["conversations"].action
     remote = with_changes(config, {f"{stage}.sources": ["smoltalk:10", "hf:someone/talks", "gsm8k"]})
-    assert "conversations" not in by_name(preflight(remote, plan_of(remote, cpu(2, 8 * GIB))))
+    assert "conversations" not in by_name(preflight(remote, plan_of(remote, cpu(2, 8 * GIB)), survey()))
 
 
 def test_only_stages_that_will_run_are_looked_at(home: Path, tmp_path: Path) -> None:
     config = config_of("quickstart", sft__sources=[str(tmp_path / "gone.jsonl")])
     plan = plan_of(config, cpu(2, 8 * GIB))
-    assert [c.name for c in preflight(config, plan, stages=("report",)) if c.verdict == "problem"] == []
-    assert [c.name for c in preflight(config, plan, stages=("sft",)) if c.verdict == "problem"] == ["conversations"]
+    assert [c.name for c in preflight(config, plan, survey(), stages=("report",)) if c.verdict == "problem"] == []
+    assert [c.name for c in preflight(config, plan, survey(), stages=("sft",)) if c.verdict == "problem"] == [
+        "conversations"
+    ]
 
 
 def test_paths_of_sources_mean_the_same_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +337,7 @@ def test_paths_of_sources_mean_the_same_from_any_directory(tmp_path: Path, monke
     assert with_absolute_paths(config_of("quickstart")) == config_of("quickstart")
 
 
-def test_readiness_says_as_problems_what_a_start_refuses(home: Path, gpu: FakeNvml, tmp_path: Path) -> None:
+def test_a_launch_has_as_problems_what_a_start_refuses(home: Path, gpu: FakeNvml, tmp_path: Path) -> None:
     gpu.lost = True
     for changes in (
         {"pipeline__stages": ["sft"]},
@@ -343,8 +346,8 @@ def test_readiness_says_as_problems_what_a_start_refuses(home: Path, gpu: FakeNv
         {"data__source": "local", "data__paths": [str(tmp_path / "no")]},
     ):
         config = config_of("quickstart", **changes)
-        problems = [check for check in readiness(config).checks if check.verdict == "problem"]
+        problems = prepare(config).problems
         with pytest.raises(UsageError) as error:
-            start_run(config, "one")
+            start(prepare(config), "one")
         assert problems and problems[0].finding in str(error.value), changes
     assert not (home / "runs").exists()

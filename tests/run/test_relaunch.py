@@ -10,7 +10,7 @@ from engine.config.layers import from_toml
 from engine.core.errors import UsageError
 from engine.events.history import read_history
 from engine.events.kinds import Advice
-from engine.launch.relaunch import goes_on, relaunch, rewrite
+from engine.launch.relaunch import fits_checkpoint, relaunch, rewrite
 from engine.run.directory import RunDirectory, RunLock
 from tests.helpers.made_run import config_of, plan_of, story_of, write_run
 
@@ -26,7 +26,7 @@ def test_a_rewritten_run_keeps_the_old_settings_and_tells(failed: RunDirectory) 
     old = failed.config_file.read_text()
     before = failed.config()
     after = config_of("balanced", batch__device_batch_size=2)
-    rewrite(failed, before, after, "half the memory")
+    rewrite(failed, before, after, plan_of(after), "half the memory")
     assert failed.config() == after
     assert (failed.path / "run.before-1.toml").read_text() == old
     plan = failed.plan()
@@ -36,7 +36,7 @@ def test_a_rewritten_run_keeps_the_old_settings_and_tells(failed: RunDirectory) 
     assert advice.change == {"batch.device_batch_size": 2}
     assert "batch.device_batch_size 4 -> 2" in advice.message
     assert advice.effect == "half the memory"
-    rewrite(failed, after, before)
+    rewrite(failed, after, before, plan_of(before))
     assert (failed.path / "run.before-2.toml").exists()
     assert from_toml(failed.config_file.read_text()) == from_toml(old)
 
@@ -47,7 +47,8 @@ def test_it_needs_no_links_which_network_disks_lack(failed: RunDirectory, monkey
 
     monkeypatch.setattr(os, "link", refuse)
     old = failed.config_file.read_bytes()
-    rewrite(failed, failed.config(), config_of("balanced", batch__device_batch_size=2))
+    after = config_of("balanced", batch__device_batch_size=2)
+    rewrite(failed, failed.config(), after, plan_of(after))
     assert (failed.path / "run.before-1.toml").read_bytes() == old
 
 
@@ -66,14 +67,14 @@ def test_nothing_changes_when_it_cannot_be(failed: RunDirectory) -> None:
 
 
 def test_another_model_needs_another_run() -> None:
-    assert goes_on({"batch.device_batch_size": 2, "batch.activation_checkpointing": "block"})
-    assert not goes_on({"model.depth": 10})
-    assert not goes_on({"model.max_seq_len": 1024})
+    assert fits_checkpoint({"batch.device_batch_size": 2, "batch.activation_checkpointing": "block"})
+    assert not fits_checkpoint({"model.depth": 10})
+    assert not fits_checkpoint({"model.max_seq_len": 1024})
 
 
 def test_the_plan_of_a_changed_batch_is_the_one_that_is_written(failed: RunDirectory) -> None:
     after = config_of("balanced", batch__activation_checkpointing="block")
-    rewrite(failed, failed.config(), after)
+    rewrite(failed, failed.config(), after, plan_of(after))
     plan = failed.plan()
     assert plan is not None
     assert plan.memory.total == plan_of(after).memory.total

@@ -14,9 +14,10 @@ from engine.core.errors import UsageError
 from engine.events.history import read_history
 from engine.events.kinds import Advice, Checkpoint, RunEnded, RunStarted, StageEnded, StageStarted
 from engine.events.log import read_events
-from engine.launch.control import ask_for_checkpoint, resume_run, stop_run, wait_until_running
+from engine.launch.control import ask_for_checkpoint, stop_run
+from engine.launch.start import resume_run, wait_until_running
 from engine.run.directory import RunDirectory, RunLock
-from engine.run.runner import launch
+from engine.run.runner import start_runner
 from engine.run.stage_status import read_standing
 from engine.run.state import state_of
 from tests.helpers.stand_in_runs import processes_of, wait_for
@@ -30,7 +31,7 @@ def run_to_its_end(run: RunDirectory) -> int:
 
 
 def start(run: RunDirectory) -> "subprocess.Popen[bytes]":
-    runner = launch(run)
+    runner = start_runner(run)
     wait_until_running(run, runner)
     return runner
 
@@ -265,7 +266,7 @@ def test_a_stage_that_dies_leaves_the_runner_to_say_so(make_run: MakeRun) -> Non
 
 def test_looking_never_disturbs(make_run: MakeRun) -> None:
     run = make_run(stages=("data",))
-    runner = launch(run)
+    runner = start_runner(run)
     while runner.poll() is None:
         run.is_running()  # takes the lock for an instant, again and again, while the runner wants it
     assert runner.returncode == 0

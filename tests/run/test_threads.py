@@ -24,7 +24,7 @@ from engine.run.cpu_threads import (
     worker_threads,
 )
 from engine.run.directory import RunDirectory, create_run
-from engine.run.runner import launch
+from engine.run.runner import start_runner
 from tests.helpers import tiny_run
 from tests.helpers.fake_runner import FakeRunner
 from tests.helpers.made_run import Story, config_of, plan_of
@@ -129,7 +129,7 @@ def test_a_resume_under_other_settings_of_the_shell_trains_with_the_same_number(
     for number in ("1", "2"):
         monkeypatch.setenv("OMP_NUM_THREADS", number)
         before = len(tiny_run.events_of(run, Device))
-        launch(run)
+        start_runner(run)
         until(lambda before=before: len(tiny_run.events_of(run, Device)) > before)
     assert [(event.threads, event.name) for event in tiny_run.events_of(run, Device)] == [(1, "CPU, 1 thread")] * 2
     assert os.environ["OMP_NUM_THREADS"] == "2"

@@ -14,13 +14,13 @@ from engine.core.units import GIB
 from engine.device import device as training_device
 from engine.diagnostics import device_checks
 from engine.diagnostics.preflight import preflight, require_ready
-from engine.hardware import gpu_access
+from engine.hardware import gpu_access, probe_machine
 from engine.hardware.device_faults import Attempt, explain
 from engine.hardware.gpu_access import LOST, MISMATCH, NO_LIBRARY, NO_PERMISSION, NOT_LOADED, GpuAccess
 from engine.hardware.gpu_catalog import by_id, cpu
 from engine.hardware.probe_machine import Survey, TorchBuild, survey, survey_gpu
 from engine.hardware.toolchain import Toolchain
-from engine.launch import control
+from engine.launch.prepare import prepare, require_startable
 from engine.run.directory import create_run
 from tests.helpers.fake_nvml import FakeNvml
 from tests.helpers.made_run import config_of, plan_of
@@ -78,7 +78,7 @@ class Machine:
         """A start for a GPU where NVML shows none."""
         self.gpu.lost = True
         self._monkeypatch.setattr(device_checks, "gpu_access", lambda: access)
-        return refusal(lambda: device_checks.require_device(CONFIG))
+        return refusal(lambda: device_checks.require_device(CONFIG, None))
 
     def tried(self, access: GpuAccess = HERE, tools: Toolchain = TOOLS, **attempt: object) -> str:
         """The attempt to use the GPU fails."""
@@ -99,8 +99,8 @@ class Machine:
         config = config_of("smoke")
         run = create_run("one", config, plan_of(config, by_id("a100-40gb")))
         self.gpu.lost = True
-        self._monkeypatch.setattr(control, "gpu_access", lambda: GpuAccess(nvml=NO_LIBRARY))
-        return refusal(lambda: control.require_startable(run, config))
+        self._monkeypatch.setattr(probe_machine, "gpu_access", lambda: GpuAccess(nvml=NO_LIBRARY))
+        return refusal(lambda: require_startable(prepare(config, run)))
 
     def in_a_stage(self) -> str:
         """The GPU goes between the start and a stage."""

@@ -11,9 +11,10 @@ import pytest
 
 from engine.events.history import read_history
 from engine.events.kinds import Checkpoint, Evaluation, Resumed, RunEnded, Step
-from engine.launch import control
+from engine.launch.control import stop_run
+from engine.launch.start import resume_run
 from engine.run.directory import RunDirectory
-from engine.run.runner import launch
+from engine.run.runner import start_runner
 from tests.helpers import tiny_run
 from tests.helpers.tiny_run import (
     SAVE_EVERY,
@@ -49,9 +50,9 @@ def test_stopped_by_its_runner_moved_to_another_machine_and_resumed(
     base: Base, undisturbed: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = base.run(tmp_path / "run")
-    launch(run)
+    start_runner(run)
     wait_for_step(run, STEPS // 2)
-    control.stop_run(run)
+    stop_run(run)
     ended = wait_for_the_end(run)
     assert (ended.outcome, ended.exit_code) == ("stopped", 130)
     last = events_of(run, Step)[-1].step
@@ -65,7 +66,7 @@ def test_stopped_by_its_runner_moved_to_another_machine_and_resumed(
     tokens = moved.path / "tokens.json"
     tokens.write_text(tokens.read_text().replace(str(base.home), "/nowhere"))
     monkeypatch.setenv("NANOSOLO_HOME", str(tmp_path / "other-home"))
-    control.resume_run(moved)
+    resume_run(moved)
     assert wait_for_the_end(moved).outcome == "done"
     assert_same(moved, undisturbed)
     assert [event.step for event in events_of(moved, Step)] == list(range(1, STEPS + 1))

@@ -27,21 +27,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--preset", "quickstart", "--stages", "stf"], "--stages stf: there is no such stage. Did you mean sft?"),
         (["--preset", "quickstart", "--stages", "sft,sft"], "--stages: sft is named twice. Name each once."),
         (["--preset", "quickstart", "--stages", " ,"], "--stages: name at least one of data, tokenizer,"),
-        (["--preset", "quickstart", "--stages", "data,sft"], "sft begins with the weights of pretrain, which is not"),
+        (
+            ["--preset", "quickstart", "--stages", "data,sft"],
+            "sft begins with the weights of pretrain, which pipeline.stages",
+        ),
         (
             ["--preset", "quickstart", "--set", 'pipeline.stages=["pretrain"]'],
             "pretrain trains on the tokens of tokenize",
         ),
         (["--preset", "quickstart", "--set", "pipeline.stages=[]"], "pipeline.stages = []: name at least one stage"),
         (["--preset", "quickstart", "--skip", "rl"], "--skip rl: it is not in the pipeline, which is data,"),
-        (["--preset", "quickstart", "--skip", "data,pretrain"], "which is not before it"),
+        (["--preset", "quickstart", "--skip", "data,pretrain"], "which pipeline.stages does not have before it"),
         (["resume", "red", "--stages", "sftt"], "Did you mean sft?"),
         (
             ["resume", "red", "--stages", "sft"],
             "Run it first: nanosolo resume red --stages tokenizer,tokenize,pretrain,sft",
         ),
         (["resume", "red", "--stages", "evaluate", "--set", "data.source=local"], "Start a new run: nanosolo --config"),
-        (["resume", "red", "--anew"], "--anew: name the stages to restart"),
+        (["resume", "red", "--restart"], "--restart: name the stages to restart"),
+        (["resume", "red", "--anew"], "--restart: name the stages to restart"),
         (["resume", "red"], "run red is finished. See it with: nanosolo report red, or run a stage again:"),
     ],
 )

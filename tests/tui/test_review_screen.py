@@ -18,7 +18,9 @@ from engine.core.units import GIB
 from engine.diagnostics.machine import Check
 from engine.diagnostics.preflight import preflight
 from engine.hardware.probe_machine import survey
-from engine.launch.control import Readiness, readiness, start_run, stop_run
+from engine.launch.control import stop_run
+from engine.launch.prepare import Launch, prepare, require_startable
+from engine.launch.start import start
 from engine.plan.plan import make_plan
 from engine.run.directory import RunDirectory, list_runs
 from tests.helpers.console_home import CPU, console, use_home
@@ -61,7 +63,7 @@ def shown(app: object, name: str) -> str:
     return str(review_of(app).query_one(name, Static).content)
 
 
-def made_readiness(config: RunConfig) -> Readiness:
+def made_launch(config: RunConfig) -> Launch:
     """What a machine of known size finds."""
     look = survey()._replace(
         gpu=None,
@@ -74,7 +76,7 @@ def made_readiness(config: RunConfig) -> Readiness:
         disk_free=500 * GIB,
     )
     plan = make_plan(config, CPU)
-    return Readiness(plan, preflight(config, plan, look))
+    return Launch(config, config.pipeline.stages, CPU, plan, tuple(preflight(config, plan, look)))
 
 
 async def looked(app: object) -> None:
@@ -85,7 +87,7 @@ async def looked(app: object) -> None:
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
 async def test_snapshot(size: tuple[int, int], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.screens.plan.review.readiness", made_readiness)
+    monkeypatch.setattr("tui.screens.plan.review.prepare", made_launch)
     monkeypatch.setattr("engine.diagnostics.preflight.home_origin", lambda: "the default; NANOSOLO_HOME moves it")
     monkeypatch.setattr("tui.screens.plan.review.runs_home", lambda: Path("/home/you/nanosolo/runs"))
     app = console()
@@ -204,7 +206,7 @@ async def test_what_a_start_refuses_is_refused_here_in_the_same_words(home: Path
     missing = str(tmp_path / "talks.jsonl")
     draft = Draft.from_preset("quickstart").edit({"sft.sources": (missing,), "data.source": "builtin"})
     with pytest.raises(UsageError, match=r"talks\.jsonl") as refused:
-        start_run(draft.config, "one")
+        start(prepare(draft.config), "one")
     app = console()
     async with app.run_test(size=(80, 24)) as pilot:
         app.push_screen(ReviewScreen(draft, Here.look()))
@@ -225,16 +227,16 @@ async def test_what_a_start_refuses_is_refused_here_in_the_same_words(home: Path
 async def test_a_slow_machine_does_not_hold_up_the_screen(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
 
-    def slowly(config: RunConfig) -> Readiness:
+    def slowly(config: RunConfig) -> Launch:
         gate.wait(20)
-        return readiness(config)
+        return prepare(config)
 
-    monkeypatch.setattr("tui.screens.plan.review.readiness", slowly)
+    monkeypatch.setattr("tui.screens.plan.review.prepare", slowly)
     app = console()
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("L")
         await pilot.pause()
-        assert "looking at this machine" in text_of(app)
+        assert "checking this machine" in text_of(app)
         await pilot.press("t")
         assert "[model]" in shown(app, "#toml")
         gate.set()
@@ -245,14 +247,14 @@ async def test_a_slow_machine_does_not_hold_up_the_screen(home: Path, monkeypatc
 async def test_what_is_known_is_shown_while_the_device_is_checked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
 
-    def slowly(_config: RunConfig, ready: Readiness, announce: Callable[[str], None]) -> Readiness:
+    def slowly(launch: Launch, announce: Callable[[str], None]) -> Launch:
         announce("checking the device ...")
         gate.wait(20)
         problem = Check(name="CUDA", verdict="problem", finding="the GPU waits", action="Start its manager")
-        return Readiness(ready.plan, [*ready.checks, problem])
+        return launch._replace(checks=(*launch.checks, problem), device_tried=True)
 
-    monkeypatch.setattr("tui.screens.plan.review.readiness", lambda config: made_readiness(config))
-    monkeypatch.setattr("tui.screens.plan.review.with_device", slowly)
+    monkeypatch.setattr("tui.screens.plan.review.prepare", made_launch)
+    monkeypatch.setattr("tui.screens.plan.review.try_device", slowly)
     app = console()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("L")
@@ -270,7 +272,7 @@ async def test_a_stage_that_does_not_fit_is_told_with_its_way_out(home: Path, mo
     draft = Draft.from_preset("quickstart").edit(
         {"sft.device_batch_size": 4096, "sft.total_batch_size": 4096 * 256, "runtime.price_per_hour": 2.0}
     )
-    monkeypatch.setattr("tui.screens.plan.review.readiness", lambda config: made_readiness(config))
+    monkeypatch.setattr("tui.screens.plan.review.prepare", made_launch)
     app = console()
     async with app.run_test(size=(120, 40)) as pilot:
         app.push_screen(ReviewScreen(draft, Here.look()))
@@ -278,7 +280,7 @@ async def test_a_stage_that_does_not_fit_is_told_with_its_way_out(home: Path, mo
         await looked(app)
         text = text_of(app)
         assert "stage sft does not fit" in text and "Set sft.device_batch_size = " in text
-        assert "read what stands at host and plan" in text and ", costs " in text
+        assert "with warnings: host, plan" in text and ", costs " in text
         assert "does not fit" in shown(app, "#stages")
 
 
@@ -299,3 +301,34 @@ async def test_the_whole_toml_comes_into_sight_and_is_read_by_the_keys_of_texts(
             seen.append(int(review.scroll_offset.y))
         last, page = int(review.max_scroll_y), review.size.height
         assert last > page and seen == [0, page, 0, last, 0, last, 0, 3, 0]
+
+
+async def test_the_launch_that_is_shown_is_the_one_that_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[Launch] = []
+    started: list[Launch] = []
+    tries: list[RunConfig] = []
+    tries_at_start: list[int] = []
+
+    def counted(config: RunConfig) -> Launch:
+        prepared.append(made_launch(config))
+        return prepared[-1]
+
+    def tried(config: RunConfig, *_: object) -> None:
+        tries.append(config)
+
+    def no_start(launch: Launch, name: str) -> RunDirectory:
+        started.append(require_startable(launch))
+        tries_at_start.append(len(tries))
+        raise UsageError(f"{name} is not started in this test")
+
+    monkeypatch.setattr("tui.screens.plan.review.prepare", counted)
+    monkeypatch.setattr("engine.launch.prepare.check_device", tried)
+    monkeypatch.setattr("tui.screens.plan.review.start", no_start)
+    app = console()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("L", "enter")  # Enter before everything is checked
+        await until(lambda: started, "the start")
+        assert started[0]._replace(device_tried=False) == prepared[0] and started[0].device_tried
+        assert tries_at_start == [1]
+        await until(lambda: len(prepared) == 2, "another look after the failure")
+        assert len(started) == 1

@@ -95,7 +95,7 @@ STUCK: dict[str, tuple[str, *tuple[bytes, ...]]] = {
         b"Enter finds",
         b"loss\r",
     ),
-    "review": ("import engine.launch.control as m; m.readiness = stuck", b"2"),
+    "review": ("import engine.launch.prepare as m; m.prepare = stuck", b"2"),
 }
 
 

@@ -115,8 +115,9 @@ def build_parser() -> Parser:
         "from where they stopped; also stages that are not in the pipeline, such as rl",
     )
     resume.add_argument(
-        "--anew", action="store_true", help="with --stages: also those that are half done, from their beginning"
+        "--restart", action="store_true", help="with --stages: restart incomplete stages from the beginning"
     )
+    resume.add_argument("--anew", dest="restart", action="store_true", help=argparse.SUPPRESS)  # its name until 2026
     _add_set(resume, "change one value: sft.epochs=3")
     _add_following(resume)
 

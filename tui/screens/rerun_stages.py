@@ -7,7 +7,7 @@ from engine.config.stages import STAGES, first_missing, named_stages
 from engine.core import formatting
 from engine.core.errors import NanosoloError
 from engine.events.history import History, read_history
-from engine.launch.rerun import Asking, run_stages, weigh
+from engine.launch.rerun import RerunPlan, plan_rerun, rerun_stages
 from engine.run.directory import RunDirectory
 from engine.run.stage_status import Standing, read_standing, results_of
 from tui import actions
@@ -38,7 +38,7 @@ def choose_stages(console: Console, run: RunDirectory, then: Callable[[], None])
             stages = named_stages(ticked, "stages")
 
             def start() -> None:
-                run_stages(run, stages)
+                rerun_stages(run, stages)
 
             actions.in_background(console, start, f"{run.name} runs {', '.join(stages)}.")
             then()
@@ -55,22 +55,22 @@ def judge(run: RunDirectory, ticked: tuple[str, ...], standing: Standing) -> Jud
     if missing is not None:
         return Judged(fault=f"{missing.why}, which is not here: tick {missing.first} as well.")
     try:
-        asking = weigh(run, stages, standing=standing)
+        rerun = plan_rerun(run, stages, standing=standing)
     except NanosoloError as error:
         return Judged(fault=str(error))
-    return Judged(tuple(_words(asking)))
+    return Judged(tuple(_describe(rerun)))
 
 
-def _words(asking: Asking) -> list[str]:
-    lines = [f"from the beginning: {', '.join(asking.again)}"] if asking.again else []
-    if asking.half_done:
-        lines.append(f"later from the beginning, as half done on what was there: {', '.join(asking.half_done)}")
-    if asking.aside:
-        kept = ", ".join(f"checkpoints/{name}" for name in asking.aside.values())
-        lines.append(f"what they have is kept in {kept}, {formatting.size(asking.bytes)}")
-    if asking.stale:
-        lines.append(f"! then of an earlier result: {', '.join(asking.stale)}. Space ticks them too.")
-    return lines or ["runs what is left of them"]
+def _describe(rerun: RerunPlan) -> list[str]:
+    lines = [f"from the beginning: {', '.join(rerun.restarted)}"] if rerun.restarted else []
+    if rerun.restarted_later:
+        lines.append(f"restart later, as built on weights that will be replaced: {', '.join(rerun.restarted_later)}")
+    if rerun.archived:
+        kept = ", ".join(f"checkpoints/{name}" for name in rerun.archived.values())
+        lines.append(f"their checkpoints are archived in {kept}, {formatting.size(rerun.bytes)}")
+    if rerun.outdated:
+        lines.append(f"! outdated afterwards: {', '.join(rerun.outdated)}. Press Space to run them too.")
+    return lines or ["continues what is not finished"]
 
 
 def stage_lines(history: History, standing: Standing, config: RunConfig) -> list[Tick]:

@@ -11,12 +11,13 @@ from engine.config.schema import RunConfig, fields, get
 from engine.config.stages import named_stages
 from engine.core import formatting
 from engine.core.errors import EXIT_DONE, EXIT_STOPPED, UsageError
-from engine.diagnostics.device_checks import require_device
 from engine.diagnostics.preflight import require_ready
 from engine.events.history import read_history
 from engine.events.log import read_events
-from engine.launch.control import readiness, require_order, resume_run, start_run, stop_run, with_absolute_paths
-from engine.launch.rerun import run_stages, tell
+from engine.launch.control import stop_run
+from engine.launch.prepare import Launch, prepare, with_absolute_paths
+from engine.launch.rerun import describe, rerun_stages
+from engine.launch.start import resume_run, start
 from engine.plan.plan import Plan
 from engine.run.directory import RunDirectory, find_run, named_run
 from engine.run.stage_status import is_finished, next_command
@@ -30,17 +31,17 @@ PAST_LINES = 20  # of steps, when one begins to follow: a screenful
 
 def train(options: argparse.Namespace) -> int:
     """Start a run and follow it to its end; its exit code is ours."""
-    config = with_absolute_paths(configuration(options).config)
+    config = configuration(options).config
     if options.name is not None:
-        named_run(options.name)  # refuse a bad name before anything is said
+        named_run(options.name)  # refuse a bad name before anything is printed
     existing = _existing(options.name) if options.resume else None
     if existing is not None:
-        _require_same(existing, config)
+        _require_same(existing, with_absolute_paths(config))
         return _go_on(existing, options)
-    require_order(config)  # before anything is said
-    require_device(config)
-    _announce(config)
-    run = start_run(config, options.name, _say)
+    launch = prepare(config)
+    require_ready(launch.checks)
+    _print_launch(launch)
+    run = start(launch, options.name, _say)
     print(f"run {run.name} in {run.path}")
     return _follow_unless_detached(run, options)
 
@@ -48,8 +49,8 @@ def train(options: argparse.Namespace) -> int:
 def resume(options: argparse.Namespace) -> int:
     """Go on with a run, or run some of its stages, and follow it."""
     stages = named_stages(options.stages.split(","), "--stages") if options.stages is not None else ()
-    if options.anew and not stages:
-        raise UsageError("--anew: name the stages to restart, for example --stages sft --anew.")
+    if options.restart and not stages:
+        raise UsageError("--restart: name the stages to restart, for example --stages sft --restart.")
     changes = {
         f"{section}.{key}": value
         for text in options.set
@@ -61,8 +62,8 @@ def resume(options: argparse.Namespace) -> int:
     if not stages and not changes:
         resume_run(run, _say)
     else:
-        asking = run_stages(run, stages, changes, options.anew, _say)
-        for line in tell(run, asking) if asking is not None else []:
+        rerun = rerun_stages(run, stages, changes, options.restart, _say)
+        for line in describe(run, rerun) if rerun is not None else []:
             print(line)
     return _follow_on(run, options, seen)
 
@@ -195,13 +196,11 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _announce(config: RunConfig) -> None:
-    """Say in a line what is about to happen, and every warning of machine and plan. Raises UsageError where it cannot
-    work here."""
-    plan, checks = readiness(config)
-    require_ready(checks)
-    print(f"{plan.preset}: {_summary(config, plan)} on {plan.gpu_name}")
-    for check in checks:
+def _print_launch(launch: Launch) -> None:
+    """Print in one line what will run, and every warning about the machine and the plan."""
+    plan = launch.plan
+    print(f"{plan.preset}: {_summary(launch.config, plan)} on {plan.gpu_name}")
+    for check in launch.checks:
         if check.verdict == "warning" or check.name == "device":
             mark, action = "!" if check.verdict == "warning" else "-", f"{check.action[:1].upper()}{check.action[1:]}"
             print(f"{mark} {check.name}: {check.finding}. {action}.")

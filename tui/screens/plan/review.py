@@ -1,4 +1,4 @@
-"""Launch review: exactly what would run, what differs from the preset, and whether anything speaks against it."""
+"""Launch review: exactly what will run, what differs from the preset, and what prevents it. Starts what it shows."""
 
 import textwrap
 from collections.abc import Iterable
@@ -14,7 +14,8 @@ from engine.core import formatting
 from engine.core.errors import NanosoloError, UsageError
 from engine.core.paths import runs_home
 from engine.diagnostics.machine import Check, Level, problem_of
-from engine.launch.control import Readiness, readiness, start_run, with_absolute_paths, with_device
+from engine.launch.prepare import Launch, prepare, try_device
+from engine.launch.start import start
 from engine.run.directory import RunDirectory, free_name, require_free
 from tui.keys.bindings import bindings_for
 from tui.planning.choices import Here
@@ -32,10 +33,10 @@ SIGNS: dict[Level, tuple[str, str]] = {
     "problem": ("✗", "bold $error"),
 }
 GRAVEST: tuple[Level, ...] = ("problem", "warning", "note", "ok")
-# ways out that this screen's keys offer, beside those that the check names itself
+# fixes that the keys of this screen offer, in addition to those of the check
 KEYS = {
     "device": "E writes the TOML for that machine; d on the Plan screen plans for this CPU.",
-    "name": "n gives another name.",
+    "name": "Press n to choose another name.",
 }
 
 INDENT = 15  # cells before the text of a check
@@ -52,7 +53,7 @@ class NameField(Input):
 
 
 class ReviewScreen(ConsoleScreen):
-    """Lies over the Plan screen. Enter starts the run and shows its Monitor."""
+    """Shown over the Plan screen, for one draft that does not change. Enter starts the run and shows its Monitor."""
 
     MODE = "review"
     KEYS_OF = "review"
@@ -63,12 +64,13 @@ class ReviewScreen(ConsoleScreen):
     def __init__(self, draft: Draft, here: Here) -> None:
         super().__init__()
         self.draft = draft
-        self.plan = here.plan(draft.config)  # until this machine has been looked at
+        self.plan = here.plan(draft.config)  # until the launch is prepared
+        self.launch: Launch | None = None  # what Enter starts
         self.run_name = free_name(draft.config.about.preset)
-        self.checks: list[Check] | None = None
+        self.checks: tuple[Check, ...] | None = None
         self.trying = ""  # what is being checked and takes seconds
         self.whole = False
-        self.launching = False
+        self.launching = False  # Enter was pressed: starts as soon as everything is checked
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static(id="verdict")
@@ -80,57 +82,62 @@ class ReviewScreen(ConsoleScreen):
             yield Static(id="checks")
             yield Static(Content.styled("The stages", "bold $secondary"), classes="heading")
             yield Static(id="stages", markup=False)
-            yield Static(Content.styled("The command that does the same", "bold $secondary"), classes="heading")
+            yield Static(Content.styled("Equivalent command", "bold $secondary"), classes="heading")
             yield Static(id="command", markup=False)
             yield Static(id="changes-title", classes="heading")
             yield Static(id="toml", markup=False)
 
     def on_mount(self) -> None:
         self.say_about("nothing runs yet")
-        self._look()
+        self._prepare()
 
     def on_resize(self) -> None:
         self._show()
 
-    # what is looked at
+    # what is checked
 
-    def _look(self) -> None:
-        """Everything that a start looks at; a disk or a driver may be slow to answer."""
+    def _prepare(self) -> None:
+        """Prepare the launch in a thread: a disk or a driver may be slow to answer."""
+        config = self.draft.config
 
-        config = with_absolute_paths(self.draft.config)
+        def show(launch: Launch, trying: str = "") -> None:
+            self.app.call_from_thread(self._prepared, launch, trying)
 
-        def tell(ready: Readiness, trying: str = "") -> None:
-            self.app.call_from_thread(self._looked, ready, trying)
-
-        def look() -> None:
+        def work() -> None:
             try:
-                ready = readiness(config)
+                launch = prepare(config)
                 # what took milliseconds is shown while the device takes seconds
-                tell(with_device(config, ready, lambda trying: tell(ready, trying)))
+                show(try_device(launch, lambda trying: show(launch, trying)))
             except NanosoloError as error:
-                tell(Readiness(self.plan, [problem_of("plan", error)]))
+                self.app.call_from_thread(self._not_prepared, error)
 
-        read_aside(self, look)
+        read_aside(self, work)
 
-    def _looked(self, ready: Readiness, trying: str) -> None:
-        self.plan, self.checks = ready
-        self.trying = trying
+    def _prepared(self, launch: Launch, trying: str) -> None:
+        self.launch, self.plan, self.checks, self.trying = launch, launch.plan, launch.checks, trying
+        if self.is_attached:
+            self._show()
+            if self.launching and not trying:
+                self._start_or_refuse()
+
+    def _not_prepared(self, error: NanosoloError) -> None:
+        self.launch, self.checks, self.trying, self.launching = None, (problem_of("plan", error),), "", False
         if self.is_attached:
             self._show()
 
     @property
     def findings(self) -> list[Check]:
-        """All checks, the gravest first: the name, this machine, and stages that do not fit."""
+        """All checks, the most severe first: the name, this machine, and stages that do not fit."""
         found = [_check_name(self.run_name), *(self.checks or ())]
         for warning in self.plan.warnings:
             if warning.code.endswith("does_not_fit"):
-                action = f"{warning.fix}; f on the Plan screen does it" if warning.change else warning.fix
+                action = f"{warning.fix}; press f on the Plan screen to apply it" if warning.change else warning.fix
                 found.append(Check(name="plan", verdict="warning", finding=warning.message.rstrip("."), action=action))
         return sorted(found, key=lambda check: GRAVEST.index(check.verdict))
 
     @property
     def refusals(self) -> list[Check]:
-        """What speaks against launching."""
+        """What prevents the launch."""
         return [check for check in self.findings if check.verdict == "problem"]
 
     # what is shown
@@ -161,18 +168,18 @@ class ReviewScreen(ConsoleScreen):
         return command(self.draft, self.run_name)
 
     def _verdict(self) -> Content:
-        if self.launching:
-            return Content.styled("starting the runner …", "bold $primary")
         if self.refusals:
             return Content.styled("✗ Cannot launch here: ", "bold $error") + Content(f"{self.refusals[0].finding}.")
         if self.checks is None:
-            return Content.styled("looking at this machine …", "$quiet")
+            return Content.styled("checking this machine …", "$quiet")
         if self.trying:
             return Content.styled(self.trying.replace("...", "…"), "$quiet")
+        if self.launching:
+            return Content.styled("starting the runner …", "bold $primary")
         noted = list(dict.fromkeys(check.name for check in self.findings if check.verdict == "warning"))
         ready = Content.styled("✓ Ready. ", "bold $success")
         if noted:
-            ready = Content.styled(f"! Ready, but read what stands at {' and '.join(noted)}. ", "bold $warning")
+            ready = Content.styled(f"! Ready, with warnings: {', '.join(noted)}. ", "bold $warning")
         whole = self.plan.pipeline
         cost = f", costs {formatting.money(whole.cost)}" if whole.cost is not None else ""
         every = f"; all stages {hours_range(whole.low_hours, whole.high_hours)}{cost}. "
@@ -184,7 +191,7 @@ class ReviewScreen(ConsoleScreen):
         for path, before, now in self.draft.changes():
             lines.append(Content.styled(f"- {path} = {to_text(before) or 'not set'}", "$error"))
             lines.append(Content.styled(f"+ {path} = {to_text(now) or 'not set'}", "$success"))
-        return Content("\n").join(lines) if lines else Content.styled("Nothing: the preset as it is.", "$quiet")
+        return Content("\n").join(lines) if lines else Content.styled("Nothing: the preset is unchanged.", "$quiet")
 
     def _whole(self) -> Content:
         changed = {path for path, _, _ in self.draft.changes()}
@@ -217,7 +224,7 @@ class ReviewScreen(ConsoleScreen):
         self.call_after_refresh(self._to_the_toml)
 
     def _to_the_toml(self) -> None:
-        """What was asked for may lie below the fold."""
+        """It may be below the visible part."""
         self._scroll.scroll_to_widget(self.query_one("#changes-title"), top=True, animate=False)
 
     def action_copy_command(self) -> None:
@@ -247,18 +254,29 @@ class ReviewScreen(ConsoleScreen):
         self._scroll.scroll_end(animate=False)
 
     def action_launch(self) -> None:
-        if self.refusals:
-            self.console.tell(_text_of(self.refusals[0]), "error")
-            self._look()  # it may have been mended since
-        elif not self.launching:
-            self.launching = True
-            self.query_one("#verdict", Static).update(self._verdict())
-            self._start(self.run_name)
+        if self.launching:
+            return
+        self.launching = True
+        if self.refusals or (self.launch is not None and not self.trying):
+            self._start_or_refuse()
+
+    def _start_or_refuse(self) -> None:
+        """Start what is shown, or say what prevents it and check again: it may be fixed by now."""
+        refusals = self.refusals
+        if refusals or self.launch is None:
+            self.launching = False
+            if refusals:
+                self.console.tell(_text_of(refusals[0]), "error")
+            if self.checks is not None:
+                self._prepare()
+            return
+        self.query_one("#verdict", Static).update(self._verdict())
+        self._start(self.launch, self.run_name)
 
     @work(thread=True, exit_on_error=False)
-    def _start(self, name: str) -> None:
+    def _start(self, launch: Launch, name: str) -> None:
         try:
-            run = start_run(self.draft.config, name)
+            run = start(launch, name)
         except NanosoloError as error:
             self.app.call_from_thread(self._failed, error)
             return
@@ -273,7 +291,7 @@ class ReviewScreen(ConsoleScreen):
     def _failed(self, error: NanosoloError) -> None:
         self.launching = False
         self._show()
-        self._look()
+        self._prepare()
         self.console.tell_error(error)
 
 
@@ -286,14 +304,14 @@ def _check_name(name: str) -> Check:
 
 
 def _text_of(check: Check) -> str:
-    """What was found, and, where there is something to do about it, what."""
+    """What was found, and the fix where there is one."""
     action = f"{check.action[:1].upper()}{check.action[1:]}".rstrip(".")
-    told = f"{check.finding}. {action}." if action else check.finding
-    return f"{told} {KEYS[check.name]}" if check.verdict == "problem" and check.name in KEYS else told
+    text = f"{check.finding}. {action}." if action else check.finding
+    return f"{text} {KEYS[check.name]}" if check.verdict == "problem" and check.name in KEYS else text
 
 
 def _check_line(check: Check, width: int) -> Content:
-    """A sign, what was looked at, and what was found, wrapped under itself."""
+    """A sign, what was checked, and what was found, wrapped under itself."""
     sign, style = SIGNS[check.verdict]
     first, *rest = textwrap.wrap(_text_of(check), max(20, width - INDENT)) or [""]
     head = Content.styled(f"{sign} ", style) + Content.styled(f"{check.name:<{INDENT - 2}}", "$quiet")
