@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
-from tests.faults.campaign import Outcome, Tally, deal, play  # noqa: E402
+from tests.faults.campaign import Outcome, CampaignResult, deal, play  # noqa: E402
 from tests.faults.ground import midtraining, pretraining  # noqa: E402
 from tests.helpers import tiny_run  # noqa: E402  (found by the path above)
 
@@ -45,7 +45,7 @@ def main() -> int:
     def seeds() -> Iterator[int]:
         return iter(range(given.seed * 1_000_000, given.seed * 1_000_000 + 100_000))
 
-    tally = Tally()
+    tally = CampaignResult()
     with ThreadPoolExecutor(given.workers) as pool:
         pending = seeds()
         running = {pool.submit(one, next(pending)) for _ in range(given.workers)}
@@ -68,7 +68,7 @@ def main() -> int:
     return 1 if tally.lost or tally.beyond_a_write else 0
 
 
-def report(tally: Tally, minutes: float) -> dict[str, object]:
+def report(tally: CampaignResult, minutes: float) -> dict[str, object]:
     """What was injected, survived and lost, and on what."""
     return {
         "what": f"faults at moments of chance in pretraining and midtraining, {tiny_run.STEPS} steps a run, "

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# All checks that need a GPU, in one command. It installs what is missing, as run_single_a100.sh does.
+# Run all checks that need a GPU. Installs what is missing, like run_single_a100.sh.
 #
-#   bash bench/gpu.sh            half an hour: memory and speed against the plan, CORE's answers in batches, a whole run
-#   bash bench/gpu.sh --quick    eight minutes: memory and speed of the presets' shapes, a whole run with a resume
+#   bash bench/gpu.sh            half an hour: memory and speed against the plan, CORE in batches, a complete run
+#   bash bench/gpu.sh --quick    eight minutes: memory and speed of the presets' shapes, a complete run with a resume
 #
-# Results: bench/results/gpu-*.json, of --quick bench/results/gpu-quick.json and gpu-quick.md.
-# Exit codes: 0 all held, 1 something did not, 2 there is no GPU here.
-#   SECONDS_FOR_MEMORY=1200   begin no further case of memory and speed after this long (--quick: 240)
+# Results: bench/results/gpu-*.json; with --quick, bench/results/gpu-quick.json and gpu-quick.md.
+# Exit codes: 0 all checks passed, 1 a check failed, 2 no GPU.
+#   SECONDS_FOR_MEMORY=1200   start no more cases of memory and speed after this many seconds (--quick: 240)
 #   PYTHON=, NANOSOLO=        use these instead of the installed ones
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
@@ -21,7 +21,7 @@ prepare() { # Sets python and nanosolo
     python="${PYTHON:-$venv/bin/python}"
     nanosolo="${NANOSOLO:-$(dirname "$python")/nanosolo}"
     if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-        echo "error: torch sees no CUDA GPU here; run this on a machine with one ($nanosolo doctor says more)." >&2
+        echo "error: torch sees no CUDA GPU here. Run this on a machine with one; $nanosolo doctor says why there is none." >&2
         exit 2
     fi
     mkdir -p "$results"
@@ -29,23 +29,23 @@ prepare() { # Sets python and nanosolo
     trap 'rm -rf "$home"' EXIT
 }
 
-smoke() { # $*: a command of nanosolo, in a home that is thrown away
+smoke() { # $*: a command of nanosolo, in a temporary home
     NANOSOLO_HOME="$home" timeout 900 "$nanosolo" "$@"
 }
 
 smoke_failed() {
-    echo "the smoke preset failed; its log:" >&2
+    echo "the smoke preset failed. Its log:" >&2
     smoke logs smoke -n 20 >&2
     failed=1
 }
 
-write_report() { # $1: a file. The report of the run, complete or not at all
+write_report() { # $1: a file. Write the complete report of the run there, or nothing
     smoke report smoke --json >"$1.partial" && mv "$1.partial" "$1" && return
     rm -f "$1.partial"
     return 1
 }
 
-stop_in_training() { # Once it has made a step; it then writes a checkpoint
+stop_in_training() { # Stop after the first step; the run then writes a checkpoint
     local log="$home/runs/smoke/events.jsonl" seconds
     for ((seconds = 0; seconds < 300; seconds++)); do
         if grep -qs '"kind":"step"' "$log"; then
@@ -62,16 +62,16 @@ stop_in_training() { # Once it has made a step; it then writes a checkpoint
 everything() {
     echo "== memory and speed"
     "$python" bench/gpu_memory.py --seconds "${SECONDS_FOR_MEMORY:-1200}" --output "$results/gpu-memory.json" || failed=1
-    echo "== CORE in batches against one question at a time: speed, and what rounding does to answers"
+    echo "== CORE in batches and one question at a time: speed, and the effect of rounding on answers"
     "$python" bench/core.py --device cuda --models 12:65536 20:65536 --tokens 60000 --drift-tokens 100000 --rounds 3 \
         --output "$results/gpu-core.json" || failed=1
-    echo "== the smoke preset, from text to report"
+    echo "== the smoke preset from text to report"
     { smoke --preset smoke --name smoke && write_report "$results/gpu-smoke.json"; } || smoke_failed
 }
 
 quick() {
     local memory="$home/memory.json" report="$home/report.json"
-    echo "== the smoke preset: stopped while it trains, resumed from its checkpoint, to the report"
+    echo "== the smoke preset: stopped while it trains, then resumed"
     { smoke --preset smoke --name smoke --detach --set budget.steps=300 && stop_in_training &&
         smoke resume smoke && write_report "$report"; } || smoke_failed
     echo "== memory and speed of the presets' shapes"
@@ -83,6 +83,6 @@ case "${1:-}" in
     '') prepare && everything ;;
     --quick) prepare && quick ;;
     -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "${BASH_SOURCE[0]}" ;;
-    *) echo "error: $1: bench/gpu.sh knows --quick." >&2 && exit 2 ;;
+    *) echo "error: unknown option $1. The only option is --quick." >&2 && exit 2 ;;
 esac
 exit "$failed"

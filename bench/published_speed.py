@@ -143,8 +143,9 @@ def table() -> Iterator[str]:
     yield "| --- | --- | ---: | ---: | ---: | --- |"
     for row in PUBLISHED:
         rate = predict(row)
+        error = 100 * (rate / row.rate - 1)
         held = f"no: {row.verdict}" if row.verdict else "yes"
-        yield f"| {row.source} | {row.gpu} | {row.rate:,.0f} | {rate:,.0f} | {100 * (rate / row.rate - 1):+.1f} % | {held} |"
+        yield f"| {row.source} | {row.gpu} | {row.rate:,.0f} | {rate:,.0f} | {error:+.1f} % | {held} |"
     errors = sorted(abs(predict(row) / row.rate - 1) for row in comparable())
     yield ""
     yield (

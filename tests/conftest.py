@@ -1,28 +1,45 @@
-"""The environment of all tests, and one trained run for those that need one."""
+"""The environment of all tests, the marker `slow`, and one trained run for the tests that need one."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from engine.run.directory import RunDirectory
 
-# what the shell is set to must not decide what is tested: servers of the tests are on this machine, and answer
+# Settings of the shell must not affect the tests, and the servers that tests start are on this machine.
 for _name in ("NANOSOLO_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "TRANSFORMERS_OFFLINE"):
     os.environ.pop(_name, None)
-os.environ["NANOSOLO_COMMIT"] = "0123456789ab"  # the state of this checkout must not decide what is tested
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same everywhere; bench/gpu.sh checks what a GPU does
-os.environ["OMP_NUM_THREADS"] = "1"  # tests share the cores with one another: threads of each would only wait in turn
+os.environ["NANOSOLO_COMMIT"] = "0123456789ab"  # nor must uncommitted changes
+ON_GPU = os.environ.get("NANOSOLO_TEST_GPU") == "1"
+if not ON_GPU:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same result with and without a GPU
+os.environ["OMP_NUM_THREADS"] = "1"  # tests run in parallel and share the cores
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
-# the same examples every time, however slow the machine: a failure is one of the code
+# The same examples every time and no deadlines, so that only the code can make a test fail.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+HERE = Path(__file__).parent
+# Folders and modules that take more than 3 s, one per line. `tests/run.sh --quick` leaves them out.
+SLOW = frozenset((HERE / "slow.txt").read_text().split())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of SLOW, and skip those that need a GPU."""
+    for item in items:
+        path = item.path.relative_to(HERE).with_suffix("")
+        if not SLOW.isdisjoint((path.parent.as_posix(), path.as_posix())):
+            item.add_marker(pytest.mark.slow)
+        if not ON_GPU and item.get_closest_marker("gpu") is not None:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU: NANOSOLO_TEST_GPU=1"))
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """A home with the run `tiny`; see trained_run.py."""
+    """A home with the run `tiny`; see `tests/helpers/trained_run.py`."""
     from tests.helpers.trained_run import trained_run
 
     return trained_run(tmp_path_factory.mktemp("trained"))

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A trial of the first contact in a bare Debian container: no venv, pip, gcc, git, tmux; 1 MiB of /dev/shm; no locale.
+# Test the first use in a minimal Debian container: no venv, pip, gcc, git, tmux; 1 MiB of /dev/shm; no locale.
 #
-#   sudo bash tests/bare/run.sh                 as root: both commands of the README, doing what they print
+#   sudo bash tests/bare/run.sh                 as root: the README's commands, following the messages they print
 #   sudo bash tests/bare/run.sh user TOOL...    as a user without sudo, with these files (uv, virtualenv) on PATH
 #
-# It takes the committed state, needs root, debootstrap, the network and half an hour, and is no part of tests/run.sh.
-#   BARE_ROOT=DIR            where the container is made, and kept for the next trial (default: /var/tmp/nanosolo-bare)
-#   BARE_BIND="PATH ..."     files and folders of this machine that the container sees: a wheel house, pip's settings
+# It tests the committed state, and needs root, debootstrap, the network and half an hour. tests/run.sh does not run it.
+#   BARE_ROOT=DIR            where the container is created and kept (default: /var/tmp/nanosolo-bare)
+#   BARE_BIND="PATH ..."     files and folders of this machine to mount: local wheels, pip's settings
 #   BARE_TESTS="ARG ..."     arguments of tests/run.sh, for example tests/plan (default: all tests)
-# Variables of pip and of proxies are passed on.
+# Variables of pip and of proxies are forwarded.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
@@ -25,7 +25,7 @@ fail() {
     exit 1
 }
 
-make_root() { # the base once, a copy for each trial
+make_root() { # the base once, a copy for each test
     local base="$root/base"
     if [ ! -f "$base/made" ]; then
         rm -rf "$base"
@@ -54,7 +54,7 @@ mount_root() {
     done
 }
 
-inside() { # $1: root or guest, then a command, in the checkout, in a bare environment
+inside() { # $1: root or guest, then a command, which runs in the checkout with a minimal environment
     local user="$1" home=/root settings
     shift
     [ "$user" = root ] || home="/home/$user"
@@ -63,7 +63,7 @@ inside() { # $1: root or guest, then a command, in the checkout, in a bare envir
         chroot --userspec="$user" "$root" bash -c "cd $checkout && $*"
 }
 
-has_not() { # $*: commands that a bare container lacks
+has_not() { # $*: commands that the container must not have
     local name
     for name in "$@"; do
         inside root "! command -v $name" >/dev/null || fail "the container has $name"
@@ -74,36 +74,36 @@ finished() { # $1: user
     local runs
     runs="$(inside "$1" ".venv/bin/nanosolo runs")"
     echo "$runs"
-    grep -q 'quickstart.*finished' <<<"$runs" || fail "no finished quickstart"
+    grep -q 'quickstart.*finished' <<<"$runs" || fail "the run quickstart has not finished"
     inside "$1" ".venv/bin/nanosolo report quickstart" | head -n 5
 }
 
 as_root() {
     local remedy
-    echo "== first call"
-    if inside root bash run_single_a100.sh 2>"$root/stderr"; then fail "it ran without venv"; fi
+    echo "== first start"
+    if inside root bash run_single_a100.sh 2>"$root/stderr"; then fail "it started without venv"; fi
     cat "$root/stderr"
-    [ "$(wc -l <"$root/stderr")" = 1 ] || fail "more than one line"
+    [ "$(wc -l <"$root/stderr")" = 1 ] || fail "the message has more than one line"
     remedy="$(sed -n 's/.*Run: \(.*\); or, without root.*/\1/p' "$root/stderr")"
     echo "== its remedy: $remedy"
-    inside root "$remedy" >"$root/apt.log" 2>&1 || fail "the remedy"
-    echo "== second call"
-    inside root time bash run_single_a100.sh || fail "the second call"
+    inside root "$remedy" >"$root/apt.log" 2>&1 || fail "the remedy failed"
+    echo "== second start"
+    inside root time bash run_single_a100.sh || fail "the second start failed"
     finished root
     echo "== the tests"
-    inside root "bash tests/run.sh ${BARE_TESTS:-}" || fail "tests/run.sh"
+    inside root "bash tests/run.sh ${BARE_TESTS:-}" || fail "tests/run.sh failed"
 }
 
 as_user() { # $*: files of tools
     local tool
-    echo "== first call, without a tool"
-    if inside guest bash run_single_a100.sh; then fail "it ran without venv"; fi
+    echo "== first start, without a tool"
+    if inside guest bash run_single_a100.sh; then fail "it started without venv"; fi
     inside guest mkdir -p /home/guest/.local/bin
     for tool in "$@"; do
         install -m 755 "$tool" "$root/home/guest/.local/bin/"
     done
-    echo "== second call, with $*"
-    inside guest time bash run_single_a100.sh || fail "the second call"
+    echo "== second start, with $*"
+    inside guest time bash run_single_a100.sh || fail "the second start failed"
     finished guest
 }
 
@@ -114,6 +114,6 @@ has_not pip pip3 gcc cc git tmux sudo uv virtualenv
 case "${1:-root}" in
     root) as_root ;;
     user) shift && as_user "$@" ;;
-    *) fail "unknown trial $1" ;;
+    *) fail "unknown test $1: use root or user" ;;
 esac
 echo "== passed"

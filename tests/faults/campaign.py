@@ -28,7 +28,7 @@ class Outcome(msgspec.Struct, frozen=True):
     seed: int
 
 
-class Tally(msgspec.Struct):
+class CampaignResult(msgspec.Struct):
     """All runs of a campaign."""
 
     runs: int = 0

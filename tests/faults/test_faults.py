@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.campaign import SkipCounter, play
+from tests.faults.campaign import CampaignResult, play
 from tests.faults.faults import FAULTS
 from tests.faults.ground import midtraining, pretraining
 from tests.helpers import tiny_run
@@ -25,7 +25,7 @@ def test_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         outcomes = pool.map(
             lambda hand: play(grounds[hand[0]], tmp_path / f"run-{hand[0]}", hand[1], SEED + hand[0]), enumerate(HANDS)
         )
-        tally = SkipCounter()
+        tally = CampaignResult()
         for outcome in outcomes:
             tally.add(outcome)
     assert tally.lost == []

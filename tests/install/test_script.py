@@ -1,4 +1,4 @@
-"""The install script on bare machines: which torch it takes, what it keeps, how it recovers, what it says."""
+"""The install script on bare machines: which torch it installs, what it keeps, how it recovers, its messages."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ def test_an_extra_stays_when_another_is_added(sandbox: Sandbox) -> None:
     assert "extras dev,serve\n" in (sandbox.venv / "installed").read_text()
     assert list(sandbox.venv.glob("lib/python3*/site-packages/testing_tool.py"))
     done = sandbox.run("--setup", "sevre")
-    assert (done.returncode, done.stderr) == (2, "error: --setup sevre: nanosolo has the extras dev and serve.\n")
+    assert (done.returncode, done.stderr) == (2, "error: --setup sevre: there is no such extra. Use dev or serve.\n")
 
 
 def test_another_driver_replaces_torch_only_when_it_no_longer_works(sandbox: Sandbox) -> None:
@@ -104,7 +104,7 @@ def test_an_index_that_cannot_be_reached_is_said_and_pips_own_is_used(sandbox: S
     away = sandbox.pytorch.rename(sandbox.root / "away")
     done = sandbox.setup()
     assert done.stderr.count("\n") == 1 and "cannot be reached" in done.stderr
-    assert "instead it comes from pip's default index (on PyPI the CUDA 13.0 build), about 2.8 GB" in done.stderr
+    assert "it is installed from pip's default index (on PyPI the CUDA 13.0 build), about 2.8 GB" in done.stderr
     assert "TORCH_INDEX=cpu bash" in done.stderr
     assert sandbox.torch() == RELEASE
     calls = sandbox.pip_calls()
@@ -132,7 +132,7 @@ def test_a_build_that_the_driver_does_not_run_never_stands_in(sandbox: Sandbox) 
 def test_a_wheel_that_pip_finds_on_this_machine_is_used_without_the_network(sandbox: Sandbox) -> None:
     (sandbox.pytorch / "cpu").rename(sandbox.root / "wheels")
     done = sandbox.setup(PIP_FIND_LINKS=str(sandbox.root / "wheels" / "torch"))
-    assert (f"torch {RELEASE}+cpu is found on this machine" in done.stdout, done.stderr) == (True, "")
+    assert (f"using torch {RELEASE}+cpu from this machine" in done.stdout, done.stderr) == (True, "")
     assert sandbox.torch() == f"{RELEASE}+cpu"
 
 
@@ -163,7 +163,7 @@ def test_a_folder_with_other_files_is_left_alone(sandbox: Sandbox) -> None:
     kept.write_text("years of work")
     done = sandbox.run(NANOSOLO_VENV=str(sandbox.home))
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert f"holds other files. Use a new folder: NANOSOLO_VENV={sandbox.home}/nanosolo-venv bash" in done.stderr
+    assert f"contains other files. Use a new folder: NANOSOLO_VENV={sandbox.home}/nanosolo-venv bash" in done.stderr
     assert [path.name for path in sandbox.home.iterdir()] == [kept.name]
 
 
@@ -193,13 +193,13 @@ def test_no_suitable_python(sandbox: Sandbox) -> None:
     sandbox.add_python("python3", version="3.10.12")
     done = sandbox.run()
     assert done.returncode == 2
-    assert "needs Python 3.11 to 3.14, and python3 here is Python 3.10.12" in done.stderr
+    assert "needs Python 3.11 to 3.14, but python3 is Python 3.10.12" in done.stderr
     (sandbox.bin / "python3").unlink()
     done = sandbox.run()
-    assert "needs Python 3.11 to 3.14, and there is none here" in done.stderr
+    assert "needs Python 3.11 to 3.14, but no Python was found" in done.stderr
     assert "https://docs.astral.sh/uv" in done.stderr
     done = sandbox.run(PYTHON="python9")
-    assert done.stderr == "error: PYTHON=python9 is no Python from 3.11 to 3.14.\n"
+    assert done.stderr == "error: PYTHON=python9 is not a Python from 3.11 to 3.14.\n"
 
 
 def test_an_installation_that_was_killed_is_made_again(sandbox: Sandbox) -> None:
@@ -208,7 +208,7 @@ def test_an_installation_that_was_killed_is_made_again(sandbox: Sandbox) -> None
     next(site.glob("torch-*.dist-info/RECORD")).unlink()  # as pip leaves it when it is killed
     (sandbox.venv / "installing").touch()
     done = sandbox.setup()
-    assert "holds an installation that was interrupted; making it again" in done.stdout
+    assert "contains an interrupted installation; creating it again" in done.stdout
     assert sandbox.torch() == f"{RELEASE}+cpu"
     assert "extras dev\n" in (sandbox.venv / "installed").read_text()
 
@@ -220,7 +220,7 @@ def test_a_failed_download_keeps_what_is_there(sandbox: Sandbox) -> None:
     assert (done.returncode, "Check the network" in done.stderr) == (2, True)
     assert not (sandbox.venv / "installing").exists()
     (sandbox.root / "gone").rename(sandbox.pypi)
-    assert "making it again" not in sandbox.setup("dev").stdout
+    assert "creating it again" not in sandbox.setup("dev").stdout
 
 
 def test_a_pip_that_was_killed_leaves_nothing_that_counts_as_installed(sandbox: Sandbox) -> None:
@@ -315,7 +315,10 @@ def test_a_full_disk_is_said_before_the_download(sandbox: Sandbox) -> None:
     sandbox.add_gpu("580.95.05")
     done = sandbox.run()
     assert done.returncode == 2
-    assert "has 1 GB of free disk and needs 8 GB. Free some, or install elsewhere: NANOSOLO_VENV=" in done.stderr
+    assert (
+        "needs 8 GB of free disk, but only 1 GB are free. Free some space, or install elsewhere: NANOSOLO_VENV="
+        in done.stderr
+    )
 
 
 def test_the_pins_of_a_container_are_ignored(sandbox: Sandbox) -> None:
