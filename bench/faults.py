@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
-from tests.faults.campaign import Outcome, CampaignResult, deal, play  # noqa: E402
+from tests.faults.campaign import CampaignResult, Outcome, deal, play  # noqa: E402
 from tests.faults.ground import midtraining, pretraining  # noqa: E402
 from tests.helpers import tiny_run  # noqa: E402  (found by the path above)
 

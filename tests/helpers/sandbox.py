@@ -117,14 +117,14 @@ class Sandbox:
         write_wheel(self.pypi, "testing-tool", "1.0")
 
     def _write_checkout(self) -> None:
-        run = self.checkout / "engine" / "run"
-        run.mkdir(parents=True)
+        hardware = self.checkout / "engine" / "hardware"
+        hardware.mkdir(parents=True)
         shutil.copy(REPOSITORY / "run_single_a100.sh", self.checkout)
-        for file in ("engine/__init__.py", "engine/run/__init__.py", "engine/hardware/torch_choice.py"):
+        for file in ("engine/__init__.py", "engine/hardware/__init__.py", "engine/hardware/torch_choice.py"):
             shutil.copy(REPOSITORY / file, self.checkout / file)
         drivers = (REPOSITORY / "engine/hardware/drivers.py").read_text()
         assert drivers.count("https://download.pytorch.org/whl") == 1
-        (run / "drivers.py").write_text(drivers.replace("https://download.pytorch.org/whl", self.pytorch.as_uri()))
+        (hardware / "drivers.py").write_text(drivers.replace("https://download.pytorch.org/whl", self.pytorch.as_uri()))
         (self.checkout / "pyproject.toml").write_text(PYPROJECT)
         (self.checkout / "backend.py").write_text(BACKEND)
         (self.checkout / "fake_nanosolo.py").write_text(NANOSOLO)
