@@ -27,11 +27,20 @@ HERE = Path(__file__).parent
 SLOW = frozenset((HERE / "slow.txt").read_text().split())
 
 
+def _is_slow(path: Path) -> bool:
+    name = path.relative_to(HERE).with_suffix("")
+    return not SLOW.isdisjoint((name.parent.as_posix(), name.as_posix()))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import slow modules where they are left out: it takes longer than many of the tests."""
+    return True if config.option.markexpr == "not slow" and _is_slow(collection_path) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of SLOW, and skip those that need a GPU."""
     for item in items:
-        path = item.path.relative_to(HERE).with_suffix("")
-        if not SLOW.isdisjoint((path.parent.as_posix(), path.as_posix())):
+        if _is_slow(item.path):
             item.add_marker(pytest.mark.slow)
         if not ON_GPU and item.get_closest_marker("gpu") is not None:
             item.add_marker(pytest.mark.skip(reason="needs a GPU: NANOSOLO_TEST_GPU=1"))
