@@ -1,14 +1,14 @@
-# Sourced by run.sh and with.sh: where the null GPU's virtual environment, libraries and caches are; makes what is missing.
+# Sourced by run.sh and with.sh: the null GPU's virtual environment, libraries and caches; creates what is missing.
 
 nullgpu_here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 nullgpu_repository=$(cd "$nullgpu_here/../.." && pwd)
 nullgpu_home=${NULLGPU_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/nanosolo-nullgpu}
 nullgpu_venv=${NULLGPU_VENV:-$nullgpu_home/venv}
 
-# A virtual environment of its own with torch's CUDA build and nanosolo's dependencies; not nanosolo itself.
+# A separate virtual environment with torch's CUDA build and nanosolo's dependencies, but not nanosolo itself.
 nullgpu_make_venv() {
     if [ ! -x "$nullgpu_venv/bin/python" ]; then
-        echo "null GPU: making $nullgpu_venv with torch's CUDA build: 2.8 GB to download, 4.9 GB on disk" >&2
+        echo "null GPU: creating $nullgpu_venv with torch's CUDA build: 2.8 GB to download, 4.9 GB on disk" >&2
         python3 -m venv "$nullgpu_venv"
         "$nullgpu_venv/bin/python" - "$nullgpu_repository/pyproject.toml" >"$nullgpu_venv/requirements.txt" <<'PYTHON'
 import sys, tomllib
@@ -21,26 +21,26 @@ PYTHON
         fi
     fi
     if ! "$nullgpu_venv/bin/python" -c 'import sys, torch; sys.exit(torch.version.cuda is None)'; then
-        echo "error: $nullgpu_venv has torch without CUDA: pip is set up to prefer another build (see 'pip config list'" \
+        echo "error: $nullgpu_venv has torch without CUDA: pip is configured to prefer another build (see 'pip config list'" \
             "and PIP_* in the environment). Remove the folder and run this again with PIP_CONFIG_FILE=/dev/null and" \
             "without PIP_FIND_LINKS, PIP_INDEX_URL and PIP_EXTRA_INDEX_URL." >&2
         return 1
     fi
 }
 
-# The libraries, kept by what they are made of, so that checkouts and environments do not disturb each other.
+# The libraries, in a folder named by a hash of their sources, so that checkouts and environments do not conflict.
 nullgpu_build() {
     local made_of
     made_of=$(cat "$nullgpu_here"/Makefile "$nullgpu_here"/src/* <(echo "$nullgpu_venv") | sha256sum | cut -c 1-16)
     nullgpu_lib=$nullgpu_home/lib/$made_of
     mkdir -p "$nullgpu_lib"
     if ! flock "$nullgpu_lib" make --silent -C "$nullgpu_here" VENV="$nullgpu_venv" LIB="$nullgpu_lib" >&2; then
-        echo "error: the null GPU's libraries cannot be built; a C++ compiler and make are needed." >&2
+        echo "error: the null GPU's libraries could not be built. Install a C++ compiler and make, then run this again." >&2
         return 1
     fi
 }
 
-# What makes a process see the null GPU. Caches of compiled kernels are apart from those of a real GPU.
+# Make a process use the null GPU. Its caches of compiled kernels are separate from those of a real GPU.
 nullgpu_export() {
     export LD_LIBRARY_PATH=$nullgpu_lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
     export LD_PRELOAD=$nullgpu_lib/libnullgpu.so

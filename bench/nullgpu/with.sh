@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command on the null GPU: bench/nullgpu/with.sh nanosolo doctor, bench/nullgpu/with.sh python my_check.py ...
-# `python` is that of the null GPU's virtual environment and sees this checkout. Variables: README.md in this folder.
+# Run a command on the null GPU: bench/nullgpu/with.sh nanosolo doctor, bench/nullgpu/with.sh python my_check.py ...
+# `python` is that of the null GPU's virtual environment and uses this checkout. Variables: README.md in this folder.
 set -euo pipefail
 if [ $# -eq 0 ]; then
     echo "usage: bash bench/nullgpu/with.sh COMMAND [ARGUMENT...]" >&2
