@@ -1,6 +1,5 @@
-"""Configurations from TOML, layers and overrides, and back to TOML."""
+"""Read a configuration from TOML, layers and overrides; write it as TOML."""
 
-import functools
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.config.schema import RunConfig, choices, fields, is_list, to_dict
+from engine.config.schema import RunConfig, fields, to_dict
+from engine.config.setting import settings
 from engine.config.validation import check_together, explain, list_form, refuse_unknown
 from engine.core.errors import UsageError
 
@@ -21,14 +21,14 @@ class Layer(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """A configuration and where each of its values came from (`default` where no layer set it)."""
+    """A configuration and the origin of each value (`default` if no layer set it)."""
 
     config: RunConfig
     origins: dict[str, str]  # dotted path -> origin
 
 
 def resolve(*layers: Layer) -> Resolved:
-    """Lay the layers over the defaults, later over earlier, and validate. Raises UsageError naming the first fault."""
+    """Merge the layers over the defaults, later over earlier, and validate. Raises UsageError for the first error."""
     merged: dict[str, Any] = {}
     origins = {path: "default" for path, _ in fields()}
     for layer in layers:
@@ -40,7 +40,7 @@ def resolve(*layers: Layer) -> Resolved:
 
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
-    """Validate a nested table. Raises UsageError: dotted path, value, what was expected, the nearest valid key.
+    """Validate a nested table. Raises UsageError: setting, value, what was expected, the closest match.
 
     A list setting may be given as one bare string: `paths = "text/"` means `paths = ["text/"]`.
     """
@@ -62,7 +62,7 @@ def from_toml(text: str, name: str = "the configuration") -> dict[str, Any]:
         raise UsageError(f"{name} is not valid TOML: {error}. Correct that line.") from None
     except RecursionError:
         raise UsageError(
-            f"{name} is no configuration: it is nested too deeply. "
+            f"{name} is not a configuration: it is nested too deeply. "
             "Write a valid one with: nanosolo --preset smoke --export FILE"
         ) from None
 
@@ -88,15 +88,15 @@ def to_toml(config: RunConfig) -> str:
 def parse_override(text: str) -> dict[str, Any]:
     """`section.key=value` as a nested table. The value is read as TOML, and as a plain string where it is not TOML.
 
-    `none` takes back a setting that may be left out, such as a preset's budget.steps; TOML has no word for that.
-    Lists: a bare string is one item, commas included, as paths and prompts may hold them; names of stages and tasks
-    hold none, so there commas separate items. Raises UsageError for what is neither, or begins like a list and is none.
+    `none` unsets an optional setting, such as the budget.steps of a preset; TOML has no value for that.
+    Lists: a bare string is one item, commas included, because paths and prompts may contain commas; names of stages
+    and tasks do not, so there commas separate items. Raises UsageError for text of another form or a malformed list.
     """
     path, equals, raw = text.partition("=")
     parts = path.strip().split(".")
     if not equals or len(parts) != 2 or not all(parts):
         raise UsageError(f"--set {text}: expected section.key=value, for example --set model.depth=12")
-    if raw.strip() == "none" and path.strip() in _optional():
+    if raw.strip() == "none" and path.strip() in settings() and settings()[path.strip()].optional:
         return {parts[0]: {parts[1]: None}}
     return {parts[0]: {parts[1]: _value_of(path.strip(), raw.strip())}}
 
@@ -106,43 +106,30 @@ def _value_of(path: str, raw: str) -> Any:
         value = tomllib.loads(f"value = {raw}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
         value = raw
-    field = _list_fields().get(path)
-    if field is None or isinstance(value, list):
+    setting = settings().get(path)
+    if setting is None or setting.kind != "list" or isinstance(value, list):
         return value
-    if raw.startswith("["):  # the shell takes quotes away: ["a", "b"] arrives as [a, b]
-        raise UsageError(f"--set {path}={raw}: not a list in TOML. {list_form(path, field)}")
+    if raw.startswith("["):  # the shell removed the quotes: ["a", "b"] arrives as [a, b]
+        raise UsageError(f"--set {path}={raw}: not a list in TOML. {list_form(setting)}")
     if not isinstance(value, str):
         return raw  # a folder may be called 2024
-    if choices(field) and "," in value:
+    if setting.choices and "," in value:
         return [item.strip() for item in value.split(",") if item.strip()]
     return value
 
 
-@functools.cache
-def _optional() -> frozenset[str]:
-    """The paths of all settings that may be left out."""
-    return frozenset(path for path, field in fields() if field.default is None)
-
-
-@functools.cache
-def _list_fields() -> dict[str, msgspec.structs.FieldInfo]:
-    """All list settings by path."""
-    return {path: field for path, field in fields() if is_list(field)}
-
-
 def _with_lists(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The table with each bare string that stands for a list made a list of it. An empty one is left for the error."""
+    """The table with each bare string that is the value of a list setting in a list. An empty one stays an error."""
     table = {section: dict(keys) for section, keys in values.items()}
-    for path in _list_fields():
-        section, key = path.split(".")
-        value = table.get(section, {}).get(key)
+    for setting in settings().values():
+        value = table.get(setting.section, {}).get(setting.key) if setting.kind == "list" else None
         if isinstance(value, str) and value.strip():
-            table[section][key] = [value]
+            table[setting.section][setting.key] = [value]
     return table
 
 
 def with_changes(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
-    """The configuration with the values at these dotted paths replaced, validated anew."""
+    """The configuration with the values at these dotted paths replaced, validated."""
     table = to_dict(config)
     for path, value in changes.items():
         section, _, key = path.partition(".")

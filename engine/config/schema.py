@@ -1,4 +1,4 @@
-"""RunConfig, what the user asks for: all settings with their types, legal ranges and defaults."""
+"""RunConfig: every setting with its type, range, unit, meaning and default. The only place that describes them."""
 
 import functools
 from typing import Annotated, Any, Literal, cast
@@ -6,22 +6,18 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import Meta
 
-MAX_VOCAB_SIZE = 65_536  # token files hold uint16
+from engine.config.chat_sections import ChatEvalConfig, MidtrainConfig, RlConfig, SftConfig
+from engine.config.setting_types import Count, Decay, Rate, Rows, Section, Share, Whole, about
 
-Whole = Annotated[int, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=1)]
-Rate = Annotated[float, Meta(ge=0)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Decay = Annotated[float, Meta(ge=0, lt=1)]  # of a moving average: with 1 nothing new would enter
+MAX_VOCAB_SIZE = 65_536  # token files hold uint16
 
 DataSource = Literal["builtin", "local", "fineweb-edu"]
 Stage = Literal["data", "tokenizer", "tokenize", "pretrain", "evaluate", "midtrain", "sft", "rl", "chat_eval", "report"]
-ChatTask = Literal["builtin", "arc-easy", "arc-challenge", "mmlu", "gsm8k", "humaneval"]
 CheckpointingMode = Literal["none", "selective", "block"]
 Checkpointing = Literal["none", "selective", "block", "auto"]  # auto: the first of these that fits the device
 LossKind = Literal["chunked", "full"]
 
-# all that every run does; midtrain and rl are asked for
+# the stages of a run that names none; midtrain and rl run only on request
 USUAL_STAGES: tuple[Stage, ...] = (
     "data",
     "tokenizer",
@@ -34,182 +30,213 @@ USUAL_STAGES: tuple[Stage, ...] = (
 )
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the configuration file. Unknown keys are errors."""
-
-
 class AboutConfig(Section, frozen=True, kw_only=True):
-    """Where the configuration comes from. Nothing here changes the run."""
+    """Where the configuration comes from. These values do not change the run."""
 
-    preset: str = "custom"
-    description: str = ""
-    expected_hours: tuple[float, float] | None = None  # what the strategy document expects, for comparison only
+    preset: Annotated[str, about("Name of the preset.")] = "custom"
+    description: Annotated[str, about("What the preset is for.")] = ""
+    expected_hours: Annotated[
+        tuple[float, float] | None, about("Shortest and longest training time that the preset's source expects.", "h")
+    ] = None
 
 
 class ModelConfig(Section, frozen=True, kw_only=True):
-    """The architecture nanochat-2025. One dial, depth; the width is 64 x depth."""
+    """The model: the nanochat architecture of late 2025. `depth` sets all other dimensions."""
 
-    depth: Annotated[int, Meta(ge=1, le=128)] = 12
-    max_seq_len: Annotated[int, Meta(ge=16, le=131_072)] = 2048  # tokens
+    depth: Annotated[
+        int, Meta(ge=1, le=128), about("Number of transformer blocks. The width of the model is 64 × depth.", "blocks")
+    ] = 12
+    max_seq_len: Annotated[int, Meta(ge=16, le=131_072), about("Context length.", "tokens")] = 2048
 
 
 class BatchConfig(Section, frozen=True, kw_only=True):
-    """How a step is cut into pieces that fit the GPU."""
+    """How an optimizer step is divided into micro-batches that fit into memory."""
 
-    device_batch_size: Annotated[int, Meta(ge=1, le=4096)] = 8  # sequences in one micro-batch
-    total_batch_size: Count = 524_288  # tokens in one optimizer step
-    activation_checkpointing: Checkpointing = "none"
-    loss: LossKind = "chunked"
-    loss_chunk_tokens: Annotated[int, Meta(ge=16)] = 1024  # tokens whose logits exist at one time
+    device_batch_size: Annotated[
+        Rows, about("Sequences per micro-batch. Larger values are faster and use more memory.", "sequences")
+    ] = 8
+    total_batch_size: Annotated[
+        Count, about("Tokens per optimizer step. Gradients of several micro-batches are added up.", "tokens")
+    ] = 524_288
+    activation_checkpointing: Annotated[
+        Checkpointing,
+        about(
+            "Activations to compute again instead of keeping them. selective: cheap ones. block: all but the input of "
+            "each block. auto: as few as fit."
+        ),
+    ] = "none"
+    loss: Annotated[
+        LossKind, about("chunked: compute the loss in pieces, which saves memory. full: compute all logits at once.")
+    ] = "chunked"
+    loss_chunk_tokens: Annotated[
+        int, Meta(ge=16), about("Tokens per piece of the chunked loss. Smaller values use less memory.", "tokens")
+    ] = 1024
 
 
 class BudgetConfig(Section, frozen=True, kw_only=True):
-    """How long to train. `steps` or `tokens`, when given, replace `tokens_per_param`."""
+    """How long to pretrain. `steps` or `tokens` replaces `tokens_per_param`; set at most one of the two."""
 
-    tokens_per_param: Annotated[float, Meta(gt=0, le=100_000)] = 20.0
-    tokens: Count | None = None
-    steps: Count | None = None
+    tokens_per_param: Annotated[
+        float,
+        Meta(gt=0, le=100_000),
+        about("Training tokens per parameter. About 20 give the best model for the compute.", "tokens"),
+    ] = 20.0
+    tokens: Annotated[Count | None, about("Training tokens in total. Replaces tokens_per_param.", "tokens")] = None
+    steps: Annotated[Count | None, about("Optimizer steps. Replaces tokens_per_param.", "steps")] = None
 
 
 class OptimConfig(Section, frozen=True, kw_only=True):
-    """Muon for the block matrices, AdamW for embedding and head; AdamW rates are for width 768."""
+    """Optimizer of pretraining: Muon for the matrices of the blocks, AdamW for embedding and output head."""
 
-    matrix_lr: Rate = 0.02
-    embedding_lr: Rate = 0.2
-    head_lr: Rate = 0.004
-    adam_beta1: Decay = 0.8
-    adam_beta2: Decay = 0.95
-    weight_decay: Rate = 0.0  # AdamW groups only
-    muon_momentum: Decay = 0.95
-    muon_momentum_start: Decay = 0.85
-    muon_momentum_warmup_steps: Whole = 300
-    warmup_steps: Whole = 0
-    warmdown_fraction: Share = 0.2  # the last part of the run, in which rates fall linearly
-    final_lr_fraction: Share = 0.0
-    grad_clip: Rate = 1.0  # largest global gradient norm; 0: no clipping
+    matrix_lr: Annotated[Rate, about("Muon's learning rate for the matrices of the blocks.")] = 0.02
+    embedding_lr: Annotated[
+        Rate, about("AdamW's learning rate for the embedding, at width 768. It is scaled to the width of the model.")
+    ] = 0.2
+    head_lr: Annotated[
+        Rate, about("AdamW's learning rate for the output head, at width 768. It is scaled to the width of the model.")
+    ] = 0.004
+    adam_beta1: Annotated[Decay, about("AdamW's decay rate for the mean of the gradients.")] = 0.8
+    adam_beta2: Annotated[Decay, about("AdamW's decay rate for the mean of the squared gradients.")] = 0.95
+    weight_decay: Annotated[Rate, about("AdamW's weight decay for embedding and output head.")] = 0.0
+    muon_momentum: Annotated[Decay, about("Muon's momentum after the momentum warmup.")] = 0.95
+    muon_momentum_start: Annotated[Decay, about("Muon's momentum at the first step.")] = 0.85
+    muon_momentum_warmup_steps: Annotated[Whole, about("Steps in which Muon's momentum rises.", "steps")] = 300
+    warmup_steps: Annotated[Whole, about("Steps in which the learning rates rise from zero.", "steps")] = 0
+    warmdown_fraction: Annotated[
+        Share, about("Last part of the run, in which the learning rates fall linearly.", "of run")
+    ] = 0.2
+    final_lr_fraction: Annotated[
+        Share, about("Learning rates at the last step, as a fraction of their full value.", "of rate")
+    ] = 0.0
+    grad_clip: Annotated[Rate, about("Maximum global norm of the gradients. 0: no clipping.")] = 1.0
 
 
 class DataConfig(Section, frozen=True, kw_only=True):
     """The text to train on."""
 
-    source: DataSource = "fineweb-edu"
-    paths: tuple[str, ...] = ()  # for `local`: folders, files or globs of .txt, .jsonl, .parquet
-    text_column: str = "text"  # in .jsonl and .parquet
-    validation_fraction: Annotated[float, Meta(gt=0, le=0.5)] = 0.02  # of documents, for `builtin` and `local`
-    shuffle: bool = True  # the order of rows, anew in every epoch
-    on_exhausted: Literal["epoch", "error"] = "epoch"
+    source: Annotated[
+        DataSource,
+        about(
+            "builtin: the text of Python's standard library, no download. local: your files, see paths. "
+            "fineweb-edu: educational web pages, downloaded as needed."
+        ),
+    ] = "fineweb-edu"
+    paths: Annotated[
+        tuple[str, ...], about("For source local: folders, files or globs of .txt, .md, .jsonl and .parquet files.")
+    ] = ()
+    text_column: Annotated[str, about("Name of the field that holds the text, in .jsonl and .parquet files.")] = "text"
+    validation_fraction: Annotated[
+        float,
+        Meta(gt=0, le=0.5),
+        about("Fraction of the documents that is kept for validation, for sources builtin and local.", "of docs"),
+    ] = 0.02
+    shuffle: Annotated[bool, about("Shuffle the sequences, in a new order in every epoch.")] = True
+    on_exhausted: Annotated[
+        Literal["epoch", "error"], about("At the end of the text. epoch: start another epoch. error: stop.")
+    ] = "epoch"
 
 
 class TokenizerConfig(Section, frozen=True, kw_only=True):
-    """The byte-pair encoding that is trained on the corpus."""
+    """The byte-pair tokenizer, which is trained on the text."""
 
-    vocab_size: Annotated[int, Meta(ge=266, le=MAX_VOCAB_SIZE)] = MAX_VOCAB_SIZE
-    train_chars: Count = 2_000_000_000
-    max_chars_per_document: Count = 10_000
+    vocab_size: Annotated[int, Meta(ge=266, le=MAX_VOCAB_SIZE), about("Size of the vocabulary.", "tokens")] = (
+        MAX_VOCAB_SIZE
+    )
+    train_chars: Annotated[Count, about("Characters of text to train the tokenizer on.", "chars")] = 2_000_000_000
+    max_chars_per_document: Annotated[
+        Count, about("Maximum characters per document used to train the tokenizer.", "chars")
+    ] = 10_000
 
 
 class EvaluateConfig(Section, frozen=True, kw_only=True):
-    """What is measured while training, and how often. 0 steps: only at the end."""
+    """What is measured during and after pretraining, and how often."""
 
-    every_steps: Whole = 250
-    tokens: Count = 10_485_760  # validation tokens of one evaluation
-    sample_every_steps: Whole = 1000
-    sample_tokens: Whole = 48
-    temperature: Rate = 0.7
-    prompts: tuple[str, ...] = (
+    every_steps: Annotated[Whole, about("Steps between validations. 0: only at the end.", "steps")] = 250
+    tokens: Annotated[Count, about("Tokens per validation.", "tokens")] = 10_485_760
+    sample_every_steps: Annotated[Whole, about("Steps between text samples. 0: only at the end.", "steps")] = 1000
+    sample_tokens: Annotated[Whole, about("Length of a text sample.", "tokens")] = 48
+    temperature: Annotated[
+        Rate, about("Sampling temperature of the text samples. 0: always the most likely token.")
+    ] = 0.7
+    prompts: Annotated[tuple[str, ...], about("Beginnings of the text samples, one sample each.")] = (
         "The capital of France is",
         "If yesterday was Friday, then tomorrow will be",
         "The planets of the solar system are:",
     )
-    core: str = "auto"  # off, auto (where its bundle is here), download, or the bundle's folder or .zip
-    core_max_per_task: Whole = 500  # examples; 0: all
+    core: Annotated[
+        str,
+        about(
+            "CORE benchmark with 22 tasks. off: skip it. auto: run it if its data is already here. download: download "
+            "its data if needed. Or the path of its folder or .zip file."
+        ),
+    ] = "auto"
+    core_max_per_task: Annotated[Whole, about("Maximum examples per CORE task. 0: all.", "examples")] = 500
 
 
 class CheckpointConfig(Section, frozen=True, kw_only=True):
-    """What is kept on disk, to go on from."""
+    """When checkpoints are written, and which ones are kept."""
 
-    every_steps: Whole = 500  # 0: only at the end
-    keep_last: Count = 2
-    keep_every_steps: Whole = 0  # after each of these steps there is one that is never removed; 0: none
-    keep_best: bool = False  # also the one with the best validation, of those evaluated at their step
-
-
-class MidtrainConfig(Section, frozen=True, kw_only=True):
-    """The first training on conversations: many of them, at pretraining's own rates."""
-
-    sources: tuple[str, ...] = ("smoltalk", "mmlu", "gsm8k", "builtin")  # name, or name:most; twice weighs double
-    epochs: Annotated[float, Meta(gt=0, le=1000)] = 1.0
-    steps: Count | None = None  # replaces epochs
-    device_batch_size: Annotated[int, Meta(ge=1, le=4096)] | None = None  # none: as in pretraining
-    total_batch_size: Count | None = None  # tokens of a step, padding included; none: as in pretraining
-    learning_rate_fraction: Rate = 1.0  # of pretraining's rates
-    warmdown_fraction: Share = 0.2
-    evaluate_every_steps: Whole = 150  # 0: only at the end
-
-
-class SftConfig(Section, frozen=True, kw_only=True):
-    """Supervised fine-tuning: the last training on conversations, with small and falling rates."""
-
-    sources: tuple[str, ...] = ("builtin",)
-    epochs: Annotated[float, Meta(gt=0, le=1000)] = 1.0
-    steps: Count | None = None
-    device_batch_size: Annotated[int, Meta(ge=1, le=4096)] | None = None
-    total_batch_size: Count | None = 16_384
-    learning_rate_fraction: Rate = 0.02
-    warmdown_fraction: Share = 1.0
-    evaluate_every_steps: Whole = 100
-
-
-class RlConfig(Section, frozen=True, kw_only=True):
-    """Reinforcement learning on problems whose answers can be checked."""
-
-    task: Literal["gsm8k", "arithmetic"] = "gsm8k"
-    epochs: Annotated[float, Meta(gt=0, le=1000)] = 1.0
-    steps: Count | None = None
-    problems_per_step: Count = 16
-    samples_per_problem: Annotated[int, Meta(ge=2, le=1024)] = 16
-    device_batch_size: Annotated[int, Meta(ge=1, le=4096)] = 8  # answers in one forward and backward pass
-    max_new_tokens: Count = 256
-    temperature: Annotated[float, Meta(gt=0)] = 1.0
-    top_k: Count | None = 50
-    learning_rate_fraction: Rate = 0.05
-    evaluate_every_steps: Whole = 60
-    evaluate_problems: Count = 400
-
-
-class ChatEvalConfig(Section, frozen=True, kw_only=True):
-    """What the finished model is asked."""
-
-    tasks: tuple[ChatTask, ...] = ("builtin",)  # humaneval runs programs that the model wrote
-    max_per_task: Whole = 0  # problems; 0: all
-    max_new_tokens: Count = 256
-    batch_size: Count = 16  # answers written at the same time
+    every_steps: Annotated[Whole, about("Steps between checkpoints. 0: only at the end.", "steps")] = 500
+    keep_last: Annotated[Count, about("Number of newest checkpoints to keep.", "kept")] = 2
+    keep_every_steps: Annotated[
+        Whole, about("Also write a checkpoint every this many steps, and never delete it. 0: none.", "steps")
+    ] = 0
+    keep_best: Annotated[bool, about("Also keep the checkpoint with the lowest validation loss.")] = False
 
 
 class RuntimeConfig(Section, frozen=True, kw_only=True):
-    """Where and how it runs."""
+    """Where and how the run executes."""
 
-    gpu: str = "auto"  # what to plan for: an id of the catalogue; `auto`: the card found here, as every run uses
-    device: Literal["auto", "cuda", "cpu"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"  # auto: on for CUDA, off for the CPU
-    on_oom: Literal["adapt", "stop"] = "adapt"  # adapt: halve the micro-batch and replay it
-    on_divergence: Literal["stop", "rewind"] = "stop"  # rewind: back to the last checkpoint, past the data since
-    on_spike: Literal["warn", "skip"] = "warn"  # a loss > 6 sigma above the last 128; skip: leave its update out
-    deterministic: bool = False  # on CUDA: the same numbers at every repetition on this machine, at the cost of speed
-    preempt_file: str | None = None  # its appearance means the same as SIGTERM, like `preempt` in the run's directory
-    threads: Count | None = None  # CPU threads; none: the usable cores, shared with other runs on this host
-    seed: Annotated[int, Meta(ge=0, lt=2**62)] = 42  # what generators and TOML take
-    price_per_hour: Rate | None = None  # what the machine costs, in any currency
+    gpu: Annotated[str, about("GPU to plan for: auto (the GPU of this machine), cpu, or an id such as a100-40gb.")] = (
+        "auto"
+    )
+    device: Annotated[
+        Literal["auto", "cuda", "cpu"], about("Where to train. auto: on the GPU if there is one, else on the CPU.")
+    ] = "auto"
+    compile: Annotated[Literal["auto", "on", "off"], about("Use torch.compile. auto: on for a GPU, off for a CPU.")] = (
+        "auto"
+    )
+    on_oom: Annotated[
+        Literal["adapt", "stop"],
+        about("When memory runs out. adapt: halve the micro-batch and repeat the step. stop: stop the run."),
+    ] = "adapt"
+    on_divergence: Annotated[
+        Literal["stop", "rewind"],
+        about(
+            "When the loss or a gradient is not finite. stop: stop the run. rewind: return to the last checkpoint and "
+            "skip the data that followed it."
+        ),
+    ] = "stop"
+    on_spike: Annotated[
+        Literal["warn", "skip"],
+        about(
+            "When the loss is more than 6 standard deviations above its recent mean. warn: record it. skip: also skip "
+            "the update of that step."
+        ),
+    ] = "warn"
+    deterministic: Annotated[
+        bool, about("On a GPU: the same result every time on the same machine, but slower. A CPU always does this.")
+    ] = False
+    preempt_file: Annotated[
+        str | None, about("Absolute path of a file. When it appears, the run writes a checkpoint and stops.")
+    ] = None
+    threads: Annotated[
+        Count | None, about("CPU threads. If not set, the usable cores are shared with other runs.", "threads")
+    ] = None
+    seed: Annotated[int, Meta(ge=0, lt=2**62), about("Seed of all random numbers.")] = 42  # fits generators and TOML
+    price_per_hour: Annotated[
+        Rate | None, about("Price of the machine per hour, in any currency. Gives the cost of the run.", "per hour")
+    ] = None
 
 
 class PipelineConfig(Section, frozen=True, kw_only=True):
-    """The stages to run, in this order."""
+    """The stages of the run."""
 
-    stages: tuple[Stage, ...] = USUAL_STAGES
+    stages: Annotated[tuple[Stage, ...], about("Stages to run, in this order.")] = USUAL_STAGES
 
 
 class RunConfig(Section, frozen=True, kw_only=True):
-    """All that a run was asked to do. `Plan` says what it means on a GPU."""
+    """All settings of a run. `engine.plan.plan.Plan` says what they need on a device."""
 
     about: AboutConfig = AboutConfig()
     model: ModelConfig = ModelConfig()
@@ -271,22 +298,3 @@ def depth_is_valid(depth: int) -> bool:
     """Heads must divide the width and have an even size, so that rotary positions pair up."""
     width, heads = width_of(depth), heads_of(depth)
     return depth >= 1 and width % heads == 0 and (width // heads) % 2 == 0
-
-
-def choices(field: msgspec.structs.FieldInfo) -> tuple[str, ...]:
-    """The values a choice setting (or each item of a list of choices) may take; empty for other settings."""
-    kind = msgspec.inspect.type_info(field.type)
-    if isinstance(kind, msgspec.inspect.VarTupleType):
-        kind = kind.item_type
-    return tuple(str(v) for v in kind.values) if isinstance(kind, msgspec.inspect.LiteralType) else ()
-
-
-def is_list(field: msgspec.structs.FieldInfo) -> bool:
-    """Whether a setting is a list of any length. Its items are texts, or choices."""
-    return isinstance(msgspec.inspect.type_info(field.type), msgspec.inspect.VarTupleType)
-
-
-def list_example(field: msgspec.structs.FieldInfo) -> tuple[str, ...]:
-    """Two valid items of a list setting, to show its form."""
-    known = choices(field) or cast(tuple[str, ...], field.default)
-    return tuple(known[:2]) if len(known) > 1 else (*known, "my/text/", "more.jsonl")[:2]

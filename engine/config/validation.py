@@ -1,37 +1,15 @@
-"""What is no configuration, in one line each: the dotted path, the value, what was expected, the nearest valid key."""
+"""Errors of a configuration, one line each: the setting, its value, what was expected, the closest match."""
 
 import difflib
 import json
 import math
-import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from engine.config.schema import (
-    RunConfig,
-    choices,
-    depth_is_valid,
-    fields,
-    get,
-    heads_of,
-    is_list,
-    list_example,
-    width_of,
-)
+from engine.config.schema import RunConfig, depth_is_valid, fields, get, heads_of, width_of
+from engine.config.setting import Setting, settings
 from engine.core.errors import UsageError
-
-TYPES = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "text",
-    "array": "a list",
-    "object": "a table",
-    "null": "none",
-}
 
 
 def refuse_unknown(values: Mapping[str, Any]) -> None:
@@ -40,7 +18,7 @@ def refuse_unknown(values: Mapping[str, Any]) -> None:
     sections = {path.split(".")[0] for path in known}
     for section, table in values.items():
         if section not in sections:
-            # the key may stand at the top level by mistake: `depth = 12` outside [model]
+            # a key at the top level by mistake: `depth = 12` outside [model]
             homes = [path for path in known if path.endswith(f".{section}")]
             what = (
                 f"[{section}]: unknown section"
@@ -59,7 +37,7 @@ def refuse_unknown(values: Mapping[str, Any]) -> None:
 
 
 def check_together(config: RunConfig) -> None:
-    """The rules that a type cannot say. Raises UsageError for the first that is broken."""
+    """Check the rules that involve several settings. Raises UsageError for the first one that is broken."""
     for path, _ in fields():
         value = get(config, path)
         if isinstance(value, float) and not math.isfinite(value):
@@ -68,25 +46,26 @@ def check_together(config: RunConfig) -> None:
     if not depth_is_valid(depth):
         below, above = depth - 1, depth + 1
         raise UsageError(
-            f"model.depth = {depth}: width {width_of(depth)} does not divide into {heads_of(depth)} heads. "
+            f"model.depth = {depth}: width {width_of(depth):,} cannot be divided into {heads_of(depth)} heads. "
             f"Use {below} or {above}."
         )
     micro = config.batch.device_batch_size * config.model.max_seq_len
     if config.batch.total_batch_size < micro:
         raise UsageError(
-            f"batch.total_batch_size = {config.batch.total_batch_size}: less than one micro-batch of "
-            f"{config.batch.device_batch_size} x {config.model.max_seq_len:,} = {micro:,} tokens. "
+            f"batch.total_batch_size = {config.batch.total_batch_size}: less than one micro-batch, "
+            f"{config.batch.device_batch_size} × {config.model.max_seq_len:,} = {micro:,} tokens. "
             f"Use at least {micro}, or a smaller batch.device_batch_size or model.max_seq_len."
         )
     if config.budget.steps is not None and config.budget.tokens is not None:
         raise UsageError(
-            f"budget.steps = {config.budget.steps} and budget.tokens = {config.budget.tokens}: give one of the two."
+            f"budget.steps = {config.budget.steps} and budget.tokens = {config.budget.tokens}: both are set. "
+            "Set only one of them, for example with --set budget.steps=none."
         )
     notice = config.runtime.preempt_file
     if notice is not None and not notice.startswith("/"):
         raise UsageError(f'runtime.preempt_file = "{notice}": expected an absolute path.')
     if config.data.source == "local" and not config.data.paths:
-        form = list_form("data.paths", dict(fields())["data.paths"])
+        form = list_form(settings()["data.paths"])
         raise UsageError(f'data.paths = []: data.source = "local" needs a folder, file or glob of text. {form}')
     for path, sources in (("midtrain.sources", config.midtrain.sources), ("sft.sources", config.sft.sources)):
         if not sources:
@@ -98,40 +77,32 @@ def check_together(config: RunConfig) -> None:
 
 
 def explain(message: str, values: Mapping[str, Any]) -> UsageError:
-    """Turn msgspec's `Expected ... - at `$.a.b[0]`` into our sentence with the value."""
-    what, _, where = message.partition(" - at `$")
-    path, _, place = where.rstrip("`").lstrip(".").partition("[")
+    """The error for a value that msgspec refused. `message` ends with its place: ``... - at `$.model.depth` ``."""
+    path, _, place = message.partition(" - at `$")[2].rstrip("`").lstrip(".").partition("[")
     value: Any = values
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else value
+    setting = settings()[path]
+    if setting.kind == "list" and not place:
+        return UsageError(f"{path} = {_show(value)}: expected {setting.expected}. {list_form(setting)}")
     if place and isinstance(value, list | tuple):
         value = value[int(place.rstrip("]"))]
-    known = dict(fields()).get(path)
-    if known is not None and is_list(known) and not place:
-        return UsageError(f"{path} = {_show(value)}: expected a list of texts. {list_form(path, known)}")
-    allowed = choices(known) if known is not None else ()
-    expected = f"expected one of {', '.join(allowed)}" if allowed else _plainly(what)
-    nearest = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5) if allowed else []
+    expected = setting.expected
+    if setting.kind == "list":
+        expected = f"one of {', '.join(setting.choices)}" if setting.choices else "text"
+    nearest = difflib.get_close_matches(str(value), setting.choices, n=1, cutoff=0.5)
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
-    return UsageError(f"{path} = {_show(value)}: {expected}.{hint}")
+    return UsageError(f"{path} = {_show(value)}: expected {expected}.{hint}")
 
 
-def list_form(path: str, field: msgspec.structs.FieldInfo) -> str:
-    """How to write a list setting, in a file and on the command line."""
-    one, two = list_example(field)
-    section, key = path.split(".")
+def list_form(setting: Setting) -> str:
+    """How to write a list setting, on the command line and in a file."""
+    one, two = setting.example
     several = json.dumps([one, two])
     return (
-        f"One item: --set {path}={shlex.quote(one)}. Several: --set '{path}={several}', or {key} = {several} "
-        f"under [{section}] in a file."
+        f"One item: --set {setting.path}={shlex.quote(one)}. Several: --set '{setting.path}={several}', "
+        f"or {setting.key} = {several} under [{setting.section}] in a file."
     )
-
-
-def _plainly(what: str) -> str:
-    """msgspec's ``Expected `int | null`, got `str` `` in words: the value stands beside it, so its type need not."""
-    what = what.partition(", got `")[0]
-    what = re.sub(r"`([a-z |]+)`", lambda types: " or ".join(TYPES.get(t, t) for t in types[1].split(" | ")), what)
-    return what[:1].lower() + what[1:].replace("`", "")
 
 
 def _suggest(name: str, homes: list[str], near: list[str], section: str = "") -> str:
@@ -139,7 +110,7 @@ def _suggest(name: str, homes: list[str], near: list[str], section: str = "") ->
         return f"Did you mean {homes[0]}?"
     match = difflib.get_close_matches(name, near, n=1, cutoff=0.5)
     prefix = f"{section}." if section else ""
-    return f"Did you mean {prefix}{match[0]}?" if match else f"Known here: {', '.join(near)}."
+    return f"Did you mean {prefix}{match[0]}?" if match else f"Known: {', '.join(near)}."
 
 
 def _show(value: Any) -> str:

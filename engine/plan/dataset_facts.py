@@ -8,7 +8,7 @@ import math
 import re
 from typing import NamedTuple
 
-from engine.config.schema import ChatTask
+from engine.config.chat_sections import ChatTask
 
 # FineWeb-Edu as nanochat shards it.
 CHARS_PER_TOKEN = 4.8  # English web text at a vocabulary of 65,536

@@ -1,4 +1,4 @@
-"""Draft and knobs: every setting has its knob, what is typed is what is meant, and the command line says it all."""
+"""Draft and settings: the console lists every setting, reads typed text back, and gives the equivalent command line."""
 
 import argparse
 import shlex
@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config.schema import fields, get
+from engine.config.setting import Setting
 from engine.core.errors import UsageError
 from engine.plan.presets import preset_names
 from tui.cli.commands.configuration import configuration
 from tui.planning.draft import Draft, command, command_line, mend, override, try_text
-from tui.planning.setting_fields import Knob, in_range, knobs, nearest, parse, show, step, to_text
-from tui.planning.setting_texts import ABOUT_KNOBS
+from tui.planning.setting_fields import edited_settings, nearest, parse, show, step, to_text, valid_values
 
-KNOBS = {knob.path: knob for knob in knobs()}
+KNOBS = {setting.path: setting for setting in edited_settings()}
 
 
 def resolved_by_command_line(line: str) -> Any:
@@ -29,26 +29,26 @@ def resolved_by_command_line(line: str) -> Any:
     return configuration(options).config
 
 
-def test_every_setting_has_a_knob_with_words() -> None:
+def test_every_setting_has_a_setting_with_words() -> None:
     paths = {path for path, _ in fields() if not path.startswith("about.") and path != "runtime.gpu"}
     assert set(KNOBS) == paths
-    assert set(ABOUT_KNOBS) == paths
+    assert all(setting.help for setting in KNOBS.values())
 
 
 def test_ranges_come_from_the_configuration() -> None:
-    assert KNOBS["model.depth"].range_text == "1 to 128"
-    assert KNOBS["budget.steps"].range_text == "whole number from 1, or empty"
-    assert KNOBS["budget.tokens_per_param"].range_text == "above 0 to 100,000"
-    assert KNOBS["data.shuffle"].range_text == "yes or no"
+    assert valid_values(KNOBS["model.depth"]) == "1–128"
+    assert valid_values(KNOBS["budget.steps"]) == "1 or more, or empty"
+    assert valid_values(KNOBS["budget.tokens_per_param"]) == "above 0, at most 100,000"
+    assert valid_values(KNOBS["data.shuffle"]) == "yes or no"
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_what_is_shown_for_editing_reads_back_as_the_value(name: str) -> None:
     config = Draft.from_preset(name).config
-    for knob in KNOBS.values():
-        value = get(config, knob.path)
-        assert parse(knob, to_text(value)) == value
-        assert show(knob, value)
+    for setting in KNOBS.values():
+        value = get(config, setting.path)
+        assert parse(setting, to_text(value)) == value
+        assert show(setting, value)
 
 
 WORDS = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=12)
@@ -95,17 +95,17 @@ def test_not_set_is_written_none() -> None:
     assert override("budget.steps", None) == "budget.steps=none"
 
 
-@pytest.mark.parametrize("knob", list(KNOBS.values()), ids=lambda knob: knob.path)
+@pytest.mark.parametrize("setting", list(KNOBS.values()), ids=lambda setting: setting.path)
 @given(text=st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map(str)))
 @settings(max_examples=25, deadline=None)
-def test_typing_gives_a_valid_draft_or_one_line_and_a_mend_that_is_valid(knob: Knob, text: str) -> None:
+def test_typing_gives_a_valid_draft_or_one_line_and_a_mend_that_is_valid(setting: Setting, text: str) -> None:
     draft = Draft.from_preset("balanced")
-    changed, fault = try_text(draft, knob, text)
+    changed, fault = try_text(draft, setting, text)
     if changed is not None:
-        assert fault == "" and get(changed.config, knob.path) == parse(knob, text)
+        assert fault == "" and get(changed.config, setting.path) == parse(setting, text)
         return
     assert fault
-    changes = mend(draft, knob, text)
+    changes = mend(draft, setting, text)
     if changes is not None:
         draft.edit(changes)  # raises where the mend is not valid
 
@@ -134,16 +134,16 @@ def test_steps_and_tokens_give_way_to_each_other() -> None:
     assert mend(draft, KNOBS["budget.tokens"], "1000") == {"budget.tokens": 1000, "budget.steps": None}
 
 
-@pytest.mark.parametrize("knob", [k for k in KNOBS.values() if k.kind in ("int", "float")], ids=lambda k: k.path)
+@pytest.mark.parametrize("setting", [k for k in KNOBS.values() if k.kind in ("int", "float")], ids=lambda k: k.path)
 @pytest.mark.parametrize("direction", [1, -1])
-def test_stepping_stays_in_range_and_moves(knob: Knob, direction: int) -> None:
-    value = get(Draft.from_preset("balanced").config, knob.path)
+def test_stepping_stays_in_range_and_moves(setting: Setting, direction: int) -> None:
+    value = get(Draft.from_preset("balanced").config, setting.path)
     for _ in range(60):
-        moved = step(knob, value, direction)
+        moved = step(setting, value, direction)
         if moved is None:
             assert value is None  # not set: there is nothing to step from
             return
-        assert in_range(knob, moved)
+        assert setting.contains(moved)
         assert (moved - (value or 0)) * direction >= 0
         value = moved
 

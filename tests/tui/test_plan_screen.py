@@ -174,7 +174,7 @@ async def test_a_wrong_value_names_the_nearest_and_tab_takes_it() -> None:
         await at(pilot, "batch.device_batch_size")
         await press(pilot, "enter", "9", "9", "9", "9")
         shown = text_of(app)
-        assert "batch.device_batch_size = 9999: legal is 1 to 4,096" in shown
+        assert "batch.device_batch_size = 9999: valid values: 1–4,096" in shown
         assert "Tab batch.device_batch_size = 170" in shown
         await press(pilot, "enter")
         assert isinstance(app.focused, Editor)  # Enter does not keep what is not valid

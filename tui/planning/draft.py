@@ -9,9 +9,10 @@ import msgspec
 
 from engine.config.layers import Layer, Resolved, from_dict, parse_override, resolve
 from engine.config.schema import RunConfig, fields, get
+from engine.config.setting import Setting
 from engine.core.errors import UsageError
 from engine.plan.presets import load_preset
-from tui.planning.setting_fields import Knob, in_range, nearest, parse, quoted
+from tui.planning.setting_fields import nearest, parse, quoted, valid_values
 
 Edits = dict[str, Any]  # dotted path -> value; None: not set
 
@@ -65,45 +66,45 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
                 yield path, get(plain, path), self.edits[path]
 
 
-def try_text(draft: Draft, knob: Knob, text: str) -> tuple[Draft | None, str]:
+def try_text(draft: Draft, setting: Setting, text: str) -> tuple[Draft | None, str]:
     """(the draft with what was typed, "") or (None, one line that says what is wrong)."""
     try:
-        value = parse(knob, text)
-        if isinstance(value, int | float) and not in_range(knob, value):
-            raise ValueError(f"legal is {knob.range_text}")
-        return draft.edit({knob.path: value}), ""
+        value = parse(setting, text)
+        if isinstance(value, int | float) and not setting.contains(value):
+            raise ValueError(f"valid values: {valid_values(setting)}")
+        return draft.edit({setting.path: value}), ""
     except ValueError as error:
-        return None, f"{knob.path} = {text or 'nothing'}: {error}."
+        return None, f"{setting.path} = {text or 'nothing'}: {error}."
     except UsageError as error:
         return None, str(error)
 
 
-def mend(draft: Draft, knob: Knob, text: str) -> Edits | None:
+def mend(draft: Draft, setting: Setting, text: str) -> Edits | None:
     """The smallest change of what was typed that is valid, or None where there is none to offer."""
-    return next((edits for edits in _candidates(draft, knob, text) if _is_valid(draft, edits)), None)
+    return next((edits for edits in _candidates(draft, setting, text) if _is_valid(draft, edits)), None)
 
 
-def _candidates(draft: Draft, knob: Knob, text: str) -> Iterator[Edits]:
+def _candidates(draft: Draft, setting: Setting, text: str) -> Iterator[Edits]:
     """Nearest first."""
-    value = nearest(knob, text)
+    value = nearest(setting, text)
     if value is None:
         return
-    yield {knob.path: value}
+    yield {setting.path: value}
     batch, length = draft.config.batch, draft.config.model.max_seq_len
-    match knob.path:
+    match setting.path:
         case "model.depth":
             yield {"model.depth": value - 1}
             yield {"model.depth": value + 1}
         case "batch.total_batch_size":
-            yield {knob.path: batch.device_batch_size * length}
+            yield {setting.path: batch.device_batch_size * length}
         case "batch.device_batch_size":
-            yield {knob.path: batch.total_batch_size // length}
+            yield {setting.path: batch.total_batch_size // length}
         case "model.max_seq_len":
-            yield {knob.path: batch.total_batch_size // batch.device_batch_size}
+            yield {setting.path: batch.total_batch_size // batch.device_batch_size}
         case "budget.steps":
-            yield {knob.path: value, "budget.tokens": None}
+            yield {setting.path: value, "budget.tokens": None}
         case "budget.tokens":
-            yield {knob.path: value, "budget.steps": None}
+            yield {setting.path: value, "budget.steps": None}
 
 
 def _is_valid(draft: Draft, edits: Edits) -> bool:

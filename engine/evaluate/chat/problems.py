@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.config.schema import ChatTask
+from engine.config.chat_sections import ChatTask
 from engine.core.errors import NanosoloError
 from engine.core.progress import Progress, silent
 from engine.data.chat import builtin_conversations

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.config.layers import to_toml
+from engine.config.commented_toml import to_commented_toml
 from engine.config.schema import RunConfig
 from engine.core import formatting
 from engine.core.atomic_io import write_atomically
@@ -40,8 +40,8 @@ def show_plan(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Write the complete configuration as TOML."""
-    text = to_toml(configuration(options).config)
+    """Write the complete configuration as TOML, with a comment per setting."""
+    text = to_commented_toml(configuration(options).config)
     if options.export == "-":
         sys.stdout.write(text)
     else:

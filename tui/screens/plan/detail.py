@@ -12,13 +12,14 @@ from textual.reactive import reactive
 from textual.widgets import Input, Static
 
 from engine.config.schema import AboutConfig, get
+from engine.config.setting import Setting
 from engine.core import formatting
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan.plan_warnings import Warning
 from tui.keys.bindings import bindings_for
 from tui.planning.draft import Draft
 from tui.planning.formulas import Figure
-from tui.planning.setting_fields import Knob, parse, step, to_text
+from tui.planning.setting_fields import parse, step, to_text, valid_values
 from tui.widgets.rows import clip
 
 ORIGINS = {
@@ -116,21 +117,21 @@ class Detail(Vertical):
     class Typed(Message):
         """The text of the editor changed."""
 
-        def __init__(self, knob: Knob, text: str) -> None:
+        def __init__(self, knob: Setting, text: str) -> None:
             super().__init__()
             self.knob, self.text = knob, text
 
     class KeepWanted(Message):
         """The key that keeps what is typed. Who takes it closes the editor; what is wrong stays in it."""
 
-        def __init__(self, knob: Knob, text: str) -> None:
+        def __init__(self, knob: Setting, text: str) -> None:
             super().__init__()
             self.knob, self.text = knob, text
 
     class MendWanted(Message):
         """The key for the nearest valid values of what is typed."""
 
-        def __init__(self, knob: Knob, text: str) -> None:
+        def __init__(self, knob: Setting, text: str) -> None:
             super().__init__()
             self.knob, self.text = knob, text
 
@@ -152,7 +153,7 @@ class Detail(Vertical):
 
     def __init__(self, id: str, classes: str) -> None:
         super().__init__(id=id, classes=classes)
-        self.knob: Knob | None = None
+        self.knob: Setting | None = None
 
     def compose(self) -> ComposeResult:
         editor = Editor(id="editor")
@@ -180,7 +181,7 @@ class Detail(Vertical):
         fault.update(line)
         fault.display = bool(line)
 
-    def show_knob(self, knob: Knob, draft: Draft) -> None:
+    def show_knob(self, knob: Setting, draft: Draft) -> None:
         """What a setting does, what is legal, where its value came from."""
         value = to_text(get(draft.config, knob.path)) or "not set"
         if knob.kind == "list":
@@ -191,7 +192,7 @@ class Detail(Vertical):
             knob.path,
             knob.help,
             Content("now    ") + now + Content.styled(" · ", "$quiet") + origin,
-            Content("legal  ") + Content.styled(knob.range_text, "$quiet"),
+            Content("valid  ") + Content.styled(valid_values(knob), "$quiet"),
         )
 
     def show_figure(self, figure: Figure) -> None:
@@ -222,11 +223,11 @@ class Detail(Vertical):
             lines.append(f"This machine has {here.name} · {formatting.size(here.capacity)}. A launch plans for that.")
         self._say("planned for", *lines, Content.styled("Enter or d: all GPUs.", "$quiet"))
 
-    def edit(self, knob: Knob, text: str) -> None:
+    def edit(self, knob: Setting, text: str) -> None:
         """Open the editor on a value."""
         self.knob = knob
         unit = f" in {knob.unit}" if knob.unit else ""
-        self._say(f"edit {knob.path}{unit}", Content.styled(f"{knob.help} Legal: {knob.range_text}", "$quiet"))
+        self._say(f"edit {knob.path}{unit}", Content.styled(f"{knob.help} Valid: {valid_values(knob)}", "$quiet"))
         editor = self.query_one(Editor)
         with self.prevent(Input.Changed):
             editor.value = text

@@ -6,15 +6,16 @@ from textual.content import Content
 from textual.reactive import reactive
 
 from engine.config.schema import get
+from engine.config.setting import Setting
 from engine.hardware.gpu_catalog import Gpu
 from tui.planning.draft import Draft
-from tui.planning.setting_fields import Knob, knobs, show
+from tui.planning.setting_fields import MAIN, edited_settings, show
 from tui.widgets.rows import Row, RowList, clip, columns
 
-KNOBS = {knob.path: knob for knob in knobs()}
+KNOBS = {knob.path: knob for knob in edited_settings()}
 PRESET, GPU = "preset", "gpu"  # the two rows on top, which open a list
 MARKS = {"edited": "●", "flag": "▸", "file": "◆"}  # a value's origin, where the row is too narrow for the word
-HEADINGS = {"main": "Settings that decide the run", "optim": "optimizer"}
+HEADINGS = {"main": "Settings that decide the run"}
 WIDE = 46  # cells from which a row has room for unit and origin in words
 
 
@@ -31,7 +32,7 @@ class KnobList(RowList):
         self.rebuild()
 
     @property
-    def knob(self) -> Knob | None:
+    def knob(self) -> Setting | None:
         """The knob under the cursor; None on the rows of preset and GPU."""
         return KNOBS.get(self.chosen or "")
 
@@ -47,7 +48,7 @@ class KnobList(RowList):
         yield Row(GPU, _choice(width, "GPU" if gpu.is_cuda else "device", device_name(gpu)))
         heading = ""
         for knob in KNOBS.values():
-            group = "main" if knob.main else knob.section
+            group = "main" if (knob.path in MAIN) else knob.section
             if group != heading:
                 heading = group
                 yield Row(None, Content(""))
@@ -65,10 +66,10 @@ def _choice(width: int, label: str, value: str) -> Content:
     return columns(width, Content.styled(label, "$quiet"), right)
 
 
-def _setting(width: int, knob: Knob, draft: Draft) -> Content:
+def _setting(width: int, knob: Setting, draft: Draft) -> Content:
     origin = draft.origins[knob.path]
     edited = origin == "edited"
-    prefix = Content.styled(f"{knob.section}.", "$quiet") if knob.main else Content("")
+    prefix = Content.styled(f"{knob.section}.", "$quiet") if (knob.path in MAIN) else Content("")
     set_to = get(draft.config, knob.path)
     value = clip(show(knob, set_to), max(8, width - len(knob.key) - 4))
     right = Content.styled(value, "bold $accent" if edited else "bold" if origin != "default" else "")

@@ -6,10 +6,10 @@ from typing import Any
 from textual.app import App
 
 from engine.config.schema import get
+from engine.config.setting import Setting
 from engine.config.stages import first_missing
 from engine.core.errors import UsageError
 from tui.planning.draft import Draft
-from tui.planning.setting_fields import Knob
 from tui.widgets.checklist_dialog import Judged, Tick, TickDialog
 
 STAGES = "pipeline.stages"
@@ -27,7 +27,7 @@ NOTES = {  # what each stage does
 }
 
 
-def tick(app: App[Any], draft: Draft, knob: Knob, change: Callable[[Mapping[str, Any]], None]) -> None:
+def tick(app: App[Any], draft: Draft, knob: Setting, change: Callable[[Mapping[str, Any]], None]) -> None:
     """Choose several of a knob's choices, and `change` the draft to them. They stand in the order of the list."""
 
     def judge(ticked: tuple[str, ...]) -> Judged:
@@ -42,7 +42,7 @@ def tick(app: App[Any], draft: Draft, knob: Knob, change: Callable[[Mapping[str,
     app.push_screen(TickDialog(knob.path, "takes them", lines, get(draft.config, knob.path), judge), chosen)
 
 
-def fault_of(draft: Draft, knob: Knob, ticked: tuple[str, ...]) -> str:
+def fault_of(draft: Draft, knob: Setting, ticked: tuple[str, ...]) -> str:
     """What is wrong with these choices; empty: nothing."""
     try:
         draft.edit({knob.path: ticked})
