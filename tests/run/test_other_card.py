@@ -149,11 +149,13 @@ def test_the_preset_for_this_machine_is_planned_for_its_card(
 ) -> None:
     out, err = printed(capsys, "plan", "--preset", "auto")
     assert "balanced on NVIDIA A100-PCIE-40GB (a100-40gb-pcie)" in out and "this machine has" not in out
-    assert "preset balanced: NVIDIA A100-PCIE-40GB has 39 GiB; it names a100-40gb, but is planned for this card" in err
+    assert (
+        "preset balanced: NVIDIA A100-PCIE-40GB has 39 GiB; the preset names a100-40gb, the plan is for this GPU" in err
+    )
     asked = printed(capsys, "plan", "--preset", "auto", "--gpu", "a100-80gb")[0]
     assert "balanced on NVIDIA A100-SXM4-80GB" in asked and "! this machine has A100-PCIE-40GB: 18.0 h" in asked
     exported = printed(capsys, "--preset", "auto", "--export", "-")[0]
-    assert 'gpu = "auto"\ndevice = "cuda"' in exported  # never the CPU in silence
+    assert '\ngpu = "auto"\n' in exported and '\ndevice = "cuda"\n' in exported  # never the CPU in silence
     pcie.name = "NVIDIA A100-SXM4-40GB"
     out, err = printed(capsys, "plan", "--preset", "auto")
     assert "(a100-40gb)" in out and "it names" not in err

@@ -36,10 +36,10 @@ def assert_refused(home: Path, *arguments: str, code: int = 2, says: str, **more
         (b"[modle]\ndepth = 12", "[modle]: unknown section. Did you mean model?"),
         (b"x = " + b"[" * 5000, "it is nested too deeply"),
         (b"depth = 12", "depth = 12: unknown key. Did you mean model.depth?"),
-        (b"[model]\ndepth = 0", "model.depth = 0: expected a whole number >= 1"),
+        (b"[model]\ndepth = 0", "model.depth = 0: expected a whole number (1–128)"),
         (b"[model]\ndepth = 'twelve'", 'model.depth = "twelve": expected a whole number'),
-        (b"[batch]\ntotal_batch_size = 64", "less than one micro-batch of"),
-        (b"[data]\nsource = 'web'", 'data.source = "web": expected one of builtin, fineweb-edu, local'),
+        (b"[batch]\ntotal_batch_size = 64", "less than one micro-batch, "),
+        (b"[data]\nsource = 'web'", 'data.source = "web": expected one of builtin, local, fineweb-edu'),
         (b"[data]\nsource = 'local'", "needs a folder, file or glob"),
         (b"[optim]\nmatrix_lr = nan", "optim.matrix_lr = nan: expected"),
         (b"[pipeline]\nstages = ['data', 'data']", "a stage is named twice"),
@@ -66,9 +66,9 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: bytes, says: str) -> Non
         (["--preset", "quickstart", "--name", "../up", "--resume"], "--name ../up: use letters"),
         (["--preset", "quickstart", "--resume"], "--resume: name the run"),
         (["--preset", "balanced", "--gpu", "a100-40gb"], "no NVIDIA GPU is visible here"),
-        (["--preset", "quickstart", "--every", "0"], "expected a whole number from 1"),
-        (["plan"], "name one with --preset or --config"),
-        (["--preset", "quickstart", "plan"], "options go behind the command: nanosolo plan --preset"),
+        (["--preset", "quickstart", "--every", "0"], "expected a whole number, 1 or more"),
+        (["plan"], "Use --preset or --config"),
+        (["--preset", "quickstart", "plan"], "options go after the command: nanosolo plan --preset"),
         (["fly"], "invalid choice: 'fly'"),
         (["plna"], "invalid choice: 'plna'. Did you mean plan?"),
         (["chat", "--device", "cdua"], "invalid choice: 'cdua'. Did you mean cuda?"),
@@ -154,7 +154,7 @@ def test_what_should_not_happen_is_one_line_too(
     monkeypatch.setattr("tui.cli.commands.runs.runs", fail)
     assert main(["runs"]) == 5
     assert capsys.readouterr().err == (
-        "error: ValueError: odd indeed. This should not happen: run it again with --debug and report it.\n"
+        "error: ValueError: odd indeed. This should not happen. Run it again with --debug and report it.\n"
     )
     with pytest.raises(ValueError, match="odd"):
         main(["--debug", "runs"])

@@ -1,4 +1,4 @@
-"""The command line: which module answers what was asked. Imports neither torch nor textual by itself."""
+"""The command line: run the module of the command. Imports neither torch nor textual by itself."""
 
 import argparse
 import importlib
@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "tui.cli.commands.train:train",
     "configuration": "tui.cli.commands.plan:export",
     "plan": "tui.cli.commands.plan:show_plan",
+    "config": "tui.cli.commands.config:config",
     "fit": "tui.cli.commands.fit:fit",
     "runs": "tui.cli.commands.runs:runs",
     "attach": "tui.cli.commands.train:attach",
@@ -27,11 +28,16 @@ COMMANDS = {
     "import": "tui.cli.commands.export:import_run",
     "doctor": "tui.cli.commands.doctor:doctor",
     "serve": "tui.cli.commands.console:serve",
+    "completion": "tui.cli.completion:print_script",
 }
 
 
 def entry() -> NoReturn:
     """The `nanosolo` script."""
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
+        from tui.cli.completion import complete
+
+        complete(build_parser())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows another
@@ -39,7 +45,7 @@ def entry() -> NoReturn:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has stopped reading
     sys.exit(code)
 
 
@@ -62,16 +68,19 @@ def main(arguments: list[str]) -> int:
         if options.debug:
             raise
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"error: {what}. This should not happen: run it again with --debug and report it.", file=sys.stderr)
+        print(
+            f"error: {what}. This should not happen. Run it again with --debug and report it.",
+            file=sys.stderr,
+        )
         return EXIT_CRASHED
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options of a command line; `command` is `console`, `train` or `configuration` where none is named."""
+    """The options of a command line. Without a command, `command` is `console`, `train` or `configuration`."""
     parser = build_parser()
     options = parser.parse_args(arguments)
     if options.command is not None and set(arguments[: arguments.index(options.command)]) - {"--debug"}:
-        parser.error(f"options go behind the command: nanosolo {options.command} {arguments[0]}")
+        parser.error(f"options go after the command: nanosolo {options.command} {arguments[0]}")
     if options.command is None:
         if options.export is not None:
             options.command = "configuration"

@@ -48,7 +48,7 @@ def judge_file(text: str) -> str:
 
 
 def export_toml(config: RunConfig, text: str) -> Path:
-    """Write the complete configuration, with a comment per setting. Raises NanosoloError when the file cannot be written."""
+    """Write the complete configuration, with a comment per setting. Raises NanosoloError if that fails."""
     if not text or judge_file(text):
         raise NanosoloError(judge_file(text) or "Type the name of a file.")
     path = Path(text).expanduser().absolute()

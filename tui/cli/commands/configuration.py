@@ -13,15 +13,18 @@ from engine.core.paths import presets_home
 from engine.plan.presets import load_preset, preset_for
 
 
-def configuration(options: argparse.Namespace) -> Resolved:
-    """The configuration asked for. Raises UsageError when none was, or it is not valid."""
+def configuration(options: argparse.Namespace, of_defaults: bool = False) -> Resolved:
+    """The configuration that the options name. Raises UsageError if it is not valid.
+
+    `of_defaults`: without a preset, file or --set, start from the defaults; otherwise that is an error.
+    """
     layers = []
     if options.preset:
         layers += _preset_layers(options.preset, options.gpu)
     if options.config:
         layers.append(Layer("file", read_toml(Path(options.config))))
-    if not layers and not options.set:
-        raise UsageError("no configuration: name one with --preset or --config, for example --preset balanced.")
+    if not layers and not options.set and not of_defaults:
+        raise UsageError("no configuration is named. Use --preset or --config, for example --preset balanced.")
     layers.append(Layer("flag", flags(options)))
     layers += [Layer("flag", parse_override(text)) for text in options.set]
     if options.stages is not None:
@@ -36,19 +39,19 @@ def _stages_layer(stages: Sequence[str]) -> Layer:
 
 
 def _without(pipeline: Sequence[str], skip: str) -> list[str]:
-    """The pipeline without these stages. Raises UsageError for one that it does not have, or when none is left."""
+    """The pipeline without these stages. Raises UsageError for one that is not in it, or if none is left."""
     skipped = named_stages(skip.split(","), "--skip")
     for stage in skipped:
         if stage not in pipeline:
             raise UsageError(f"--skip {stage}: it is not in the pipeline, which is {', '.join(pipeline)}.")
     left = [stage for stage in pipeline if stage not in skipped]
     if not left:
-        raise UsageError(f"--skip {skip}: no stage is left of {', '.join(pipeline)}.")
+        raise UsageError(f"--skip {skip}: this skips every stage of {', '.join(pipeline)}. Keep at least one.")
     return left
 
 
 def _preset_layers(name: str, gpu: str | None) -> list[Layer]:
-    """The preset; for `auto` the one for this machine, planned for the card that is here whatever card it names."""
+    """The preset; for `auto` the one that fits this machine, always planned for the GPU of this machine."""
     if name != "auto":
         return [Layer("preset", load_preset(name, presets_home()))]
     from engine.hardware.detect import detect_gpu
@@ -59,13 +62,13 @@ def _preset_layers(name: str, gpu: str | None) -> list[Layer]:
     named = layers[0].values.get("runtime", {}).get("gpu", "auto")
     if found is not None and named not in ("auto", "cpu", found.id):
         layers.append(Layer("flag", {"runtime": {"gpu": "auto", "device": "cuda"}}))
-        note = f"; it names {named}, but is planned for this card"
+        note = f"; the preset names {named}, the plan is for this GPU"
     print(f"preset {choice.name}: {choice.why}{note}", file=sys.stderr)
     return layers
 
 
 def flags(options: argparse.Namespace) -> dict[str, Any]:
-    """The table that --gpu and --price stand for. Raises UsageError for a price that is no number."""
+    """The settings that --gpu and --price set. Raises UsageError if the price is not a number."""
     runtime: dict[str, Any] = {}
     if options.gpu:
         runtime["gpu"] = options.gpu
