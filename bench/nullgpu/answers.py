@@ -10,7 +10,7 @@ from engine.config.schema import TokenizerConfig, heads_of, width_of
 from engine.data.chat.conversation import Message, prompt_of
 from engine.data.corpora.builtin_corpus import BuiltinCorpus
 from engine.data.tokenizer import train_tokenizer
-from engine.evaluate.chat.judge import choose_letters
+from engine.evaluate.chat.answers import answer_multiple_choice
 from engine.evaluate.chat.problems import Problem
 from engine.evaluate.row_batches import batches_of_like_length
 from engine.inference.decoder import Request, generate_all
@@ -36,7 +36,7 @@ def answers(session: Session) -> Iterator[Check]:
     prompts = [prompt_of(problem.prompt, tokenizer) for problem in problems]
 
     before = _syncs()
-    choose_letters(model, tokenizer, problems, TOKENS_AT_ONCE)
+    answer_multiple_choice(model, tokenizer, problems, TOKENS_AT_ONCE)
     waited = _syncs() - before
     batches = sum(1 for _ in batches_of_like_length([len(prompt) for prompt in prompts], TOKENS_AT_ONCE))
     yield Check("answers", f"host syncs for {batches} batches of letters", str(waited), str(batches), waited == batches)

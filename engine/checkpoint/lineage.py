@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from engine.checkpoint.checkpoint import warning_of, whole_checkpoint
-from engine.config.stages import LINE
+from engine.config.stages import MODEL_STAGES
 from engine.core.errors import NanosoloError
 from engine.run.stage_context import StageContext
 from engine.run.stage_status import read_standing
@@ -20,7 +20,7 @@ def no_weights(context: StageContext, purpose: str) -> NanosoloError:
 
 def last_weights(context: StageContext, before: str | None = None) -> Path | None:
     """The newest whole checkpoint of the run's last stage that trained, of those that come before `before`."""
-    stages = LINE if before is None else LINE[: LINE.index(before)]
+    stages = MODEL_STAGES if before is None else MODEL_STAGES[: MODEL_STAGES.index(before)]
     pipeline = context.config.pipeline.stages
     belonging = read_standing(context.run, pipeline).line(pipeline)
     for stage in reversed(stages):

@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 from engine.checkpoint.manifest import code_of
 from engine.config.schema import Stage
-from engine.config.stages import LINE, with_needs
+from engine.config.stages import MODEL_STAGES, with_needs
 from engine.core.errors import UsageError
 from engine.hardware.versions import this_code, warning_of_other_code
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
 from engine.run.stage_status import is_finished, next_command, read_standing, results_of
 
-STAGES: tuple[Stage, ...] = LINE[::-1]  # the best one to talk to first
+STAGES: tuple[Stage, ...] = MODEL_STAGES[::-1]  # the best one to talk to first
 CHAT_STAGES = STAGES[:-1]  # these have seen conversations
 
 

@@ -8,7 +8,8 @@ from engine.config.schema import Stage
 from engine.core.errors import UsageError
 
 STAGES: tuple[Stage, ...] = get_args(Stage)  # in their order
-LINE: tuple[Stage, ...] = ("pretrain", "midtrain", "sft", "rl")  # these train, each on the weights of one before
+# these train the model, each from the weights of one before it
+MODEL_STAGES: tuple[Stage, ...] = ("pretrain", "midtrain", "sft", "rl")
 
 
 class Need(NamedTuple):
@@ -26,7 +27,7 @@ NEEDS: dict[str, Need] = {
     "midtrain": Need(("pretrain",), "begins with the weights of"),
     "sft": Need(("pretrain", "midtrain"), "begins with the weights of"),
     "rl": Need(("pretrain", "midtrain", "sft"), "begins with the weights of"),
-    "chat_eval": Need(LINE, "asks the model of"),
+    "chat_eval": Need(MODEL_STAGES, "asks the model of"),
 }
 
 
@@ -83,4 +84,4 @@ def rests_on(stage: str) -> tuple[str, ...]:
         return tuple(other for other in STAGES if other != stage)
     need = NEEDS.get(stage)
     # a text or tokenizer that came out otherwise is refused where there are weights
-    return tuple(other for other in need.of if other in LINE) if need is not None else ()
+    return tuple(other for other in need.of if other in MODEL_STAGES) if need is not None else ()

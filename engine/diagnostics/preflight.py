@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 from engine.config.layers import with_changes
 from engine.config.schema import RunConfig
-from engine.config.stages import LINE
+from engine.config.stages import MODEL_STAGES
 from engine.core import formatting
 from engine.core.errors import UsageError
 from engine.diagnostics.driver_checks import check_driver
@@ -122,7 +122,7 @@ def disk_need(plan: Plan, look: Survey, run: RunDirectory | None = None) -> int:
     shards = max(0, plan.disk.shards - look.shards)
     tokens = max(0, plan.disk.tokens - look.tokens)
     # without what was set aside: it stays where it is, and room for new ones is wanted besides
-    trains = [stage.stage for stage in plan.stages if stage.stage in LINE]
+    trains = [stage.stage for stage in plan.stages if stage.stage in MODEL_STAGES]
     kept = sum(size_of(run.checkpoints(stage)) for stage in trains) if run is not None else 0
     return shards + tokens + max(0, plan.disk.checkpoints - kept)
 

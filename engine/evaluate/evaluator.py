@@ -119,7 +119,7 @@ class BatchedEvaluator:
         )
 
 
-class Evaluator(BatchedEvaluator):
+class TextEvaluator(BatchedEvaluator):
     """Judges by bits per byte and samples of the run's own corpus."""
 
     metric = "val_bpb"

@@ -3,7 +3,7 @@
 import subprocess
 import time
 
-from engine.config.stages import LINE
+from engine.config.stages import MODEL_STAGES
 from engine.core.errors import NanosoloError, UsageError
 from engine.diagnostics.device_checks import Announce, be_silent
 from engine.launch.prepare import Launch, prepare, require_startable
@@ -42,7 +42,7 @@ def require_unfinished(run: RunDirectory) -> None:
     """Raises UsageError when all stages are done."""
     if is_finished(run):
         pipeline = run.config().pipeline.stages
-        again = next((stage for stage in reversed(pipeline) if stage in LINE), pipeline[-1])
+        again = next((stage for stage in reversed(pipeline) if stage in MODEL_STAGES), pipeline[-1])
         raise UsageError(
             f"run {run.name} is finished. See it with: nanosolo report {run.name}, or run a stage again: "
             f"nanosolo resume {run.name} --stages {again}"

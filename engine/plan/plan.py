@@ -5,7 +5,7 @@ from typing import NamedTuple
 import msgspec
 
 from engine.config.schema import CheckpointingMode, RunConfig
-from engine.config.stages import LINE
+from engine.config.stages import MODEL_STAGES
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan import duration, memory
 from engine.plan.batch import grad_accum_steps, tokens_per_micro_batch, tokens_per_step
@@ -93,7 +93,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def trains(self) -> bool:
         """Whether a stage trains: it then holds gradients and the optimizer's state besides the weights."""
-        return any(stage.stage in LINE for stage in self.stages)
+        return any(stage.stage in MODEL_STAGES for stage in self.stages)
 
     @property
     def peak_memory(self) -> int:
@@ -190,7 +190,7 @@ def _assemble(given: Given, modes: _Modes, shards: int) -> Plan:
     stages = plan_stages(given)
     disk = _disk(config, shards, given.tokens, given.steps, given.checkpoint_bytes)
     checkpoint_seconds = given.checkpoint_bytes / duration.DISK_BYTES_PER_SECOND
-    trains = any(stage in LINE for stage in stage_names)
+    trains = any(stage in MODEL_STAGES for stage in stage_names)
     return Plan(
         preset=config.about.preset,
         gpu=gpu.id,
@@ -260,7 +260,7 @@ def checkpoints_kept(config: RunConfig, steps: int) -> int:
     """The most checkpoints that are on the disk at one time: each stage that trains leaves its own, and a new one is
     whole before an old one goes. Those that are kept for good are counted of pretraining, of `steps` steps, alone."""
     kept = config.checkpoint
-    training = [stage for stage in config.pipeline.stages if stage in LINE]
+    training = [stage for stage in config.pipeline.stages if stage in MODEL_STAGES]
     permanent = steps // kept.keep_every_steps if kept.keep_every_steps and "pretrain" in training else 0
     return len(training) * (kept.keep_last + kept.keep_best) + permanent + 1 if training else 0
 

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from engine.config.schema import RunConfig
-from engine.config.stages import LINE
+from engine.config.stages import MODEL_STAGES
 from engine.core.units import GIB
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan.advice import Changes, compute_optimal, ways_to_fit
@@ -42,7 +42,7 @@ def plan_warnings(given: Given, scale: float, stages: Sequence[StagePlan]) -> It
         *(_of_pretraining(given, scale) if pretrains else ()),
         *(_stage_does_not_fit(given, stage) for stage in stages),
         *(_of_device(given.gpu) if any(stage.peak_memory is not None for stage in stages) else ()),
-        _slower(given.config, given.gpu) if any(stage.stage in LINE for stage in stages) else None,
+        _slower(given.config, given.gpu) if any(stage.stage in MODEL_STAGES for stage in stages) else None,
     ]
     yield from (warning for warning in found if warning is not None)
 

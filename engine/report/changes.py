@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from engine.config.stages import LINE
+from engine.config.stages import MODEL_STAGES
 from engine.events.history import History
 from engine.hardware.versions import is_other, noted_code
 
@@ -51,17 +51,17 @@ def _seen_on_resume(history: History) -> Iterator[Change]:
     kinds = {"config_changed": "settings", "code_changed": "code"}
     for warning in history.warnings:
         if warning.code in kinds:
-            step = warning.step if warning.stage in LINE else None
+            step = warning.step if warning.stage in MODEL_STAGES else None
             yield Change(warning.t, kinds[warning.code], warning.stage, step, warning.message)
 
 
 def _place(history: History, t: float) -> tuple[str, int | None]:
     """(stage, step) where what holds from time `t` on first trained, or, without training since, first ran."""
     since = [attempt for attempt in history.attempts if attempt.started >= t and not attempt.given_up]
-    first = next((attempt for attempt in since if attempt.stage in LINE), since[0] if since else None)
+    first = next((attempt for attempt in since if attempt.stage in MODEL_STAGES), since[0] if since else None)
     if first is None:
         return "", None
-    if first.stage not in LINE:
+    if first.stage not in MODEL_STAGES:
         return first.stage, None
     later = [attempt.started for attempt in since if attempt.started > first.started]
     end = min(later, default=float("inf"))

@@ -15,7 +15,7 @@ import msgspec
 import psutil
 
 from engine import __version__
-from engine.config.stages import LINE
+from engine.config.stages import MODEL_STAGES
 from engine.core.atomic_io import cannot_write, write_atomically
 from engine.core.errors import EXIT_DONE, EXIT_STOPPED, NanosoloError, UsageError
 from engine.events.kinds import Advice, RunEnded, RunStarted, StageAnew, StageEnded, StageStarted, Warning
@@ -210,7 +210,7 @@ class Runner:
         trained with."""
         config = self.run.config()
         threads = stage_threads(self.run, config)
-        if config.runtime.threads is None and stage in LINE:
+        if config.runtime.threads is None and stage in MODEL_STAGES:
             message = threads_warning(trained_threads(self.run), threads)
             if message:
                 self.events.write(Warning(stage=stage, step=0, code="threads_changed", message=message))

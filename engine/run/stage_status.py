@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from engine.config.stages import LINE, STAGES, in_order
+from engine.config.stages import MODEL_STAGES, STAGES, in_order
 from engine.core.errors import NanosoloError
 from engine.events.history import read_history
 from engine.events.kinds import RunStarted, StageAnew, StageEnded, StagesAsked, StageStarted
@@ -98,7 +98,7 @@ def next_command(run: RunDirectory) -> str:
 
 def results_of(run: RunDirectory, standing: Standing) -> set[str]:
     """The stages whose results are here, whoever made them."""
-    found: set[str] = {stage for stage in LINE if list_checkpoints(run.checkpoints(stage))}
+    found: set[str] = {stage for stage in MODEL_STAGES if list_checkpoints(run.checkpoints(stage))}
     if run.tokens_file.exists():
         found |= {"data", "tokenize"}
     if run.tokenizer.is_dir():

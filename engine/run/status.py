@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from engine.config.schema import RunConfig
 from engine.config.stage_overrides import stage_config
-from engine.config.stages import LINE
+from engine.config.stages import MODEL_STAGES
 from engine.core import formatting
 from engine.events.attempts import seconds_at_work
 from engine.events.history import History
@@ -110,7 +110,7 @@ def _running(history: History, now: float, config: RunConfig | None) -> Verdict:
         return Verdict("running", f"running, {progress_words(history, progress)}", "busy")
     silent = max(0.0, now - begun)
     doing = STAGE_WORDS.get(stage, stage)
-    if stage not in LINE:
+    if stage not in MODEL_STAGES:
         return Verdict("running", f"running, {doing} for {formatting.duration(silent)}", "busy")
     text = f"running, {doing}: no step yet, started {formatting.duration(silent)} ago"
     device = history.devices.get(stage)

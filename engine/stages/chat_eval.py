@@ -1,4 +1,8 @@
-"""The chat evaluation stage: the trained model's answers to problems with known answers."""
+"""The stage chat_eval: measures the final model on problems with known answers, and samples a few conversations.
+
+It loads the newest weights of the run and answers the problems of every task: multiple choice by the most probable
+letter, others by generated text. Results that are in the events already are not measured again.
+"""
 
 import math
 import time
@@ -12,9 +16,9 @@ from engine.core.paths import data_home
 from engine.data.tokenizer import Tokenizer
 from engine.device.allocator import settle_for_stage
 from engine.device.device import is_out_of_memory, prepare_device, release_memory
-from engine.evaluate.chat.judge import Judged, choose_letters, write_answers
+from engine.evaluate.chat.answers import GradedAnswers, answer_multiple_choice, write_answers
 from engine.evaluate.chat.problems import ChatProblems, load_problems, prepare_task
-from engine.evaluate.chat.talks import talk
+from engine.evaluate.chat.sample_conversations import sample_conversations
 from engine.evaluate.core.core import centred
 from engine.evaluate.row_batches import token_budget
 from engine.events import kinds
@@ -31,14 +35,14 @@ Result = TypeVar("Result")
 
 
 def chat_eval(context: StageContext) -> None:
-    """Emit the accuracy on each task as `chat/<task>`, their centred mean as `chat_core`, and the share of written
-    answers that come to their end token as `chat/ends`; as samples, right and wrong answers and a few conversations."""
+    """Emit the accuracy on each task as `chat/<task>`, their centered mean as `chat_core`, and the share of generated
+    answers that reach their end token as `chat/ends`; as samples, right and wrong answers and a few conversations."""
     device = prepare_device(context.config, context.run.plan())
     settle_for_stage(context, device)
     newest = last_weights(context)
     if newest is None:
         raise no_weights(context, "evaluate")
-    print(f"evaluates {newest.relative_to(context.run.path)}")
+    print(f"evaluating {newest.relative_to(context.run.path)}")
     step = read_state(newest).step
     check_code(context, newest, step)
     settings = context.config.chat_eval
@@ -70,22 +74,22 @@ class _ChatEvaluation:
             accuracy = known.get((problems.metric, len(problems.problems)))
             if accuracy is None:
                 began = time.perf_counter()
-                judged = self._in_memory(partial(self._judge, problems))
-                ended += judged.ended if not problems.problems[0].letters else []
-                accuracy = sum(judged.right) / len(judged.right)
-                self._tell(problems.metric, accuracy, began, problems.baseline, len(judged.right))
-                self._show(problems, judged)
+                graded = self._in_memory(partial(self._answer, problems))
+                ended += graded.ended if not problems.problems[0].choices else []
+                accuracy = sum(graded.right) / len(graded.right)
+                self._emit(problems.metric, accuracy, began, problems.baseline, len(graded.right))
+                self._show(problems, graded)
             scores.append((problems, accuracy))
         began = time.perf_counter()
         if ended:
-            self._tell(ENDS, sum(ended) / len(ended), began, None, len(ended))
+            self._emit(ENDS, sum(ended) / len(ended), began, None, len(ended))
         mean = math.fsum(centred(accuracy, each.baseline) for each, accuracy in scores) / max(1, len(scores))
-        self._tell(METRIC, mean, began, 0.0, sum(len(each.problems) for each, _ in scores))
+        self._emit(METRIC, mean, began, 0.0, sum(len(each.problems) for each, _ in scores))
         if not any((s.stage, s.step, s.task) == (*here, kinds.CONVERSATION) for s in history.samples):
-            self._talk()
+            self._sample_conversations()
 
     def _in_memory(self, work: Callable[[], Result]) -> Result:
-        """In smaller batches where memory runs out."""
+        """Do the work again in smaller batches where memory runs out."""
         while True:
             try:
                 return work()
@@ -95,27 +99,27 @@ class _ChatEvaluation:
             release_memory(self._model.device.type)
             self._rows, self._tokens = self._rows // 2, self._tokens // 2
 
-    def _judge(self, problems: ChatProblems) -> Judged:
+    def _answer(self, problems: ChatProblems) -> GradedAnswers:
         found = problems.problems
         unit = f"answers to {problems.metric.removeprefix('chat/')}"
-        if found[0].letters:
-            return choose_letters(self._model, self._tokenizer, found, self._tokens)
+        if found[0].choices:
+            return answer_multiple_choice(self._model, self._tokenizer, found, self._tokens)
         right: list[bool] = []
         ended: list[bool] = []
         answers: list[str] = []
-        portion = 8 * self._rows  # so that progress is told
+        portion = 8 * self._rows  # so that progress is reported
         for start in range(0, len(found), portion):
             some = found[start : start + portion]
-            judged = write_answers(
+            graded = write_answers(
                 self._model, self._tokenizer, some, self._context.config.chat_eval.max_new_tokens, self._rows
             )
-            right += judged.right
-            ended += judged.ended
-            answers += judged.answers
+            right += graded.right
+            ended += graded.ended
+            answers += graded.answers
             self._context.progress(len(right), len(found), unit)
-        return Judged(right, ended, answers)
+        return GradedAnswers(right, ended, answers)
 
-    def _tell(self, metric: str, value: float, began: float, baseline: float | None, examples: int) -> None:
+    def _emit(self, metric: str, value: float, began: float, baseline: float | None, examples: int) -> None:
         guessing = f", {baseline:.4f} by guessing" if baseline else ""
         print(f"{metric}: {value:.4f} of {examples:,}{guessing}")
         self._context.emit(
@@ -130,15 +134,15 @@ class _ChatEvaluation:
             )
         )
 
-    def _show(self, problems: ChatProblems, judged: Judged) -> None:
-        for index in chosen(judged.right):
+    def _show(self, problems: ChatProblems, graded: GradedAnswers) -> None:
+        for index in chosen(graded.right):
             prompt = problems.problems[index].prompt[-1].content
             assert isinstance(prompt, str)
-            self._sample(prompt, judged.answers[index], problems.metric, judged.right[index])
+            self._sample(prompt, graded.answers[index], problems.metric, graded.right[index])
 
-    def _talk(self) -> None:
+    def _sample_conversations(self) -> None:
         most = self._context.config.chat_eval.max_new_tokens
-        for said in self._in_memory(lambda: talk(self._model, self._tokenizer, most, self._rows)):
+        for said in self._in_memory(lambda: sample_conversations(self._model, self._tokenizer, most, self._rows)):
             *before, prompt, text = said
             self._sample(prompt, text, kinds.CONVERSATION, None, tuple(before))
 
@@ -157,6 +161,6 @@ class _ChatEvaluation:
 
 
 def chosen(right: Sequence[bool]) -> list[int]:
-    """Which answers to show: the first right one and the first wrong one, or the first two where all are alike."""
+    """Which answers to show: the first right and the first wrong one, or the first two where all have one grade."""
     first = [list(right).index(kind) for kind in (True, False) if kind in right]
     return sorted(first) if len(first) == SHOWN else list(range(min(SHOWN, len(right))))

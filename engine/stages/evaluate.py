@@ -1,4 +1,8 @@
-"""The evaluation stage: the final checkpoint on held-out and on training text, and what it writes."""
+"""The stage evaluate: measures the pretrained model.
+
+It loads the newest checkpoint of pretraining, measures bits per byte on held-out and on training text, continues the
+prompts of the configuration, and scores the tasks of CORE where their bundle is available.
+"""
 
 from engine.checkpoint.checkpoint import load_model, read_state, warning_of, whole_checkpoint
 from engine.checkpoint.lineage import no_weights
@@ -6,14 +10,14 @@ from engine.data.tokenizer import Tokenizer
 from engine.device.allocator import settle_for_stage
 from engine.device.device import prepare_device
 from engine.evaluate.core.core import evaluate_core
-from engine.evaluate.evaluator import Evaluator
+from engine.evaluate.evaluator import TextEvaluator
 from engine.run.stage_context import StageContext
-from engine.stages.data import tokens_of
+from engine.stages.tokenize import tokens_of
 from engine.train.code_check import check_code
 
 
 def evaluate(context: StageContext) -> None:
-    """Emit validation and training bits per byte, a sample for each prompt, and CORE, of the newest checkpoint."""
+    """Emit bits per byte of validation and training text, a sample per prompt, and CORE, of the newest checkpoint."""
     device = prepare_device(context.config, context.run.plan())
     settle_for_stage(context, device)
     newest = whole_checkpoint(
@@ -24,9 +28,9 @@ def evaluate(context: StageContext) -> None:
     step = read_state(newest).step
     check_code(context, newest, step)
     model = load_model(newest, device)
-    model.to(model.compute_dtype)  # once, rather than in every forward pass: nothing is trained here any more
+    model.to(model.compute_dtype)  # once, not in every forward pass: nothing is trained here
     tokenizer = Tokenizer.load(context.run.tokenizer)
-    evaluator = Evaluator(context, model, model.trunk, tokenizer, tokens_of(context))
+    evaluator = TextEvaluator(context, model, model.trunk, tokenizer, tokens_of(context))
     evaluator.validation(step)
     evaluator.training(step)
     evaluator.sample(step)

@@ -1,24 +1,28 @@
-"""The pretraining stage: the text of the corpus, from the first weights on."""
+"""The stage pretrain: trains a model from random weights on the text of the corpus.
+
+It opens the run's tokens and tokenizer, and trains on rows of `model.max_seq_len` tokens for the steps of the plan.
+Evaluations measure bits per byte on held-out text and continue a few prompts.
+"""
 
 from collections.abc import Callable
 
 from engine.core.errors import NanosoloError
 from engine.data.loader import RowSource, TokenRows
 from engine.data.tokenizer import Tokenizer
-from engine.evaluate.evaluator import Evaluator, Trunk
+from engine.evaluate.evaluator import TextEvaluator, Trunk
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
 from engine.plan.plan import training_steps
 from engine.plan.shape import shape_of
 from engine.run.directory import RunDirectory
 from engine.run.stage_context import StageContext
-from engine.stages.data import tokens_of
+from engine.stages.tokenize import tokens_of
 from engine.train.step import StepRunner
-from engine.train.training import Judge, train
+from engine.train.training import Evaluator, train
 
 
 def pretrain(context: StageContext) -> None:
-    """Train to the last planned step, from the newest checkpoint that is whole, if there is one.
+    """Train to the last planned step, from the newest valid checkpoint where there is one.
 
     Raises Stopped (after a checkpoint), Diverged, OutOfMemory, or NanosoloError when nothing can be saved.
     """
@@ -26,7 +30,7 @@ def pretrain(context: StageContext) -> None:
 
 
 class Pretraining:
-    """The course of pretraining."""
+    """The training task of pretraining."""
 
     loss_falls = True
 
@@ -47,8 +51,8 @@ class Pretraining:
         context = self._context
         return StepRunner(model, trunk, optimizer, context.config, context.stage, context.emit, splits, interrupted)
 
-    def judge(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Judge:
-        return Evaluator(self._context, model, trunk, self._tokenizer, self._tokens, interrupted)
+    def evaluator(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Evaluator:
+        return TextEvaluator(self._context, model, trunk, self._tokenizer, self._tokens, interrupted)
 
 
 def load_tokenizer(run: RunDirectory, identity: str) -> Tokenizer:

@@ -24,12 +24,12 @@ from engine.run.stage_context import STAGE_SIGNALS, StageContext
 # Imported by name, so that a stage loads only what it needs: downloading needs no torch.
 STAGES = {
     "data": "engine.stages.data:fetch",
-    "tokenizer": "engine.stages.data:train_the_tokenizer",
-    "tokenize": "engine.stages.data:write_tokens",
+    "tokenizer": "engine.stages.train_tokenizer:make_tokenizer",
+    "tokenize": "engine.stages.tokenize:write_tokens",
     "pretrain": "engine.stages.pretrain:pretrain",
     "evaluate": "engine.stages.evaluate:evaluate",
-    "midtrain": "engine.stages.sft:finetune",
-    "sft": "engine.stages.sft:finetune",
+    "midtrain": "engine.stages.finetune:finetune",
+    "sft": "engine.stages.finetune:finetune",
     "rl": "engine.stages.rl:reinforce",
     "chat_eval": "engine.stages.chat_eval:chat_eval",
     "report": "engine.stages.report:write_report",

@@ -41,7 +41,7 @@ class Diverged(NanosoloError):
     exit_code = EXIT_DIVERGED
 
 
-class Judge(Protocol):
+class Evaluator(Protocol):
     """Judges the model while it trains, telling what it finds as events."""
 
     @property
@@ -56,7 +56,7 @@ class Judge(Protocol):
         """What the model writes. Raises Interrupted."""
 
 
-class Course(Protocol):
+class TrainingTask(Protocol):
     """What a stage trains on, from where, and how it is judged."""
 
     @property
@@ -80,12 +80,12 @@ class Course(Protocol):
         """What does the steps. `splits`: into how many parts each batch is cut. `interrupted`: asked before each of
         them; true breaks the step off."""
 
-    def judge(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Judge:
+    def evaluator(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Evaluator:
         """`interrupted`: asked before each batch of an evaluation; true breaks it off."""
 
 
-def train(context: StageContext, open_course: Callable[[StageContext], Course]) -> None:
-    """Train to the last step of the stage's course, from the newest checkpoint that is whole, if there is one.
+def train(context: StageContext, open_task: Callable[[StageContext], TrainingTask]) -> None:
+    """Train to the last step of the stage's task, from the newest checkpoint that is whole, if there is one.
 
     Raises Stopped (after a checkpoint), Diverged, OutOfMemory, or NanosoloError when nothing can be saved.
     """
@@ -94,23 +94,23 @@ def train(context: StageContext, open_course: Callable[[StageContext], Course]) 
     settle_for_stage(context, device)
     # may take long, as the first step may that compiles; until its end a stop ends the stage at once, as all there is
     # to save is on the disk
-    course = open_course(context)
-    Training(context, device, course).run()
+    task = open_task(context)
+    Training(context, device, task).run()
 
 
 class Training:
     """One process' part of training in one stage."""
 
-    def __init__(self, context: StageContext, device: str, course: Course) -> None:
+    def __init__(self, context: StageContext, device: str, task: TrainingTask) -> None:
         """The stage's own settings stand in `context.config`, in the places of pretraining's."""
         self.context = context
         self.stage = context.stage
-        self.course = course
+        self.task = task
         self.config = config = context.config
         self.device = device
         self.folder = context.run.checkpoints(self.stage)
         self.shape = shape_of(config)
-        self.steps = course.steps
+        self.steps = task.steps
         gpu = detect() if device == "cuda" else detect_cpu()
         # a CPU has no published peak to be honest about
         self.peak_flops = gpu.peak_flops if device == "cuda" else 0.0
@@ -118,13 +118,13 @@ class Training:
         compiled = uses_compile(config, gpu)
         self.model = GPT(self.shape, resolve_checkpointing(self.shape, config.batch, gpu, compiled), device)
         self.optimizer = Optimizer(self.model, config.optim, self.shape.width)
-        self.state = resume.restore(context, self.model, self.optimizer, course.begin)
+        self.state = resume.restore(context, self.model, self.optimizer, task.begin)
         self.step_began_at = self.state.loader  # where the data of the last step begins
         self.history = read_history(context.run.events_file)
         self.saver = Saver(context, self.model, self.optimizer, self.state.step, self.history)
         trunk = compile_for_each_size(self.model.trunk) if compiled else self.model.trunk
-        self.stepper = course.stepper(self.model, trunk, self.optimizer, self.state.micro_splits, self._is_interrupted)
-        self.judge = course.judge(self.model, trunk, self._is_interrupted)
+        self.stepper = task.stepper(self.model, trunk, self.optimizer, self.state.micro_splits, self._is_interrupted)
+        self.evaluator = task.evaluator(self.model, trunk, self._is_interrupted)
         self.looked_at = 0.0  # when the disk was last looked at for a notice
         self.warm = False  # whether this process has done a step
         context.emit(
@@ -152,7 +152,7 @@ class Training:
 
     def _train(self, loader: RowLoader) -> None:
         self._stop_if_asked()
-        self._judge_if_due()
+        self._evaluate_if_due()
         while self.state.step < self.steps:
             self._step(loader)
             self.saver.look()
@@ -164,11 +164,11 @@ class Training:
                 self._require_finite_weights()
                 self.saver.begin(self.state)
             self._stop_if_asked()
-            self._judge_if_due()
+            self._evaluate_if_due()
 
     def _loader(self) -> RowLoader:
         return RowLoader(
-            self.course.rows,
+            self.task.rows,
             self.config.batch.device_batch_size,
             self.config.runtime.seed,
             self.config.data.shuffle,
@@ -207,7 +207,7 @@ class Training:
     def _is_acceptable(self, step: int, loss: float) -> bool:
         """Whether to update the weights after a step of this loss; a spike is told of. From here on they may change."""
         self.saver.hold_still()
-        spike = find_spike(self.state.losses, loss) if self.course.loss_falls else None
+        spike = find_spike(self.state.losses, loss) if self.task.loss_falls else None
         if spike is None:
             return True
         skips = self.config.runtime.on_spike == "skip"
@@ -273,7 +273,7 @@ class Training:
                 f"{self.context.run.config_file}, then resume from step {back}."
             )
         add_rewind(self.folder, Rewind(step=back, at_step=step, loader=problem.loader))
-        self.state = resume.restore(self.context, self.model, self.optimizer, self.course.begin)
+        self.state = resume.restore(self.context, self.model, self.optimizer, self.task.begin)
         self.saver.step = self.state.step
         self.history = read_history(self.context.run.events_file)
         self.stepper.splits = self.state.micro_splits
@@ -311,12 +311,12 @@ class Training:
         place = f"after step {self.state.step} of {self.steps}"
         raise Stopped(f"{reason} {place}. Resume with: nanosolo resume {self.context.run.name}")
 
-    def _judge_if_due(self) -> None:
+    def _evaluate_if_due(self) -> None:
         """Evaluate and sample where this step is due for it, and it was not done before a resume."""
         step, settings = self.state.step, self.config.evaluate
         if self._is_due(settings.every_steps) and not self._was_validated(step):
             try:
-                value = self.judge.validation(step)
+                value = self.evaluator.validation(step)
             except Interrupted:  # what is left out here is done first after a resume
                 self._stop_if_asked()
                 return
@@ -324,7 +324,7 @@ class Training:
                 self.saver.evaluated(step, value)
         if step > 0 and self._is_due(settings.sample_every_steps) and not self._was_sampled(step):
             try:
-                self.judge.sample(step)
+                self.evaluator.sample(step)
             except Interrupted:
                 self._stop_if_asked()
 
@@ -333,7 +333,7 @@ class Training:
         return step in (0, self.steps) or (every > 0 and step % every == 0)
 
     def _was_validated(self, step: int) -> bool:
-        metric = self.judge.metric
+        metric = self.evaluator.metric
         return any((e.stage, e.step, e.metric) == (self.stage, step, metric) for e in self.history.evaluations)
 
     def _was_sampled(self, step: int) -> bool:

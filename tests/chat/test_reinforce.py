@@ -20,7 +20,7 @@ from engine.optim.optimizer import Optimizer
 from engine.plan.shape import shape_of
 from engine.run.directory import RunDirectory
 from engine.run.stage_context import StageContext
-from engine.stages.rl import Answer, PolicyStepper, ProblemRows, answers_to, pad_answers
+from engine.train.policy_gradient import PolicyGradientRunner, ProblemRows, Rollout, pad_rollouts, sample_rollouts
 from tests.helpers.byte_tokenizer import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
@@ -49,7 +49,7 @@ def config(**rl: object) -> RunConfig:
     return stage_config(from_dict(table), "rl")
 
 
-def stepper_of(settings: RunConfig, folder: Path) -> tuple[PolicyStepper, GPT]:
+def stepper_of(settings: RunConfig, folder: Path) -> tuple[PolicyGradientRunner, GPT]:
     run = RunDirectory(folder)
     run.path.mkdir()
     run.config_file.write_text(to_toml(settings))
@@ -58,7 +58,7 @@ def stepper_of(settings: RunConfig, folder: Path) -> tuple[PolicyStepper, GPT]:
     model = GPT(shape_of(settings))
     model.init_weights(4)
     optimizer = Optimizer(model, settings.optim, model.shape.width)
-    return PolicyStepper(context, model, optimizer, 1, TOKENIZER, PROBLEMS), model
+    return PolicyGradientRunner(context, model, optimizer, 1, TOKENIZER, PROBLEMS), model
 
 
 def guess_either_digit(model: GPT) -> None:
@@ -78,8 +78,8 @@ def token(id: int, forced: bool = False) -> Token:
 
 def test_only_tokens_of_the_models_choice_are_targets() -> None:
     prompt = prompt_of(PROBLEMS[0].prompt, TOKENIZER)
-    answers = [Answer(prompt, [token(65), token(66, True), token(67)], 1.0), Answer(prompt, [token(68)], 0.0)]
-    tokens, targets = pad_answers(answers, torch.device("cpu"))
+    answers = [Rollout(prompt, [token(65), token(66, True), token(67)], 1.0), Rollout(prompt, [token(68)], 0.0)]
+    tokens, targets = pad_rollouts(answers, torch.device("cpu"))
     assert tokens.shape == targets.shape == (2, len(prompt) + 2)
     assert tokens[0].tolist() == [*prompt, 65, 66]
     assert targets[0, len(prompt) - 1 :].tolist() == [65, -1, 67]
@@ -95,7 +95,7 @@ def test_the_gradient_is_the_policys_however_it_is_cut(tmp_path: Path, rows: int
     prompt = prompt_of(PROBLEMS[0].prompt, TOKENIZER)
     rewards = [1.0, 0.0, 0.0, 1.0]
     written = [[token(65), token(66)], [token(70)], [token(71), token(72, True), token(73)], [token(74)]]
-    answers = [Answer(prompt, tokens, reward) for tokens, reward in zip(written, rewards, strict=True)]
+    answers = [Rollout(prompt, tokens, reward) for tokens, reward in zip(written, rewards, strict=True)]
     loss = stepper._learn(answers, rows, 3)
     found = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
     model.zero_grad()
@@ -116,7 +116,7 @@ def test_the_gradient_is_the_policys_however_it_is_cut(tmp_path: Path, rows: int
 def test_answers_that_are_all_alike_teach_nothing(tmp_path: Path) -> None:
     stepper, model = stepper_of(config(), tmp_path / "run")
     prompt = prompt_of(PROBLEMS[0].prompt, TOKENIZER)
-    assert stepper._learn([Answer(prompt, [token(65)], 1.0)] * 3, 2, 1).item() == 0.0
+    assert stepper._learn([Rollout(prompt, [token(65)], 1.0)] * 3, 2, 1).item() == 0.0
     assert all(weight.grad is None for weight in model.parameters())
 
 
@@ -125,7 +125,7 @@ def test_a_seed_gives_the_same_answers_whatever_is_drawn_together() -> None:
     model.init_weights(4)
 
     def drawn(seed: str, rows: int) -> list[list[int]]:
-        answers = answers_to(model, TOKENIZER, PROBLEMS[0], 6, 4, Sampling(), seed, rows)
+        answers = sample_rollouts(model, TOKENIZER, PROBLEMS[0], 6, 4, Sampling(), seed, rows)
         return [[t.id for t in answer.tokens] for answer in answers]
 
     assert drawn("x", 2) == drawn("x", 6) != drawn("y", 6)

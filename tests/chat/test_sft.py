@@ -113,7 +113,7 @@ def test_without_a_stage_before_it_says_what_is_missing(base: Base, tmp_path: Pa
     done = stage(base.run(tmp_path / "run", **SETTINGS), "sft", base.home)
     assert done.returncode == 5
     assert done.stderr.strip().splitlines() == [
-        "error: run run has no checkpoint to begin with. Run pretrain first: nanosolo resume run --stages pretrain,sft"
+        "error: run run has no checkpoint to start from. Run pretrain first: nanosolo resume run --stages pretrain,sft"
     ]
 
 

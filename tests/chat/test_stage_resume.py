@@ -34,8 +34,8 @@ SETTINGS: dict[str, Any] = {
 }
 # a model so small gives no right answer: one that begins with a token of an even number is taken for right
 EASIER = (
-    "from engine.stages import rl as reinforce\n"
-    "reinforce.is_right = lambda problem, tokenizer, tokens: bool(tokens) and tokens[0].id % 2 == 0\n"
+    "from engine.evaluate.chat import rollouts\n"
+    "rollouts.is_right = lambda problem, tokenizer, tokens: bool(tokens) and tokens[0].id % 2 == 0\n"
 )
 
 
@@ -124,7 +124,7 @@ def counted(*given):
 holder.{function} = counted
 """
 LOSS_OF_A_BATCH = ("engine.train", "step", "summed_loss")
-LOSS_OF_ANSWERS = ("engine.stages", "rl", "summed_loss")
+LOSS_OF_ANSWERS = ("engine.train", "policy_gradient", "summed_loss")
 NEW_TOKEN = ("engine.inference.decoder", "Decoder", "step")
 
 

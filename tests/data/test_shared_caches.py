@@ -21,7 +21,8 @@ from engine.data.tokenizer import Tokenizer
 from engine.events.kinds import Warning
 from engine.run.directory import RunDirectory
 from engine.run.stage_context import StageContext
-from engine.stages.data import tokens_of, train_the_tokenizer, write_tokens
+from engine.stages.tokenize import tokens_of, write_tokens
+from engine.stages.train_tokenizer import make_tokenizer
 from tests.helpers import tiny_run
 from tests.helpers.hub_server import HubServer
 
@@ -83,7 +84,7 @@ def test_complete_tokens_and_tokenizers_are_used_where_they_are(
     share(tmp_path / "gone", cache)
     before = listing(cache)
     context = new_run(base, tmp_path / "run")
-    train_the_tokenizer(context)
+    make_tokenizer(context)
     write_tokens(context)
     assert listing(cache) == before
     assert not home.exists() or not [path for path in home.rglob("*") if path.is_file()]
@@ -112,7 +113,7 @@ def test_incomplete_tokens_are_ignored_with_a_note_and_written_to_the_home(
         file.write_bytes(content[:-2] if spoil == "cut" else bytes([content[0] ^ 1]) + content[1:])
     before = listing(cache)
     context = new_run(base, tmp_path / "run")
-    train_the_tokenizer(context)
+    make_tokenizer(context)
     write_tokens(context)
     assert tokens_of(context).directory == home / "data" / "tokens" / tokens.name
     assert (home / "data" / "tokens" / tokens.name / file.name).read_bytes() == content
@@ -125,7 +126,7 @@ def test_a_run_goes_on_when_its_cache_has_moved_or_gone(
 ) -> None:
     share(cache)
     context = new_run(base, tmp_path / "run")
-    train_the_tokenizer(context)
+    make_tokenizer(context)
     write_tokens(context)
     moved = cache.rename(tmp_path / "moved")
     share(moved)
@@ -144,7 +145,7 @@ def test_tokens_that_are_gone_and_cannot_be_written_again_name_the_cache(
 ) -> None:
     share(cache)
     context = new_run(base, tmp_path / "run")
-    train_the_tokenizer(context)
+    make_tokenizer(context)
     write_tokens(context)
     text = shutil.copytree(base.corpus, tmp_path / "other-text")
     config = tiny_run.tiny_config(text)

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from engine.data.chat.conversation import Message, conversation_of, render
-from engine.evaluate.chat.judge import choose_letters, likeliest_options, write_answers
+from engine.evaluate.chat.answers import answer_multiple_choice, most_probable_options, write_answers
 from engine.evaluate.chat.problems import Problem, load_problems, training_problems
-from engine.evaluate.chat.talks import QUESTIONS, talk
+from engine.evaluate.chat.sample_conversations import QUESTIONS, sample_conversations
 from engine.events.kinds import CONVERSATION, Evaluation, Sample
 from engine.events.log import read_events
 from engine.model.gpt import GPT
@@ -47,15 +47,15 @@ def test_letters_are_chosen_by_their_logits_in_any_batch() -> None:
     problems = [Problem((Message("user", q),), ("A", "B", "C", "D"), a) for q, a in ASKED.items()]
     problems.append(Problem((Message("user", "up"),), ("B", "C"), "B"))  # only the letters of the problem are compared
     for max_tokens in (1, 20, 1000):
-        judged = choose_letters(model, TOKENIZER, problems, max_tokens)
+        judged = answer_multiple_choice(model, TOKENIZER, problems, max_tokens)
         assert judged.answers[:4] == ["A", "B", "C", "D"] and judged.answers[4] in "BC"
         assert judged.right[:4] == [True] * 4
 
 
 def test_the_likeliest_option_is_the_first_of_equals_and_never_one_that_only_fills_up() -> None:
     logits = torch.tensor([[0.0, 5.0, 9.0, 1.0], [7.0, 2.0, 0.0, 7.0], [3.0, 1.0, 2.0, 4.0]])
-    assert likeliest_options(logits, [[0, 1], [1, 3, 0], [2]]) == [1, 1, 0]
-    assert likeliest_options(logits, [[3, 1, 2, 0], [0, 3], [0, 2]]) == [2, 0, 0]
+    assert most_probable_options(logits, [[0, 1], [1, 3, 0], [2]]) == [1, 1, 0]
+    assert most_probable_options(logits, [[3, 1, 2, 0], [0, 3], [0, 2]]) == [2, 0, 0]
 
 
 def test_written_answers_use_the_calculator_and_end() -> None:
@@ -88,13 +88,13 @@ def test_builtin_problems_are_judged_by_their_last_word() -> None:
 
 def test_a_conversation_goes_on_from_what_the_model_said() -> None:
     model = trained([("up", "A"), ("down", "B")], steps=80)
-    said = talk(model, TOKENIZER, 8, 2, [("up", "down"), ("down",)])
+    said = sample_conversations(model, TOKENIZER, 8, 2, [("up", "down"), ("down",)])
     assert said[0][:2] == ("up", "A")
     assert said[0][2] == "down"
     assert said[1] == ("down", "B")
     assert len(said[0]) == 4
-    assert talk(model, TOKENIZER, 8, 1, [("up", "down"), ("down",)]) == said  # whatever is written at a time
-    assert talk(model, TOKENIZER, 8, 1, []) == []
+    assert sample_conversations(model, TOKENIZER, 8, 1, [("up", "down"), ("down",)]) == said
+    assert sample_conversations(model, TOKENIZER, 8, 1, []) == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from engine.events.kinds import Resumed, Step
 from engine.events.log import read_events
 from engine.launch.start import resume_run
 from engine.run.stage_status import is_finished
-from engine.stages.data import TokensUsed
+from engine.stages.tokenize import TokensUsed
 from tests.faults.ground import Ground
 from tests.helpers.tiny_run import SAVE_EVERY, STEPS, final_weights, losses
 

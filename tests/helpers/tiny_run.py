@@ -22,7 +22,7 @@ from engine.hardware.gpu_catalog import cpu
 from engine.plan.plan import make_plan
 from engine.run.directory import RunDirectory
 from engine.run.stage_context import StageContext
-from engine.stages import data
+from engine.stages import tokenize, train_tokenizer
 
 STEPS = 40
 SAVE_EVERY = 5
@@ -70,8 +70,8 @@ class Base:
         before = os.environ.get("NANOSOLO_HOME")
         os.environ["NANOSOLO_HOME"] = str(self.home)
         try:
-            data.train_the_tokenizer(StageContext(self.template, "tokenizer"))
-            data.write_tokens(StageContext(self.template, "tokenize"))
+            train_tokenizer.make_tokenizer(StageContext(self.template, "tokenizer"))
+            tokenize.write_tokens(StageContext(self.template, "tokenize"))
         finally:
             os.environ.pop("NANOSOLO_HOME")
             if before is not None:

@@ -14,7 +14,7 @@ from engine.config.stage_overrides import stage_config
 from engine.data.chat.conversation import Message, prompt_of
 from engine.data.loader import Batch, LoaderState
 from engine.evaluate.bits_per_byte import bits_per_byte
-from engine.evaluate.chat.judge import choose_letters
+from engine.evaluate.chat.answers import answer_multiple_choice
 from engine.evaluate.chat.problems import Problem
 from engine.inference.decoder import Request, Token, generate_all
 from engine.inference.sampling_params import Sampling
@@ -25,7 +25,7 @@ from engine.plan.shape import shape_of
 from engine.plan.stage_memory import evaluate_moments, letter_moments, rl_moments, written_moments
 from engine.run.directory import RunDirectory
 from engine.run.stage_context import StageContext
-from engine.stages.rl import Answer, PolicyStepper, answers_to
+from engine.train.policy_gradient import PolicyGradientRunner, Rollout, sample_rollouts
 from engine.train.step import StepRunner
 from tests.helpers.byte_tokenizer import byte_tokenizer
 from tests.helpers.real_memory import peaks_of
@@ -106,15 +106,15 @@ def test_rewards(tmp_path: Path, mode: CheckpointingMode, loss: LossKind, togeth
     optimizer = Optimizer(model, config.optim, model.shape.width)
     problem = Problem((Message("user", "What is one and one, and two?"),), is_right=lambda text: False)
     prompt = prompt_of(problem.prompt, TOKENIZER)
-    stepper = PolicyStepper(context, model, optimizer, 1, TOKENIZER, [problem])
+    stepper = PolicyGradientRunner(context, model, optimizer, 1, TOKENIZER, [problem])
     written = [Token(0, 65 + number, False, None) for number in range(NEW)]
-    answers = [Answer(prompt, written, float(row % 2)) for row in range(ROWS if together else 2 * ROWS)]
+    answers = [Rollout(prompt, written, float(row % 2)) for row in range(ROWS if together else 2 * ROWS)]
 
     def step(begin: Callable[[str], None]) -> None:
         for number in range(2):
             begin("answers")
             model.eval()
-            answers_to(model, TOKENIZER, problem, ROWS, NEW, Sampling(top_k=8), f"{number}", ROWS)
+            sample_rollouts(model, TOKENIZER, problem, ROWS, NEW, Sampling(top_k=8), f"{number}", ROWS)
             begin("learning")
             stepper._learn(answers, ROWS, 2)
         begin("optimizer step")
@@ -152,7 +152,7 @@ def test_letters(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def work(begin: Callable[[str], None]) -> None:
         begin("answers")
-        choose_letters(model, TOKENIZER, problems, 1024)
+        answer_multiple_choice(model, TOKENIZER, problems, 1024)
 
     real = peaks_of(work, tensors_of(model))
     monkeypatch.setattr("engine.plan.stage_memory.CPU_TOKENS", 1024)

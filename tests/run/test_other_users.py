@@ -22,7 +22,8 @@ OTHER = 54321  # a user id without a name
 # what is imported later might lie where only root can read
 BEFORE = """
 import os, sys
-import engine.stages.data, engine.launch.rerun, engine.launch.control, engine.diagnostics.doctor, engine.launch.relaunch
+import engine.stages.tokenize, engine.stages.train_tokenizer
+import engine.launch.rerun, engine.launch.control, engine.diagnostics.doctor, engine.launch.relaunch
 import engine.launch.start, engine.launch.prepare
 import tui.cli.main, tui.cli.commands.train, tui.cli.commands.runs, tui.cli.commands.doctor, filelock, rustbpe, tiktoken
 from pathlib import Path
@@ -77,11 +78,9 @@ def test_a_cache_of_another_user_needs_no_right_to_write(ground: Path) -> None:
         os.chown(path, OTHER, OTHER)
     base.home.chmod(0o755)
     before = sorted(base.home.rglob("*"))
-    stages = "train_the_tokenizer", "write_tokens"
+    stages = "train_tokenizer.make_tokenizer", "tokenize.write_tokens"
     code = "from engine.stages.runtime import StageContext; "
-    code += "; ".join(
-        f"engine.stages.data.{s}(StageContext(RunDirectory(Path({str(run.path)!r})), 'data'))" for s in stages
-    )
+    code += "; ".join(f"engine.stages.{s}(StageContext(RunDirectory(Path({str(run.path)!r})), 'data'))" for s in stages)
     done = as_other(code, NANOSOLO_DATA=str(base.home), NANOSOLO_HOME=str(ground / "other" / "home"))
     assert done.returncode == 0, done.stderr
     assert f'"directory":"{base.home}/data/tokens/' in run.tokens_file.read_text()

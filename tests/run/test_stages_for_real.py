@@ -77,7 +77,7 @@ def test_fine_tuning_is_repeated_with_other_settings_and_judged_anew(run: RunDir
     done = nanosolo(run, "resume", "tiny", "--stages", "chat_eval,sft", "--set", "sft.steps=6")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == (
-        "run tiny: sft again (what it has moves to checkpoints/sft.1), chat_eval again"
+        "run tiny: sft again (its checkpoints move to checkpoints/sft.1), chat_eval again"
     )
     assert weights(run, "sft.1") == was != weights(run, "sft")
     history = read_history(run.events_file)
@@ -93,7 +93,7 @@ def test_a_repeated_stage_that_is_killed_goes_on_and_ends_as_the_first_time(run:
     before = sum(1 for _ in read_events(run.events_file))
     done = nanosolo(run, "resume", "tiny", "--stages", "pretrain", "--detach")
     assert done.returncode == 0, done.stderr
-    assert "! sft and chat_eval rest on what was there before" in done.stdout
+    assert "! outdated after this, as built on earlier weights: sft, chat_eval." in done.stdout
 
     def steps() -> list[int]:
         later = list(read_events(run.events_file))[before:]

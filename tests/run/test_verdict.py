@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config.schema import Stage
-from engine.config.stages import LINE
+from engine.config.stages import MODEL_STAGES
 from engine.events.history import History
 from engine.events.kinds import Device, Event, Progress, StageStarted, Step
 from engine.run.status import STAGE_WORDS, damaged, remaining_seconds, verdict
@@ -72,7 +72,7 @@ def test_each_stage_has_words_of_its_own_from_its_start_to_its_first_step(stage:
     history.apply(StageStarted(t=NOW, stage=stage, pid=1, argv=[]))
     doing = STAGE_WORDS[stage]
     loading = verdict("red", "running", history, NOW + 25).text
-    if stage in LINE:
+    if stage in MODEL_STAGES:
         assert loading == f"running, {doing}: no step yet, started 25 s ago: loading?"
         device = {"device": "cuda", "name": "A100", "torch": "2", "grad_accum_steps": 1, "device_batch_size": 1}
         history.apply(Device(t=NOW + 1, stage=stage, compiled=True, **device))

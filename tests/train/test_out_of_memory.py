@@ -88,7 +88,7 @@ def test_on_oom_stop_does_not_adapt(base: Base, tmp_path: Path) -> None:
 
 def test_evaluation_has_a_ladder_of_its_own(base: Base, tmp_path: Path, undisturbed_losses: dict[int, float]) -> None:
     run = run_of(base, tmp_path / "run", budget__steps=2, optim__warmdown_fraction=0.0)
-    done = train(run, limit("engine.evaluate.evaluator.Evaluator._measure", 12 * MIB))
+    done = train(run, limit("engine.evaluate.evaluator.TextEvaluator._measure", 12 * MIB))
     assert done.returncode == 0, done.stderr
     told = events_of(run, OutOfMemory)
     assert {event.phase for event in told} == {"evaluation"}

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.config.stages import LINE
+from engine.config.stages import MODEL_STAGES
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
 from tui import actions
@@ -50,7 +50,7 @@ def choices_of(run: RunDirectory) -> tuple[dict[str, str], Sequence[Choice]]:
         ("text", "Report, text", _there(run.report_file), str(run.report_file)),
         ("write", "Write it anew", "as far as the run has come", report),
     ]
-    model = "" if any(list_checkpoints(run.checkpoints(stage)) for stage in LINE) else "; no checkpoint yet"
+    model = "" if any(list_checkpoints(run.checkpoints(stage)) for stage in MODEL_STAGES) else "; no checkpoint yet"
     for kind, name in FORMATS.items():
         line = shlex.join(["nanosolo", "export", run.name, "--to", kind, f"{run.name}-{kind}"])
         rows.append((kind, "Export", f"for {name}, a new folder{model}", line))

@@ -51,7 +51,7 @@ def keep_account(module: ModuleType) -> None:
 
 # What is changed: module -> (the change, the attribute that it needs there).
 SHIMS: dict[str, tuple[Callable[[ModuleType], None], str]] = {
-    "engine.evaluate.chat.judge": (judge_in_turns, "is_right"),
+    "engine.evaluate.chat.answers": (judge_in_turns, "is_right"),
     "engine.events.log": (keep_account, "EventLog"),
 }
 

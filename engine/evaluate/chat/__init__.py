@@ -1,1 +1,1 @@
-"""Judging answers: choices among letters, written answers, programs."""
+"""Answers to problems and how they are graded: multiple choice, generated text, programs; rollouts; evaluators."""

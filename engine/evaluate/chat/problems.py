@@ -1,4 +1,4 @@
-"""Problems with known answers: their prompts, and how an answer is judged."""
+"""Problems with known answers: their prompts, and how an answer is graded."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,11 +19,11 @@ _ORDER_SEED = 42  # of the shuffle that a limit takes the beginning of
 
 
 class Problem(NamedTuple):
-    """One question. Either its answer is one of `letters`, or `is_right` judges what was written."""
+    """One question: multiple choice, where it has `choices`; else `is_right` grades the generated text."""
 
     prompt: Conversation  # the last message is the user's
-    letters: tuple[str, ...] = ()
-    answer: str = ""  # the right letter
+    choices: tuple[str, ...] = ()  # letters
+    answer: str = ""  # the right choice
     is_right: Callable[[str], bool] | None = None
 
 
@@ -70,12 +70,12 @@ def load_problems(task: ChatTask, data_home: Path, limit: int) -> list[ChatProbl
         try:
             found.append(convert(row))
         except Malformed:
-            continue  # a row without an answer cannot be judged
+            continue  # a row without an answer cannot be graded
     if not found:
         raise NanosoloError(
             f"{_FILES[task][0]} holds no problems that can be read. Leave {task} out of chat_eval.tasks."
         )
-    baseline = 0.25 if found[0].letters else 0.0
+    baseline = 0.25 if found[0].choices else 0.0
     return [ChatProblems(f"chat/{task}", baseline, _some(found, limit))]
 
 

@@ -1,4 +1,4 @@
-"""Judges a model while it trains on conversations: the loss of held-out answers, and answers of its own."""
+"""Evaluates a model while it trains on conversations: the loss of held-out answers, and sample answers."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from engine.data.chat.conversation import Message, prompt_of
 from engine.data.chat.dataset import PackedRows
 from engine.data.tokenizer import Tokenizer
-from engine.evaluate.chat.judge import GREEDY, show_answer, stop_ids
+from engine.evaluate.chat.answers import GREEDY, show_answer, stop_ids
 from engine.evaluate.evaluator import BatchedEvaluator
 from engine.inference.calculator import Calculator
 from engine.inference.decoder import Request, generate_all
@@ -21,7 +21,7 @@ from engine.run.stage_context import StageContext
 QUESTIONS = ("Who are you?", "What is 3 + 4?", "Spell the word river.", "What is a list in Python?")
 
 
-class ConversationJudge(BatchedEvaluator):
+class SftEvaluator(BatchedEvaluator):
     """Emits `val_loss`, mean nats per token of held-out answers, and answers to a few questions."""
 
     metric = "val_loss"

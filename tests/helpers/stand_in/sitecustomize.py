@@ -41,11 +41,11 @@ def _work(context: Any) -> None:
 
 def _leave_result(context: Any) -> None:
     """What is left of a stage: a checkpoint and a step where it trains, what was found where it judges."""
-    from engine.config.stages import LINE
+    from engine.config.stages import MODEL_STAGES
     from engine.events.kinds import Evaluation, Step
 
     number = len(list(context.run.path.glob(f"checkpoints/{context.stage}*")))  # another figure every time
-    if context.stage in LINE:
+    if context.stage in MODEL_STAGES:
         folder = context.run.checkpoints(context.stage) / "step_000001"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.safetensors").write_text(f"{context.stage} {number}")
@@ -78,10 +78,12 @@ def _train(context: Any) -> None:
 
 if os.environ.get("STAND_IN"):
     for name, functions in {
-        "engine.stages.data": ("fetch", "train_the_tokenizer", "write_tokens"),
+        "engine.stages.data": ("fetch",),
+        "engine.stages.train_tokenizer": ("make_tokenizer",),
+        "engine.stages.tokenize": ("write_tokens",),
         "engine.stages.pretrain": ("pretrain",),
         "engine.stages.evaluate": ("evaluate",),
-        "engine.stages.sft": ("finetune",),
+        "engine.stages.finetune": ("finetune",),
         "engine.stages.rl": ("reinforce",),
         "engine.stages.chat_eval": ("chat_eval",),
         "engine.stages.report": ("write_report",),

@@ -1,10 +1,10 @@
-"""A few short conversations with the finished model, the same for every run: how it talks, beside what it scores."""
+"""A few short conversations with the finished model, the same for every run: examples to read with the scores."""
 
 from collections.abc import Sequence
 
 from engine.data.chat.conversation import Conversation, Message, prompt_of
 from engine.data.tokenizer import Tokenizer
-from engine.evaluate.chat.judge import GREEDY, show_answer, stop_ids
+from engine.evaluate.chat.answers import GREEDY, show_answer, stop_ids
 from engine.inference.calculator import Calculator
 from engine.inference.decoder import Request, Token, generate_all
 from engine.inference.detokenizer import AnswerReader
@@ -19,11 +19,11 @@ QUESTIONS: tuple[tuple[str, ...], ...] = (
 )
 
 
-def talk(
+def sample_conversations(
     model: GPT, tokenizer: Tokenizer, max_new_tokens: int, rows: int, questions: Sequence[Sequence[str]] = QUESTIONS
 ) -> list[tuple[str, ...]]:
-    """Ask each conversation's questions in turn, `rows` conversations at a time. Returns what was said in each,
-    questions and answers in turn: the likeliest tokens, all spelled out."""
+    """Ask each conversation's questions in turn, `rows` conversations at once. Returns the questions and answers of
+    each in turn: the most probable tokens, all spelled out."""
     conversations: list[Conversation] = [()] * len(questions)
     said: list[list[str]] = [[] for _ in questions]
     for turn in range(max(map(len, questions), default=0)):
@@ -48,7 +48,7 @@ def talk(
 
 
 def _answer(tokenizer: Tokenizer, tokens: Sequence[Token]) -> Message:
-    """What was written, as the assistant's message that the next question follows."""
+    """The generated answer as the assistant's message, which the next question follows."""
     reader = AnswerReader(tokenizer)
     for token in tokens:
         if token.end != "stop":

@@ -1,4 +1,9 @@
-"""The stages midtrain and sft: training on conversations, from the weights of the stage before."""
+"""The stages midtrain and sft: training on conversations, from the weights of the stage before.
+
+Both do the same with their own sources and settings: fetch the conversations and write them as tokens, pack them into
+rows, and train on the tokens of the assistant. Midtrain takes many conversations at the learning rates of pretraining;
+sft takes a few good ones at lower rates.
+"""
 
 from collections.abc import Callable
 
@@ -14,7 +19,7 @@ from engine.data.corpora.corpus import SPLITS, Split, short_hash
 from engine.data.loader import RowSource
 from engine.data.skip_counter import SkipCounter
 from engine.data.tokenizer import Tokenizer
-from engine.evaluate.chat.sft_evaluator import ConversationJudge
+from engine.evaluate.chat.sft_evaluator import SftEvaluator
 from engine.events import kinds
 from engine.model.gpt import GPT
 from engine.model.trunk import Trunk
@@ -23,7 +28,7 @@ from engine.plan.batch import tokens_per_step
 from engine.run.stage_context import StageContext
 from engine.train.code_check import check_code
 from engine.train.step import StepRunner
-from engine.train.training import Judge, train
+from engine.train.training import Evaluator, train
 
 
 def finetune(context: StageContext) -> None:
@@ -37,7 +42,7 @@ def finetune(context: StageContext) -> None:
 
 
 class Finetuning:
-    """The course of one of these stages."""
+    """The training task of midtrain and sft."""
 
     loss_falls = True
 
@@ -52,7 +57,7 @@ class Finetuning:
         self.steps = finetuning_steps(settings, rows.rows * config.model.max_seq_len, tokens_per_step(config))
 
     def begin(self, model: GPT) -> None:
-        begin_from_stage_before(self._context, model)
+        load_previous_weights(self._context, model)
 
     def stepper(
         self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int, interrupted: Callable[[], bool]
@@ -60,11 +65,11 @@ class Finetuning:
         context = self._context
         return StepRunner(model, trunk, optimizer, context.config, context.stage, context.emit, splits, interrupted)
 
-    def judge(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Judge:
-        return ConversationJudge(self._context, model, trunk, self._tokenizer, self._validation, interrupted)
+    def evaluator(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Evaluator:
+        return SftEvaluator(self._context, model, trunk, self._tokenizer, self._validation, interrupted)
 
     def _held_out(self, conversations: ConversationSet) -> PackedRows | None:
-        """The validation split; None, said as a warning, where a small set leaves nothing in it."""
+        """The validation split; None, with a warning event, where a small set leaves nothing in it."""
         try:
             return self._packed(conversations, "validation")
         except UsageError as error:
@@ -87,31 +92,31 @@ class Finetuning:
 def conversations_of(
     context: StageContext, settings: MidtrainConfig | SftConfig, tokenizer: Tokenizer
 ) -> ConversationSet:
-    """The stage's conversations as tokens, written when they are not here yet. Raises NanosoloError."""
+    """The stage's conversations as tokens, written where they are missing. Raises NanosoloError."""
     sources = open_sources(settings.sources, data_home(), context.config.data.validation_fraction)
     sources.prepare(context.progress)
     identity = short_hash("conversations", sources.identity(), tokenizer.identity())
-    tally = SkipCounter()
+    skipped_counter = SkipCounter()
     made = write_set(
         data_home() / "conversations" / identity,
         identity,
-        {split: sources.conversations(split, tally) for split in SPLITS},
+        {split: sources.conversations(split, skipped_counter) for split in SPLITS},
         tokenizer,
         context.progress,
     )
-    for skipped in tally.skipped():
+    for skipped in skipped_counter.skipped():
         print(f"left out: {skipped.count:,} {skipped.reason} (first: {skipped.first})")
     return made
 
 
-def begin_from_stage_before(context: StageContext, model: GPT) -> None:
+def load_previous_weights(context: StageContext, model: GPT) -> None:
     """Load the last weights of the stages before this one. Raises NanosoloError when there are none."""
     newest = last_weights(context, before=context.stage)
     if newest is None:
-        raise no_weights(context, "begin with")
+        raise no_weights(context, "start from")
     state = read_state(newest)
     if state.shape != model.shape:
-        raise NanosoloError(f"the checkpoint {newest} is of another model. Resume with its own run.toml.")
+        raise NanosoloError(f"the checkpoint {newest} is of another model. Resume it with the run.toml of its own run.")
     load_weights(newest, model)
-    check_code(context, newest, 0)  # of this stage, which begins
-    print(f"begins with the weights of {newest.relative_to(context.run.path)}")
+    check_code(context, newest, 0)  # step 0 of this stage, which starts
+    print(f"starts from the weights of {newest.relative_to(context.run.path)}")

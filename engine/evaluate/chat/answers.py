@@ -1,4 +1,4 @@
-"""A model's answers to problems: the likeliest letter, or what it writes with its tools at hand."""
+"""A model's answers to problems, graded: multiple choice, or generated text with the calculator."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,32 +20,34 @@ from engine.model.placing import on_device
 GREEDY = Sampling(temperature=0.0)
 
 
-class Judged(NamedTuple):
-    """How the answers to some problems were."""
+class GradedAnswers(NamedTuple):
+    """The answers to some problems, and their grades."""
 
     right: list[bool]
-    ended: list[bool]  # whether the answer came to its end token; always so for letters
-    answers: list[str]  # with programs and what they gave
+    ended: list[bool]  # whether the answer came to its end token; always so for multiple choice
+    answers: list[str]  # with programs and their output
 
 
-def choose_letters(model: GPT, tokenizer: Tokenizer, problems: Sequence[Problem], max_tokens: int) -> Judged:
-    """The likeliest of each problem's letters as the first token of the answer (nanochat), in batches of like length
-    of at most `max_tokens` tokens."""
+def answer_multiple_choice(
+    model: GPT, tokenizer: Tokenizer, problems: Sequence[Problem], max_tokens: int
+) -> GradedAnswers:
+    """The most probable of each problem's choices as the first token of the answer (as in nanochat), in batches of
+    similar length of at most `max_tokens` tokens."""
     rows = [_row(prompt_of(problem.prompt, tokenizer)) for problem in problems]
     answers = [""] * len(problems)
     for indices, hidden in hidden_states(model, rows, max_tokens):
         # a letter is one byte, and every byte is a token
-        options = [[tokenizer.encode(letter)[0] for letter in problems[index].letters] for index in indices]
-        for index, choice in zip(indices, likeliest_options(model.logits(hidden), options), strict=True):
-            answers[index] = problems[index].letters[choice]
+        options = [[tokenizer.encode(letter)[0] for letter in problems[index].choices] for index in indices]
+        for index, choice in zip(indices, most_probable_options(model.logits(hidden), options), strict=True):
+            answers[index] = problems[index].choices[choice]
     right = [answer == problem.answer for answer, problem in zip(answers, problems, strict=True)]
-    return Judged(right, [True] * len(problems), answers)
+    return GradedAnswers(right, [True] * len(problems), answers)
 
 
-def likeliest_options(logits: Tensor, options: Sequence[Sequence[int]]) -> list[int]:
-    """Which of its options, ids of tokens, is the most probable in each row of logits (B, V); the first of equals."""
+def most_probable_options(logits: Tensor, options: Sequence[Sequence[int]]) -> list[int]:
+    """Which of its options (token ids) is the most probable in each row of logits (B, V); the first of equals."""
     longest = max(map(len, options))
-    # rows of one length, filled up with the first option, which cannot win where it stands again
+    # rows of one length, padded with the first option: its copies come later, so they never win
     ids = on_device([[*some, *[some[0]] * (longest - len(some))] for some in options], logits.device)
     return [int(choice) for choice in logits.gather(1, ids).argmax(1).tolist()]
 
@@ -56,8 +58,8 @@ def write_answers(
     problems: Sequence[Problem],
     max_new_tokens: int,
     rows: int,
-) -> Judged:
-    """Answers of the likeliest tokens, with a calculator, judged by each problem; `rows` are written at a time."""
+) -> GradedAnswers:
+    """Answers of the most probable tokens, with the calculator, graded by each problem, `rows` at once."""
     requests = [
         Request(
             key=number,
@@ -72,11 +74,11 @@ def write_answers(
     written = generate_all(model, requests, rows)
     right = [is_right(problem, tokenizer, tokens) for problem, tokens in zip(problems, written, strict=True)]
     ended = [has_ended(tokenizer, tokens) for tokens in written]
-    return Judged(right, ended, [show_answer(tokenizer, tokens) for tokens in written])
+    return GradedAnswers(right, ended, [show_answer(tokenizer, tokens) for tokens in written])
 
 
 def is_right(problem: Problem, tokenizer: Tokenizer, tokens: Sequence[Token]) -> bool:
-    """Whether a written answer is right, by its text without programs and what they gave."""
+    """Whether a generated answer is right, by its text without programs and their output."""
     reader = AnswerReader(tokenizer)
     for token in tokens:
         if token.end != "stop":
@@ -86,7 +88,7 @@ def is_right(problem: Problem, tokenizer: Tokenizer, tokens: Sequence[Token]) ->
 
 
 def stop_ids(tokenizer: Tokenizer) -> frozenset[int]:
-    """The tokens after which an answer is over: its end, or the beginning of another conversation."""
+    """The tokens that end an answer: its end token, or the start of another conversation."""
     return frozenset({tokenizer.special_ids["<|assistant_end|>"], tokenizer.bos_id})
 
 
@@ -96,7 +98,7 @@ def has_ended(tokenizer: Tokenizer, tokens: Sequence[Token]) -> bool:
 
 
 def show_answer(tokenizer: Tokenizer, tokens: Sequence[Token]) -> str:
-    """An answer with all of its tokens spelled out, but the one that stopped it."""
+    """An answer with all of its tokens spelled out, except the one that ended it."""
     ids = [token.id for token in tokens]
     return tokenizer.decode(ids[:-1] if tokens and tokens[-1].end == "stop" else ids)
 
