@@ -119,7 +119,7 @@ def main() -> None:
             row = rows[-1]
             speed = row["tokens_per_second"]
             print(
-                f"depth {depth:2}, batch {batch}: {speed['nanosolo']:8.1f} tok/s against {speed['transformers']:8.1f}, "
+                f"depth {depth}, batch {batch}: {speed['nanosolo']:.1f} against {speed['transformers']:.1f} tokens/s, "
                 f"{row['times_faster']:.2f} times, {'the same' if row['same_tokens'] else 'OTHER'} tokens"
             )
     about = {

@@ -100,7 +100,7 @@ def tell_runs(home: Path) -> dict[str, RunDirectory]:
         runs[name] = write_run(home, name, story.until(now - ages[name]))
         os.utime(runs[name].config_file, (story.events[0].t, story.events[0].t))
         steps = [event for event in story.events if isinstance(event, Step)][-50:]
-        lines = (f"step {e.step:05d} | loss {e.loss:.4f} | {e.tokens_per_second:,.0f} tok/s" for e in steps)
+        lines = (f"step {e.step:05d} | loss {e.loss:.4f} | {e.tokens_per_second:,.0f} tokens/s" for e in steps)
         runs[name].log_file.write_text("\n".join(["torch 2.13.0, CUDA 13.0, NVIDIA A100-SXM4-40GB", *lines]) + "\n")
     return runs
 

@@ -28,6 +28,41 @@ def duration(seconds: float | None) -> str:
     return f"{days} d {hours:02d} h"
 
 
+def hours(hours: float | None) -> str:
+    """A duration given in hours, in the same style."""
+    return duration(3600 * hours if hours is not None else None)
+
+
+def about_hours(hours: float | None) -> str:
+    """A predicted time in one unit: `18.0 h`, `42 min`, `7 s`; `?` where it is not known."""
+    if hours is None or not math.isfinite(3600 * hours):
+        return "?"
+    if round(10 * hours) >= 10:
+        return f"{hours:.1f} h"
+    return f"{60 * hours:.0f} min" if round(60 * hours) >= 2 else f"{3600 * hours:.0f} s"
+
+
+def hours_range(low: float | None, high: float | None) -> str:
+    """A range of hours in one unit: `9.6–12.8 h`, `4–6 min`, `2–10 s`, `4.1–5.2 days`; `not known` where it is not."""
+    if low is None or high is None or not math.isfinite(low + high):
+        return "not known"
+    if high < 2 / 60:
+        least = max(1, round(3600 * low))
+        return f"{least}–{max(least + 1, round(3600 * high))} s"
+    if high < 1:
+        least = max(1, round(60 * low))
+        return f"{least}–{max(least + 1, round(60 * high))} min"
+    if high >= 96:
+        return f"{low / 24:.1f}–{high / 24:.1f} days"
+    return f"{low:.1f}–{high:.1f} h" if high < 20 else f"{low:.0f}–{high:.0f} h"
+
+
+def rate(tokens_per_second: float | None) -> str:
+    """`84.1k tokens/s`; `?` where it is not known."""
+    text = count(tokens_per_second)
+    return text if text == "?" else f"{text} tokens/s"
+
+
 def size(count: float | None) -> str:
     """Bytes with a binary unit: `31.2 GiB`, `712 MiB`, `3 KiB`; `?` where it is not known."""
     if count is None or not math.isfinite(count):
@@ -40,6 +75,19 @@ def sizes(*counts: float | None) -> list[str]:
     known = [count for count in counts if count is not None and math.isfinite(count)]
     unit = _unit_of(min(known)) if known else "B"
     return [_size_in(unit, count) if count is not None and math.isfinite(count) else "?" for count in counts]
+
+
+def part_of(part: float, whole: float) -> str:
+    """Bytes of so many: `7.6 of 39.5 GiB`, `312 MiB of 23.5 GiB`."""
+    first, last = size(part), size(whole)
+    number, _, unit = first.partition(" ")
+    return f"{number if last.endswith(f' {unit}') else first} of {last}"
+
+
+def gib(count: float) -> str:
+    """Bytes in GiB without the unit, where a heading has it: `3.2`, `31`."""
+    value = count / GIB
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
 def _unit_of(count: float) -> str:

@@ -9,6 +9,7 @@ from engine.checkpoint.manifest import code_of
 from engine.checkpoint.selection import Chosen
 from engine.config.layers import to_toml
 from engine.config.schema import RunConfig
+from engine.core import formatting
 from engine.events.history import read_history
 from engine.hardware.versions import Code, this_code
 from engine.plan.shape import Shape
@@ -135,7 +136,7 @@ def _training_rows(config: RunConfig, known: dict[str, Any], code: Code | None) 
     ]
     seconds = sum(known["stage_seconds"].values())
     if seconds:
-        rows.append(("time of all stages", f"{seconds / 3600:.2f} h"))
+        rows.append(("time of all stages", formatting.duration(seconds)))
     versions = f"nanosolo {this_code()}, torch {version('torch')}, Python {platform.python_version()}"
     trained = f"nanosolo {code}" if code is not None else "an unknown version of nanosolo"
     return [*rows, ("weights written by", trained), ("exported by", versions)]

@@ -85,7 +85,7 @@ def _of_text(given: Given, stage: str, most: int | None, tokens: int | None) -> 
         return StagePlan(stage=stage, memory_basis=HOST, time_basis="not known before data.paths are read")
     chars = min(chars, most) if most else chars
     low, _, high = reversed(TEXT_RATES)
-    rate = f"{low / 1e6:.0f}–{high / 1e6:.0f}M of them a second, by the host's cores"
+    rate = f"{low / 1e6:.0f}–{high / 1e6:.0f}M characters/s, depending on the host's cores"
     span = text_span(chars)
     return _on_host(given, stage, span, f"{chars / 1e6:,.0f}M characters, {rate}; an estimate", tokens)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.config.layers import from_toml, read_toml
+from engine.core import formatting
 from engine.core.errors import UsageError
 from engine.core.units import GIB
 from engine.hardware.gpu_catalog import Gpu
@@ -38,14 +39,14 @@ def preset_for(gpu: Gpu | None) -> Choice:
     """The preset for a machine whose user named none: by the GPU found, None where there is none."""
     if gpu is None:
         return Choice("quickstart", "no NVIDIA GPU is used, so the small model for a CPU")
-    gib = gpu.capacity / GIB
-    if gib < SMALLEST_GIB:
-        return Choice("quickstart", f"{gpu.name} has only {gib:.0f} GiB, so the small model for a CPU")
-    if gib >= 70:
-        return Choice("maximum", f"{gpu.name} has {gib:.0f} GiB")
-    if gib >= 30:
-        return Choice("balanced", f"{gpu.name} has {gib:.0f} GiB")
-    return Choice("conservative", f"{gpu.name} has only {gib:.0f} GiB")
+    capacity = formatting.size(gpu.capacity)
+    if gpu.capacity < SMALLEST_GIB * GIB:
+        return Choice("quickstart", f"{gpu.name} has only {capacity}, so the small model for a CPU")
+    if gpu.capacity >= 70 * GIB:
+        return Choice("maximum", f"{gpu.name} has {capacity}")
+    if gpu.capacity >= 30 * GIB:
+        return Choice("balanced", f"{gpu.name} has {capacity}")
+    return Choice("conservative", f"{gpu.name} has only {capacity}")
 
 
 def preset_names(own: Path | None = None) -> list[str]:

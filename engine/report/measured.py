@@ -187,7 +187,7 @@ def compare_times(source: Source) -> list[Compared]:
     ]
     if price is not None:
         cost = price * source.all_seconds / 3600 if source.outcome == "done" else None
-        basis = f"the time of all stages, {price:g} an hour"
+        basis = f"the time of all stages, {price:g} per hour"
         rows.append(Compared("cost of all", plan.pipeline.cost, cost, formatting.money, basis))
     return rows
 
@@ -251,4 +251,4 @@ def _hours_of(source: Source, stage: str) -> float | None:
 
 
 def _hours(hours: float) -> str:
-    return formatting.duration(hours * 3600)
+    return formatting.hours(hours)

@@ -66,7 +66,7 @@ def tiles(source: Source) -> Tiles:
         Tile("tokens", formatting.count(found["tokens"]), _steps(steps, planned)) if steps else None,
         Tile("time at work", formatting.duration(seconds), "all stages") if history.attempts else None,
         Tile("speed", f"{formatting.count(measured['tokens_per_second'])}/s", _mfu(measured)) if measured else None,
-        Tile("cost", formatting.money(price * seconds / 3600), f"{price:g} an hour") if price and seconds else None,
+        Tile("cost", formatting.money(price * seconds / 3600), f"{price:g} per hour") if price and seconds else None,
     ]
     return Tiles(tuple(tile for tile in tiles if tile is not None))
 

@@ -289,14 +289,14 @@ def test_several_lines_differ_without_colour() -> None:
 
 @given(st.integers(5, 60), st.floats(0, 1e6), st.integers(1, 10**6), st.booleans())
 def test_words_of_a_title_give_way_before_figures(width: int, value: float, step: int, ascii_only: bool) -> None:
-    model = Model(title="tokens per second", short_title="tok/s")
+    model = Model(title="tokens per second", short_title="tokens/s")
     series = Series(1)
     series.extend([value], [step])
     model.put("speed", series, "line")
     glyphs = ASCII if ascii_only else UNICODE
     text = "".join(piece for piece, _ in readout.title(model, glyphs, [], width)[0])
     figure, place = short(value), f" {glyphs.dot} step {step:,}"
-    whole = [f"{name}  {figure}{place}" for name in ("tokens per second", "tok/s")]
-    fitting = [form for form in [*whole, f"tok/s  {figure}"] if len(form) <= width]
+    whole = [f"{name}  {figure}{place}" for name in ("tokens per second", "tokens/s")]
+    fitting = [form for form in [*whole, f"tokens/s  {figure}"] if len(form) <= width]
     assert text == fitting[0] if fitting else text.endswith(figure)
     assert len(text) <= max(width, len(figure))

@@ -160,7 +160,7 @@ def test_a_person_at_a_terminal(run: RunDirectory) -> None:
     child.expect(f"tiny, sft step {STEPS}. /help lists commands.")
     child.expect("> ")
     child.sendline("hello")
-    child.expect(r"20 tokens, [\d,]+ tok/s")
+    child.expect(r"20 tokens, [\d,]+ tokens/s")
     child.expect("> ")
     child.sendline("/temperature")
     child.expect("temperature is 0.7")

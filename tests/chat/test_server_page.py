@@ -44,7 +44,7 @@ async def test_a_conversation(server: Server, tmp_path: Path) -> None:
         answer = await page.js("document.querySelector('.assistant .said').textContent")
         assert len(answer) > 10
         facts = await page.js("document.querySelector('.facts').textContent")
-        assert re.search(r"^\d+ tokens\d+ tok/sfirst after \d+\.\d\d scopy$", facts)
+        assert re.search(r"^\d+ tokens\d+ tokens/sfirst after \d+\.\d\d scopy$", facts)
         assert await page.js("messages.map((m) => m.role).join()") == "user,assistant"
         assert await page.js("messages[1].content") == answer
 

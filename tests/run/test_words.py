@@ -107,3 +107,19 @@ def test_sizes_as_examples(size: float, text: str) -> None:
 @pytest.mark.parametrize(("amount", "text"), [(15.477, "15.48"), (1234.5, "1,234.50"), (0, "0.00"), (None, "?")])
 def test_money_as_examples(amount: float | None, text: str) -> None:
     assert formatting.money(amount) == text
+
+
+def test_ranges_rates_and_parts() -> None:
+    assert formatting.hours_range(0.001, 0.002) == "4–7 s"
+    assert formatting.hours_range(0.05, 0.1) == "3–6 min"
+    assert formatting.hours_range(9.61, 12.83) == "9.6–12.8 h"
+    assert formatting.hours_range(None, 1.0) == "not known"
+    assert formatting.about_hours(15.34) == "15.3 h"
+    assert formatting.about_hours(0.47) == "28 min"
+    assert formatting.about_hours(0.0) == "0 s"
+    assert formatting.about_hours(None) == "?"
+    assert formatting.hours(15.34) == "15 h 20 m"
+    assert formatting.rate(18_412) == "18.4k tokens/s"
+    assert formatting.rate(None) == "?"
+    assert formatting.part_of(7.6 * 2**30, 39.5 * 2**30) == "7.6 of 39.5 GiB"
+    assert formatting.part_of(312 * 2**20, 23.5 * 2**30) == "312 MiB of 23.5 GiB"

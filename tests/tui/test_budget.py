@@ -174,7 +174,7 @@ async def test_a_plan_of_too_few_tokens_has_no_estimate_and_its_field_names_the_
         app.screen.draft = draft_of(app).edit({"budget.steps": 10, "batch.total_batch_size": 6144})  # type: ignore[attr-defined]
         await press(pilot, "b")
         text = text_of(app)
-        assert "h: no estimate: too few tokens" in text and "Esc back" in text and "Tab next" in text
+        assert "s: no estimate: too few tokens" in text and "Esc back" in text and "Tab next" in text
         assert app.screen.query_one(RunChart).model.layer("this plan") is None
         await press(pilot, "escape")
         assert isinstance(app.screen, PlanScreen)

@@ -58,7 +58,7 @@ async def test_load_stream_stop_compare_kill(run: RunDirectory) -> None:
         await say(pilot, "hello")  # it waits for the model
         (left,) = await loaded(pilot, "pane-a")
         await until(pilot, lambda: not screen.writing)
-        await shows(pilot, f"tiny sft · step {STEPS}", "20 tokens", " tok/s · first token ", "cut at the limit")
+        await shows(pilot, f"tiny sft · step {STEPS}", "20 tokens", " tokens/s · first token ", "cut at the limit")
         first = left.conversation.turns[0]
         assert first.figures is not None and first.figures.new_tokens == 20 and first.answer
 

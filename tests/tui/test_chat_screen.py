@@ -36,7 +36,7 @@ async def test_a_conversation(home: Path, size: tuple[int, int]) -> None:
         await pilot.press("7")
         await shows(pilot, "red sft · step 72 · 5.24M · CPU", "Say something; Enter sends it.")
         await pilot.press(*"Hi 1?".replace(" ", ""), "space", "q", "enter")  # letters and digits are text here
-        await shows(pilot, "› Hi1? q", "You said: Hi1? q", "52.0 tok/s · first token 85 ms")
+        await shows(pilot, "› Hi1? q", "You said: Hi1? q", "52.0 tokens/s · first token 85 ms")
         await say(pilot, "sum")
         await shows(pilot, "12 * 7 is [12 * 7 = 84] 84.")
         await done(pilot)
@@ -59,7 +59,7 @@ async def test_two_side_by_side(home: Path, size: tuple[int, int]) -> None:
         await pilot.press("i")
         await say(pilot, "What is a list?")
         await done(pilot)
-        await shows(pilot, "52.0 tok/s", "48.0 tok/s", "A writes 1.1 times as fast", "6 against 6 tokens")
+        await shows(pilot, "52.0 tokens/s", "48.0 tokens/s", "A writes 1.1 times as fast", "6 against 6 tokens")
         await matches_snapshot(pilot, f"chat-beside-{size_id(size)}")
         pids = processes(pilot)
         await pilot.press("escape", "tab", "m")  # keys are for the pane that is looked at

@@ -246,9 +246,9 @@ def test_a_run_on_another_machine_is_followed(tmp_path: Path) -> None:
 
 
 def test_figures_leave_from_the_end_when_there_is_no_room() -> None:
-    figures = ["620/19101", "loss 4.0438", "17 h 37 m left", "77.0k tok/s", "MFU 34 %", "6.5 GiB"]
+    figures = ["620/19101", "loss 4.0438", "17 h 37 m left", "77.0k tokens/s", "MFU 34 %", "6.5 GiB"]
     assert progress_line("pretrain", 0.5, figures, 79) == (
-        "pretrain  ━━━━━━━━────────  620/19101  loss 4.0438  17 h 37 m left  77.0k tok/s"
+        "pretrain  ━━━━━━━━────────  620/19101  loss 4.0438  17 h 37 m left  77.0k tokens/s"
     )
     for width in range(1, 200):
         line = progress_line("pretrain", 0.5, figures, width)

@@ -2,12 +2,13 @@
 
 import pytest
 
+from engine.core.formatting import hours_range
 from engine.hardware.gpu_catalog import by_id, cpu
 from engine.plan.plan import make_plan
 from engine.plan.presets import preset_names
 from tui.planning.draft import Draft
 from tui.planning.formulas import COMPONENTS, figures
-from tui.planning.stage_table import hours_range, pipeline_range, stage_rows, unknown_reasons
+from tui.planning.stage_table import pipeline_range, stage_rows, unknown_reasons
 from tui.screens.plan.preview import bar
 
 DEVICES = {"cpu": cpu(2, 8 * 2**30), "a100-40gb": by_id("a100-40gb"), "v100-16gb": by_id("v100-16gb")}

@@ -30,7 +30,7 @@ def test_a_long_past_is_told_in_short(tmp_path: Path, capsys: pytest.CaptureFixt
     whole = told(capsys.readouterr().out)
     assert follow(run, every=10, last=20) == 0
     short = told(capsys.readouterr().out)
-    steps = [line for line in short if line.startswith("step") and "tok/s" in line]
+    steps = [line for line in short if line.startswith("step") and "tokens/s" in line]
     assert (len(steps), steps[0].split()[1], steps[-1].split()[1]) == (20, "810/1,000", "1,000/1,000")
     assert whole[-20:] == short[-20:]
     [summed] = [line for line in short if "--lines 0" in line]

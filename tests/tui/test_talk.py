@@ -100,20 +100,20 @@ def test_calculations_stand_in_brackets() -> None:
 
 
 def test_figures_of_an_answer() -> None:
-    assert figures(turn(figures=took())) == ["84 tokens", "42.0 tok/s", "first token 210 ms"]
+    assert figures(turn(figures=took())) == ["84 tokens", "42.0 tokens/s", "first token 210 ms"]
     assert figures(turn(figures=took(forgotten=1)))[-1] == "1 earlier message no longer fits"
-    assert figures(turn(figures=took(1, 0.5, None, end="length"))) == ["cut at the limit", "1 token", "2.0 tok/s"]
+    assert figures(turn(figures=took(1, 0.5, None, end="length"))) == ["cut at the limit", "1 token", "2.0 tokens/s"]
     stopped = figures(turn(figures=took(4000, 2.0, 1.24, end="cancelled", forgotten=6)))
     assert stopped == [
         "stopped",
         "4,000 tokens",
-        "2.00k tok/s",
+        "2.00k tokens/s",
         "first token 1.2 s",
         "6 earlier messages no longer fit",
     ]
     assert figures(Turn("a?", "red", "stopped")) == ["stopped"]
     assert figures(Turn("a?", "red", "failed")) == []
-    assert figures(turn(figures=took(0, 0.0, None)))[1] == "0.0 tok/s"
+    assert figures(turn(figures=took(0, 0.0, None)))[1] == "0.0 tokens/s"
 
 
 def test_two_answers_are_compared_once_both_are_there() -> None:

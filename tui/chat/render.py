@@ -86,7 +86,7 @@ def figures(turn: Turn) -> list[str]:
     if took is None:
         return ["stopped"] if turn.state == "stopped" else []
     found = [{"cancelled": "stopped", "length": "cut at the limit"}.get(took.end, "")]
-    found += [f"{took.new_tokens:,} token{'s' * (took.new_tokens != 1)}", f"{speed(took)} tok/s"]
+    found += [f"{took.new_tokens:,} token{'s' * (took.new_tokens != 1)}", f"{speed(took)} tokens/s"]
     if took.first_token_seconds is not None:
         found.append(f"first token {formatting.duration(took.first_token_seconds)}")
     if took.forgotten:

@@ -204,7 +204,7 @@ def step_figures(event: kinds.Step, history: History) -> list[str]:
     left = remaining_seconds(history)
     if left is not None and event.step < event.steps:
         parts.append(f"{formatting.duration(left)} left")
-    parts.append(f"{formatting.count(event.tokens_per_second)} tok/s")
+    parts.append(formatting.rate(event.tokens_per_second))
     if event.mfu is not None:
         parts.append(f"MFU {formatting.percent(event.mfu)}")
     if event.peak_memory is not None:

@@ -186,5 +186,4 @@ def stages_line(plan: Plan) -> str:
     if whole.hours is None or own.hours is None or "pretrain" not in [stage.stage for stage in plan.stages]:
         return "Hours are pretraining's; other stages come on top."
     more = whole.hours - own.hours
-    rest = f"{more:.1f} h" if more >= 1 else f"{max(1, round(60 * more))} min"
-    return f"Hours are pretraining's; other stages take about {rest} on top."
+    return f"Hours are pretraining's; other stages take about {formatting.about_hours(more)} on top."

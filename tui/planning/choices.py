@@ -89,6 +89,6 @@ def gpu_choices(here: Here) -> list[Choice]:
     cores = f"{formatting.size(here.cpu.capacity)} of host memory"
     found.append(Choice("cpu", "cpu", f"this machine · {cores}", ""))
     return found + [
-        Choice(gpu.id, gpu.id, f"{gpu.capacity / gpu_catalog.GIB:.0f} GiB · {gpu.name.removeprefix('NVIDIA ')}", "")
+        Choice(gpu.id, gpu.id, f"{formatting.size(gpu.capacity)} · {gpu.name.removeprefix('NVIDIA ')}", "")
         for gpu in gpu_catalog.CATALOGUE
     ]

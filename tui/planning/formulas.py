@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 from engine.config.schema import RunConfig
 from engine.core import formatting
-from engine.core.units import GIB
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan.dataset_facts import BYTES_PER_TOKEN, CHARS_PER_SHARD, CHARS_PER_TOKEN, SHARD_BYTES, TRAINING_SHARDS
 from engine.plan.memory import ALLOCATOR_SLACK
 from engine.plan.plan import Plan
-from tui.planning.stage_table import NOT_KNOWN, hours_range, stage_rows
+from tui.planning.stage_table import NOT_KNOWN, stage_rows
 
 COMPONENTS = ("weights", "gradients", "optimizer", "activations", "loss", "overhead")
 LETTERS = {"weights": "W", "gradients": "G", "optimizer": "O", "activations": "A", "loss": "L", "overhead": "+"}
@@ -125,14 +124,14 @@ def _budget(config: RunConfig, plan: Plan) -> Iterator[Figure]:
 
 def _memory(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
     memory = plan.memory
-    parts = " + ".join(f"{name} {getattr(memory, name) / GIB:.1f}" for name in COMPONENTS)
+    parts = " + ".join(f"{name} {formatting.size(getattr(memory, name))}" for name in COMPONENTS)
     yield Figure(
         "memory",
         "memory",
         "VRAM" if gpu.is_cuda else "memory",
-        f"{memory.total / GIB:.1f} of {memory.capacity / GIB:.1f} GiB",
+        formatting.part_of(memory.total, memory.capacity),
         formatting.percent(memory.total / memory.capacity),
-        f"{memory.total / GIB:.1f} GiB = {parts}; the peak is in: {memory.peak_phase}. Basis: {memory.basis}",
+        f"{formatting.size(memory.total)} = {parts}; the peak is in: {memory.peak_phase}. Basis: {memory.basis}",
     )
     for name in COMPONENTS:
         yield Figure(
@@ -208,7 +207,7 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
         yield Figure("time", "time", "time", NOT_KNOWN, "", time.basis)
         yield _pipeline(plan)
         return
-    low, high = (formatting.duration(3600 * (hours or 0)) for hours in (time.low_hours, time.high_hours))
+    low, high = (formatting.hours(hours or 0) for hours in (time.low_hours, time.high_hours))
     parts = " + ".join(f"{name} {formatting.duration(seconds)}" for name, seconds in time.parts.items() if seconds)
     stop = f". A stop takes about {formatting.duration(plan.stop_seconds)}" if plan.stop_seconds is not None else ""
     yield Figure(
@@ -217,13 +216,13 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
         "time",
         time_range(plan),
         f"costs {formatting.money(time.cost)}" if time.cost is not None else "",
-        f"{low} to {high}, likeliest {formatting.duration(3600 * time.hours)} = {parts}. Basis: {time.basis}{stop}",
+        f"{low} to {high}, likeliest {formatting.hours(time.hours)} = {parts}. Basis: {time.basis}{stop}",
     )
     yield _pipeline(plan)
     yield Figure(
         "speed",
         "time",
-        "tokens a second",
+        "tokens/s",
         f"{time.tokens_per_second:,.0f}",
         f"MFU {formatting.percent(time.mfu)}" if time.mfu is not None else "",
         _speed(gpu, plan),
@@ -235,7 +234,7 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
             "energy",
             f"{time.energy_kwh:,.1f} kWh",
             "",
-            f"{time.energy_kwh:,.1f} kWh = {gpu.watts} W, the board's limit, × {time.hours:.1f} h",
+            f"{time.energy_kwh:,.1f} kWh = {gpu.watts} W, the board's limit, × {formatting.hours(time.hours)}",
         )
     if time.cost is not None:
         price = config.runtime.price_per_hour
@@ -245,7 +244,7 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
             "cost",
             formatting.money(time.cost),
             "",
-            f"{formatting.money(time.cost)} = {price:g} an hour × {time.hours:.1f} h",
+            f"{formatting.money(time.cost)} = {price:g} per hour × {formatting.hours(time.hours)}",
         )
 
 
@@ -261,7 +260,7 @@ def _speed(gpu: Gpu, plan: Plan) -> str:
 
 def time_range(plan: Plan) -> str:
     """The predicted range of pretraining in one unit: `9.6–12.8 h`, `4–6 min`."""
-    return hours_range(plan.time.low_hours, plan.time.high_hours)
+    return formatting.hours_range(plan.time.low_hours, plan.time.high_hours)
 
 
 def _pipeline(plan: Plan) -> Figure:
@@ -277,7 +276,7 @@ def _pipeline(plan: Plan) -> Figure:
         "pipeline",
         "time",
         "all stages",
-        hours_range(whole.low_hours, whole.high_hours),
+        formatting.hours_range(whole.low_hours, whole.high_hours),
         f"costs {formatting.money(whole.cost)}" if whole.cost is not None else "",
         f"{likeliest} = {parts}{without}{price}",
     )

@@ -49,25 +49,10 @@ def table_line(cells: tuple[str, ...]) -> str:
     )
 
 
-def hours_range(low: float | None, high: float | None) -> str:
-    """A predicted range in one unit: `9.6–12.8 h`, `4–6 min`, `2–10 s`."""
-    if low is None or high is None:
-        return NOT_KNOWN
-    if high < 2 / 60:
-        least = max(1, round(3600 * low))
-        return f"{least}–{max(least + 1, round(3600 * high))} s"
-    if high < 1:
-        least = max(1, round(60 * low))
-        return f"{least}–{max(least + 1, round(60 * high))} min"
-    if high >= 96:
-        return f"{low / 24:.1f}–{high / 24:.1f} days"
-    return f"{low:.1f}–{high:.1f} h" if high < 20 else f"{low:.0f}–{high:.0f} h"
-
-
 def pipeline_range(plan: Plan) -> str:
     """The predicted range of all stages together, and what is not in it: `14–24 h without data`."""
     whole = plan.pipeline
-    text = hours_range(whole.low_hours, whole.high_hours)
+    text = formatting.hours_range(whole.low_hours, whole.high_hours)
     return f"{text} without {' and '.join(whole.uncounted)}" if whole.hours is not None and whole.uncounted else text
 
 
@@ -84,7 +69,7 @@ def _row(stage: StagePlan) -> StageRow:
         f"{stage.steps:,}" if stage.steps is not None else "-",
         formatting.count(stage.tokens) if stage.tokens is not None else "-",
         formatting.size(stage.peak_memory) if stage.peak_memory is not None else "-",
-        hours_range(stage.low_hours, stage.high_hours),
+        formatting.hours_range(stage.low_hours, stage.high_hours),
         stage.fits is not False,
         f"time: {stage.time_basis}; memory: {stage.memory_basis}",
     )

@@ -21,7 +21,7 @@ METRICS = {  # key of the series -> title, smoothing
 }
 SHORT = {  # titles for a chart that is too narrow for its own
     "reward": "reward",
-    "tokens_per_second": "tok/s",
+    "tokens_per_second": "tok/s",  # where a chart is narrow
     "grad_norm": "grad norm",
     "step_seconds": "s/step",
 }

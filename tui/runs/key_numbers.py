@@ -92,7 +92,7 @@ def brief(feed: Feed, history: History, plan: Plan | None) -> list[tuple[str, st
     return [
         (learned[0], _four(latest(learned[1]))),
         (feed.judged.label, _four(latest(feed.validation))),
-        ("tok/s", formatting.count(latest(feed.steps["tokens_per_second"]))),
+        ("tokens/s", formatting.count(latest(feed.steps["tokens_per_second"]))),
         ("MFU", f"{_percent(latest(feed.steps['mfu']))} %"),
         *(gpu if machine.has_gpu else no_gpu),
         ("wait", f"{_percent_fine(latest(feed.steps['data_wait']))} %"),
@@ -119,11 +119,11 @@ def comparisons(history: History, plan: Plan | None) -> list[Comparison]:
         hours = (sum(columns.step_seconds) + left) / 3600
     time, peak = plan.time, peak_of(columns, plan)
     return [
-        _compare("speed", time.tokens_per_second, speed, lambda v: f"{formatting.count(v)} tok/s"),
+        _compare("tokens/s", time.tokens_per_second, speed, formatting.count),
         _compare("MFU", time.mfu, mfu, formatting.percent),
         _compare("step", time.step_seconds, step, formatting.duration),
         _compare("peak memory", plan.memory.total, peak, lambda v: formatting.sizes(v, plan.memory.total, peak)[0]),
-        _compare("training", time.hours, hours, lambda v: formatting.duration(v * 3600 if v is not None else None)),
+        _compare("training", time.hours, hours, formatting.hours),
     ]
 
 

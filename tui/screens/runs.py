@@ -75,7 +75,7 @@ def columns(width: int) -> list[tuple[str, int, bool]]:
     """(heading, cells, flush left) of each column that fits; the name has what is left."""
     wide = width >= 100
     fixed = [("state", 10, True), ("step", 16 if wide else 8, False), ("loss", 13 if wide else 11, False)]
-    fixed += [("val bpb", 9, False), ("tok/s", 8, False), ("age", 11, False)]
+    fixed += [("val bpb", 9, False), ("tokens/s", 9, False), ("age", 11, False)]
     while len(fixed) > 1 and width - 4 - sum(cells for _, cells, _ in fixed) < LEAST_NAME:
         fixed.pop()
     name = width - 4 - sum(cells for _, cells, _ in fixed)

@@ -114,7 +114,7 @@ class Terminal:
             print(f"({reply.forgotten} earlier messages no longer fit and were left out)", file=sys.stderr)
         if self.interactive and reply:
             speed = reply.new_tokens / reply.seconds if reply.seconds else 0.0
-            print(f"{DIM}{reply.new_tokens} tokens, {speed:,.0f} tok/s{PLAIN}", file=sys.stderr)
+            print(f"{DIM}{reply.new_tokens} tokens, {speed:,.0f} tokens/s{PLAIN}", file=sys.stderr)
 
     def _lines(self) -> Iterator[str]:
         if not self.interactive:

@@ -212,7 +212,7 @@ def _time_lines(plan: Plan) -> list[str]:
     time = plan.time
     if time.hours is None or time.low_hours is None or time.high_hours is None:
         return [_row("time", "not predicted")]
-    low, mid, high = (formatting.duration(hours * 3600) for hours in (time.low_hours, time.hours, time.high_hours))
+    low, mid, high = (formatting.hours(hours) for hours in (time.low_hours, time.hours, time.high_hours))
     mfu = f", MFU {formatting.percent(time.mfu)}" if time.mfu is not None else ""
     lines = [
         _row("time", f"{mid} (from {low} to {high})"),

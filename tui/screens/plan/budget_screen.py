@@ -143,7 +143,7 @@ class BudgetScreen(ConsoleScreen):
         line += Content(f": {budget_table.loss_text(best.predicted_loss, found.vocab_size)}")
         if time.hours is not None:
             now = budget_table.loss_text(self._loss_now, found.vocab_size)
-            line += Content.styled(f" · this plan in {time.hours:.2f} h: {now}", "$quiet")
+            line += Content.styled(f" · this plan in {formatting.hours(time.hours)}: {now}", "$quiet")
         return line
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from textual.content import Content
 from textual.reactive import reactive
 
-from engine.core.units import GIB
+from engine.core import formatting
 from engine.plan.memory import Memory
 from tui.planning.formulas import COMPONENTS, LETTERS, Figure
 from tui.widgets.rows import Row, RowList, clip
@@ -132,11 +132,7 @@ def _apportion(sizes: list[int], width: int, scale: int) -> list[int]:
 def legend(memory: Memory) -> Content:
     """All components in one line, by letter, in GiB."""
     items = [
-        Content.styled(LETTERS[name], f"bold $vram-{name}") + Content(_brief(getattr(memory, name) / GIB))
+        Content.styled(LETTERS[name], f"bold $vram-{name}") + Content(formatting.gib(getattr(memory, name)))
         for name in COMPONENTS
     ]
     return Content(" ").join(items)
-
-
-def _brief(gib: float) -> str:
-    return f"{gib:.1f}" if gib < 9.95 else f"{gib:.0f}"

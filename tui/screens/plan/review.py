@@ -22,7 +22,7 @@ from tui.planning.choices import Here
 from tui.planning.draft import Draft, command, command_line
 from tui.planning.formulas import time_range
 from tui.planning.setting_fields import to_text
-from tui.planning.stage_table import header, hours_range, stage_rows
+from tui.planning.stage_table import header, stage_rows
 from tui.screens.base import ConsoleScreen
 from tui.terminal.background import read_aside
 
@@ -182,7 +182,7 @@ class ReviewScreen(ConsoleScreen):
             ready = Content.styled(f"! Ready, with warnings: {', '.join(noted)}. ", "bold $warning")
         whole = self.plan.pipeline
         cost = f", costs {formatting.money(whole.cost)}" if whole.cost is not None else ""
-        every = f"; all stages {hours_range(whole.low_hours, whole.high_hours)}{cost}. "
+        every = f"; all stages {formatting.hours_range(whole.low_hours, whole.high_hours)}{cost}. "
         what = f"{self.plan.steps:,} steps, {time_range(self.plan)}{every}"
         return ready + Content(what) + Content.styled("Enter", "bold $primary") + Content(" launches.")
 
