@@ -14,12 +14,11 @@ import msgspec
 
 from engine.config.schema import RunConfig
 from engine.core.atomic_io import NOT_JSON
+from engine.core.diagnostic import Diagnostic, checked
 from engine.core.errors import UsageError
-from engine.diagnostics.machine import Check
 from engine.hardware import gpu_catalog
 from engine.hardware.gpu_access import gpu_access, why_no_gpu
 from engine.hardware.gpu_catalog import Gpu
-from engine.hardware.gpu_faults import Fault
 from engine.hardware.probe_machine import GpuSurvey, survey_gpu
 from engine.hardware.toolchain import find_toolchain
 from engine.plan.plan import Plan
@@ -53,7 +52,7 @@ def require_device(config: RunConfig, found: Gpu | None) -> None:
         runtime = config.runtime
         asked = f'runtime.gpu = "{runtime.gpu}"' if runtime.gpu not in ("auto", "cpu") else 'runtime.device = "cuda"'
         raise UsageError(
-            f"{asked}: {fault.what}. {fault.action}; or train on this CPU with "
+            f"{asked}: {fault.message}. {fault.help}; or train on this CPU with "
             "--preset quickstart, or insist with --gpu cpu."
         )
 
@@ -64,7 +63,7 @@ def be_silent(_text: str) -> None:
 
 def check_device(
     config: RunConfig, plan: Plan, stages: Collection[str], announce: Announce = be_silent
-) -> Check | None:
+) -> Diagnostic | None:
     """Try the device of a plan, where one of the stages uses it; None where none does, and where a failure would cost
     nothing: on a CPU without anything to download first.
 
@@ -88,13 +87,13 @@ def check_device(
     return _failed(device, fault)
 
 
-def device_here(gpu: GpuSurvey) -> Check:
+def device_here(gpu: GpuSurvey) -> Diagnostic:
     """Try the GPU that is here, as a plan that compiles would use it."""
     fault = device_fault("cuda", compiled=True)
     return _works("cuda", gpu.gpu.name) if fault is None else _failed("cuda", fault)
 
 
-def device_fault(device: Device, compiled: bool) -> Fault | None:
+def device_fault(device: Device, compiled: bool) -> Diagnostic | None:
     """Try the device now; None where it works."""
     from engine.hardware.device_faults import explain
 
@@ -130,9 +129,9 @@ def attempt_in_a_process(device: Device, compiled: bool) -> "Attempt":
     return attempt
 
 
-def _works(device: Device, name: str) -> Check:
-    return Check(name=_NAMES[device], verdict="ok", finding=f"torch can use {name}")
+def _works(device: Device, name: str) -> Diagnostic:
+    return checked(_NAMES[device], "ok", f"torch can use {name}")
 
 
-def _failed(device: Device, fault: Fault) -> Check:
-    return Check(name=_NAMES[device], verdict="problem", finding=fault.what, action=fault.action)
+def _failed(device: Device, fault: Diagnostic) -> Diagnostic:
+    return msgspec.structs.replace(fault, subject=_NAMES[device], severity="error")

@@ -7,10 +7,10 @@ from importlib import metadata
 
 from engine import __version__
 from engine.config.layers import from_dict
+from engine.core.diagnostic import Diagnostic, checked
 from engine.core.paths import presets_home
 from engine.diagnostics.driver_checks import check_driver
 from engine.diagnostics.machine import (
-    Check,
     check_caches,
     check_clock,
     check_compiler,
@@ -33,7 +33,7 @@ from engine.run.planning import plan_on
 PACKAGES = ("torch", "textual", "tiktoken", "rustbpe", "safetensors", "huggingface_hub", "nvidia-ml-py")
 
 
-def examine(look: Survey | None = None) -> list[Check]:
+def examine(look: Survey | None = None) -> list[Diagnostic]:
     """Look at everything that a run here depends on: the run of the preset that `--preset auto` chooses on this
     machine. Imports no torch."""
     look = look or survey()
@@ -64,7 +64,7 @@ def job_here(look: Survey) -> tuple[str, Plan]:
     return f"a run of preset {preset}", plan
 
 
-def check_card(plan: Plan) -> Check | None:
+def check_card(plan: Plan) -> Diagnostic | None:
     """Where the preset for this machine names another card: what it comes to on either."""
     config = from_dict(load_preset(plan.preset, presets_home()))
     named = card_for(config, None)
@@ -74,16 +74,16 @@ def check_card(plan: Plan) -> Check | None:
         f"preset {plan.preset} on this machine's {figures_of(plan)}; it names {figures_of(plan_on(config, named))}"
     )
     action = f"nanosolo plan --preset {plan.preset} --gpu auto plans for the card that is here, as every start does"
-    return Check(name="plan", verdict="note", finding=finding, action=action)
+    return checked("plan", "note", finding, action)
 
 
-def check_software() -> Iterator[Check]:
+def check_software() -> Iterator[Diagnostic]:
     """nanosolo itself and what it cannot do without."""
     python = platform.python_version()
-    yield Check(name="nanosolo", verdict="ok", finding=f"{__version__}, Python {python} on {platform.platform()}")
+    yield checked("nanosolo", "ok", f"{__version__}, Python {python} on {platform.platform()}")
     for package in PACKAGES:
         try:
-            yield Check(name=package, verdict="ok", finding=metadata.version(package))
+            yield checked(package, "ok", metadata.version(package))
         except metadata.PackageNotFoundError:
             action = f"{sys.executable} -m pip install {package}"
-            yield Check(name=package, verdict="problem", finding="not installed", action=action)
+            yield checked(package, "error", "not installed", action)

@@ -1,12 +1,12 @@
 """Whether the installed build of torch, the driver and the GPU fit one another, and the command that makes them."""
 
-from engine.diagnostics.machine import Check
+from engine.core.diagnostic import Diagnostic, checked
 from engine.hardware.drivers import OLDEST_DRIVER, WHEELS, command_for, version, wanted_torch, wheel_for
 from engine.hardware.gpu_access import ON_CPU
 from engine.hardware.probe_machine import GpuSurvey, TorchBuild
 
 
-def check_driver(found: GpuSurvey | None, torch: TorchBuild | None) -> Check | None:
+def check_driver(found: GpuSurvey | None, torch: TorchBuild | None) -> Diagnostic | None:
     """None where there is no GPU; without torch, a problem."""
     if found is None:
         return None
@@ -23,11 +23,11 @@ def check_driver(found: GpuSurvey | None, torch: TorchBuild | None) -> Check | N
         return _problem(f"{has}, but {built} and {needs}", _reinstall(found, torch.version))
     if not _holds(torch.cuda, found.gpu.compute_capability):
         return _problem(f"{built}, which has no code for {found.gpu.name}", _reinstall(found, torch.version))
-    return Check(name="driver", verdict="ok", finding=f"{has}; {built}")
+    return checked("driver", "ok", f"{has}; {built}")
 
 
-def _problem(finding: str, action: str) -> Check:
-    return Check(name="driver", verdict="problem", finding=finding, action=action)
+def _problem(finding: str, action: str) -> Diagnostic:
+    return checked("driver", "error", finding, action)
 
 
 def _reinstall(found: GpuSurvey, torch: str, otherwise: str = "") -> str:

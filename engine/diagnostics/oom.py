@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from engine.config.schema import RunConfig
 from engine.core.errors import UsageError
-from engine.diagnostics.finding import gpu_of
+from engine.diagnostics.situation import gpu_of
 from engine.events.history import History
 from engine.plan.advice import Suggestion, ways_to_fit
 from engine.plan.memory import Memory

@@ -7,10 +7,10 @@ from engine.config.layers import with_changes
 from engine.config.schema import RunConfig
 from engine.config.stages import MODEL_STAGES
 from engine.core import formatting
+from engine.core.diagnostic import Diagnostic
 from engine.core.errors import UsageError
 from engine.diagnostics.driver_checks import check_driver
 from engine.diagnostics.machine import (
-    Check,
     check_caches,
     check_clock,
     check_compiler,
@@ -44,7 +44,7 @@ def preflight(
     look: Survey,
     run: RunDirectory | None = None,
     stages: Collection[str] | None = None,
-) -> list[Check]:
+) -> list[Diagnostic]:
     """What speaks for and against this run on this machine; a `problem` means that it cannot work.
 
     `look`: what is known of the machine. `run`: the run that is gone on with, if it is one.
@@ -53,7 +53,7 @@ def preflight(
     stages = config.pipeline.stages if stages is None else stages
     on_gpu = plan.gpu != "cpu" and plan.peak_memory > 0
     floor = memory_floor(plan)
-    found: list[Check | None] = [
+    found: list[Diagnostic | None] = [
         check_text(config.data) if READS_TEXT.intersection(stages) else None,
         *check_sources(config, stages),
         check_home(look, home_origin(), disk_need(plan, look, run)),
@@ -83,12 +83,12 @@ def preflight(
     return [check for check in found if check is not None]
 
 
-def require_ready(checks: Sequence[Check]) -> None:
+def require_ready(checks: Sequence[Diagnostic]) -> None:
     """Raises UsageError with the first problem and its way out."""
     for check in checks:
-        if check.verdict == "problem":
-            action = check.action.rstrip(".")
-            raise UsageError(f"{check.name}: {check.finding}. {action[:1].upper()}{action[1:]}.")
+        if check.severity == "error":
+            action = check.help.rstrip(".")
+            raise UsageError(f"{check.subject}: {check.message}. {action[:1].upper()}{action[1:]}.")
 
 
 def memory_floor(plan: Plan) -> int:

@@ -5,7 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from engine.diagnostics.machine import Check
+from engine.core.diagnostic import Diagnostic, checked
 
 CGROUP = Path("/proc/self/cgroup")
 SESSION = re.compile(r"/(session-[^/\s]+\.scope)")
@@ -13,7 +13,7 @@ LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.
 PATIENCE = 2.0  # seconds for logind to answer
 
 
-def check_session(root: bool) -> Check | None:
+def check_session(root: bool) -> Diagnostic | None:
     """A warning where a run started from here ends with the login session; None where it does not, or nobody can tell.
 
     `root`: whether the user is root, whose processes logind leaves alone (KillExcludeUsers).
@@ -21,11 +21,11 @@ def check_session(root: bool) -> Check | None:
     scope = session_scope()
     if scope is None or root or not _kills_user_processes():
         return None
-    return Check(
-        name="session",
-        verdict="warning",
-        finding=f"systemd ends all processes of this login session ({scope}) when you log out: KillUserProcesses=yes",
-        action="loginctl enable-linger, then put in front of the command: systemd-run --user --scope "
+    return checked(
+        subject="session",
+        severity="warning",
+        message=f"systemd ends all processes of this login session ({scope}) when you log out: KillUserProcesses=yes",
+        help="loginctl enable-linger, then put in front of the command: systemd-run --user --scope "
         "(docs/recipes.md, systemd)",
     )
 

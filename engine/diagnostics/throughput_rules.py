@@ -1,4 +1,4 @@
-"""Advice on speed, memory and disk: a slow run, data wait, VRAM to spare, throttling, a shared GPU, a filling disk."""
+"""Advice on speed, memory and disk: a slow run, data wait, spare memory, throttling, a shared GPU, a full disk."""
 
 import math
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from engine.config.layers import with_changes
 from engine.config.schema import RunConfig
 from engine.core import formatting
+from engine.core.diagnostic import Changes, Diagnostic
 from engine.core.units import GIB
-from engine.diagnostics.finding import Finding, Situation, gpu_of
 from engine.diagnostics.oom import post_mortem
+from engine.diagnostics.situation import Situation, gpu_of
 from engine.events.attempts import of_last_pass, seconds_at_work
 from engine.events.history import History
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan import memory
-from engine.plan.advice import Changes
 from engine.plan.batch import tokens_per_step
 from engine.plan.duration import tokens_per_second
 from engine.plan.memory import SAFE_HEADROOM
@@ -22,41 +22,42 @@ from engine.run.metrics import data_wait, measured_peak, pace
 from engine.run.status import remaining_seconds
 
 DATA_WAIT = 0.05  # share of a step spent waiting for data
-FAR_BELOW = 0.75  # share of the planned speed below which a run is worth a word, however wide the plan's range
+FAR_BELOW = 0.75  # share of the planned speed below which a run is slow, however wide the plan's range
 WORTHWHILE = 0.03  # predicted speed-up from which a larger device batch is worth a restart
-RECENT_READINGS = 12  # of the machine, one every 5 s: the last minute
+RECENT_READINGS = 12  # of the machine, one per 5 s: the last minute
 DISK_TREND_READINGS = 720  # the last hour
-DISK_RESERVE = 1.0  # GiB that should be left over: logs, reports, the system itself
+DISK_RESERVE = 1.0  # GiB to keep free for logs, reports and the system
 
 
-def slow(s: Situation) -> Iterator[Finding]:
+def slow(s: Situation) -> Iterator[Diagnostic]:
     measured, time = pace(s.columns), s.plan.time
     if not s.working or measured is None or not time.tokens_per_second or not time.hours or not time.high_hours:
         return
     share = measured / time.tokens_per_second
-    slow_end = time.hours / time.high_hours  # of the plan's own range, which is wide on devices it knows little of
+    slow_end = time.hours / time.high_hours  # of the plan's range, which is wide for devices that were not measured
     if share >= max(slow_end, FAR_BELOW):
         return
     planned = formatting.count(time.tokens_per_second)
     device = next(reversed(s.history.devices.values()), None)
-    change: Changes = {}
-    fix = "look for throttling, data wait or another process on the GPU; nanosolo doctor measures the card"
-    effect = f"{time.hours / share:.1f} h instead of the planned {time.hours:.1f} h as it is"
+    change: Changes | None = None
+    fix = "look for throttling, data wait or another process on the GPU; nanosolo doctor checks the card"
+    at_this_speed, expected = (formatting.duration(3600 * hours) for hours in (time.hours / share, time.hours))
+    effect = f"at this speed {at_this_speed}, planned {expected}"
     if device is not None and s.plan.compiled and not device.compiled:
-        change, fix = {"runtime.compile": "on"}, "the plan counts on torch.compile, this run goes without: turn it on"
+        change, fix = {"runtime.compile": "on"}, "the plan assumes torch.compile, which is off in this run: turn it on"
         effect = "about twice the speed"
-    yield Finding(
+    yield Diagnostic(
         "slow",
-        "warn" if share < slow_end else "hint",
         f"{formatting.count(measured)} tokens/s, {formatting.percent(share)} of the {planned} planned",
         fix,
-        change,
-        effect,
+        severity="warning" if share < slow_end else "note",
+        change=change,
+        effect=effect,
     )
 
 
-def late(s: Situation) -> Iterator[Finding]:
-    """Pretraining has taken longer than the plan's range, whether it is still at work or a later stage is."""
+def late(s: Situation) -> Iterator[Diagnostic]:
+    """Pretraining took longer than the plan's range; the stage may be running still or a later one."""
     most = s.plan.time.high_hours
     own = of_last_pass(s.history.attempts, "pretrain")
     taken = seconds_at_work(own, s.history.last_time)
@@ -64,59 +65,56 @@ def late(s: Situation) -> Iterator[Finding]:
         return
     trains = s.history.current == "pretrain"
     if trains and any(slow(s)):
-        return  # which says it with its reason
+        return  # `slow` covers it, with the reason
     usual = formatting.duration(3600 * s.plan.time.hours) if s.plan.time.hours else "?"
-    yield Finding(
+    yield Diagnostic(
         "late",
-        "warn" if trains else "hint",
-        f"pretraining {'has taken' if trains else 'took'} {formatting.duration(taken)}, planned were {usual}, "
-        f"{formatting.duration(3600 * most)} at most",
-        "look for throttling, data wait or other programs on this machine; nanosolo doctor measures it",
-        {},
-        "the next plan on this device counts with what was measured here",
+        f"pretraining {'has taken' if trains else 'took'} {formatting.duration(taken)}; planned: {usual}, "
+        f"at most {formatting.duration(3600 * most)}",
+        "look for throttling, data wait or other programs on this machine; nanosolo doctor checks it",
+        severity="warning" if trains else "note",
+        effect="the next plan for this device uses the speed that was measured here",
     )
 
 
-def waits_for_data(s: Situation) -> Iterator[Finding]:
+def waits_for_data(s: Situation) -> Iterator[Diagnostic]:
     share = data_wait(s.columns)
     if s.working and share is not None and share > DATA_WAIT:
-        yield Finding(
+        yield Diagnostic(
             "data_wait",
-            "warn",
             f"{formatting.percent(share)} of each step waits for data",
-            "keep the token files on a local disk, and leave the processor to this run",
-            {},
-            f"up to {formatting.percent(share / (1 - share) if share < 1 else 1.0)} faster",
+            "keep the token files on a local disk, and run nothing else on the processor",
+            effect=f"up to {formatting.percent(share / (1 - share) if share < 1 else 1.0)} faster",
         )
 
 
-def headroom(s: Situation) -> Iterator[Finding]:
+def headroom(s: Situation) -> Iterator[Diagnostic]:
     gpu = gpu_of(s.plan)
     measured = measured_peak(s.history, s.plan)
     if not gpu.is_cuda or measured is None or gpu.peak_flops <= 0 or s.history.out_of_memory:
         return
     seen = s.history.machine.recent("gpu_used", RECENT_READINGS)
-    used = max([measured, *(int(value * GIB) for value in seen)])  # what others hold is not there to be had
+    used = max([measured, *(int(value * GIB) for value in seen)])  # memory of other processes is not available either
     offer = larger_batch(s.config, gpu, s.plan.compiled, used / s.plan.memory.total)
     if offer is None:
         return
     change, peak, gain = offer
     left = remaining_seconds(s.history)
-    saved = f", {formatting.duration(left * gain / (1 + gain))} less for what is left" if left and s.working else ""
-    yield Finding(
+    saved = f"; saves {formatting.duration(left * gain / (1 + gain))} of the time left" if left and s.working else ""
+    yield Diagnostic(
         "headroom",
-        "hint",
         f"{used / GIB:.1f} of {gpu.capacity / GIB:.1f} GiB are used at the peak",
         f"device_batch_size {change['batch.device_batch_size']} fits",
-        change,
-        f"{formatting.percent(gain)} faster at {peak / GIB:.1f} GiB{saved}",
+        severity="note",
+        change=change,
+        effect=f"{formatting.percent(gain)} faster at {peak / GIB:.1f} GiB{saved}",
     )
 
 
 def larger_batch(config: RunConfig, gpu: Gpu, compiled: bool, scale: float) -> tuple[Changes, int, float] | None:
-    """(change, peak in bytes, gain in speed) of the largest device batch that fits and leaves the step as it is.
+    """(change, peak in bytes, gain in speed) of the largest device batch that fits without changing the step.
 
-    `scale` is the measured over the predicted peak. None where nothing larger fits or it would gain too little.
+    `scale`: measured over predicted peak. None where nothing larger fits or the gain is too small.
     """
     per_step, best = tokens_per_step(config), None
     size = config.batch.device_batch_size * 2
@@ -132,28 +130,26 @@ def larger_batch(config: RunConfig, gpu: Gpu, compiled: bool, scale: float) -> t
     return best
 
 
-def squeezed(s: Situation) -> Iterator[Finding]:
-    """Memory ran out and the stage goes on with smaller pieces: the settings that would not need that."""
+def memory_ran_out(s: Situation) -> Iterator[Diagnostic]:
+    """Memory ran out and the stage continues with smaller pieces: the settings that avoid that."""
     if not s.working or not s.history.out_of_memory:
         return
     last = s.history.out_of_memory[-1]
     begun = s.history.stages.get(last.stage)
     if begun is None or last.t < begun.started:
-        return  # it was started anew since
+        return  # the stage was started again since
     found = post_mortem(s.history, s.plan, s.config)
     ways = [way for way in found.ways if way.fits and not way.changes_model]
-    change = ways[0].change if ways else {}
-    yield Finding(
+    yield Diagnostic(
         "out_of_memory",
-        "warn",
-        f"memory ran out at step {last.step:,} in {last.phase}: {last.action}",
-        f"next time: {ways[0].message}" if ways else "next time take a smaller batch.device_batch_size",
-        change,
-        "no step is done twice",
+        f"out of memory at step {last.step:,} in {last.phase}: {last.action}",
+        f"next time: {ways[0].message}" if ways else "next time use a smaller batch.device_batch_size",
+        change=ways[0].change if ways else None,
+        effect="no step runs twice",
     )
 
 
-def throttled(s: Situation) -> Iterator[Finding]:
+def throttled(s: Situation) -> Iterator[Diagnostic]:
     machine = s.history.machine
     recent = machine.throttled[-RECENT_READINGS:]
     if not s.working or not machine.throttle or sum(recent) * 2 < len(recent):
@@ -166,38 +162,34 @@ def throttled(s: Situation) -> Iterator[Finding]:
     heat = f", {temperatures[-1]:.0f} °C" if temperatures else ""
     hot = any("thermal" in reason or "slowdown" in reason for reason in machine.throttle)
     lost = 1 - now[-1] / best if now and best > 0 else 0.0
-    yield Finding(
+    gain = f"up to {formatting.percent(lost / (1 - lost))} faster" if 0.01 < lost < 1 else ""
+    yield Diagnostic(
         "throttled",
-        "warn" if hot or lost > 0.15 else "hint",
-        f"the GPU is held back by {reasons}{clock}{heat}",
-        "improve its cooling" if hot else "raise its power limit if you may (nvidia-smi -pl)",
-        {},
-        f"up to {formatting.percent(lost / (1 - lost))} faster"
-        if 0.01 < lost < 1
-        else "little: its clock is near its best",
+        f"the GPU is throttled by {reasons}{clock}{heat}",
+        "improve its cooling" if hot else "raise its power limit if you are allowed to (nvidia-smi -pl)",
+        severity="warning" if hot or lost > 0.15 else "note",
+        effect=gain or "little gain: the clock is near its maximum",
     )
 
 
-def shared_gpu(s: Situation) -> Iterator[Finding]:
+def shared_gpu(s: Situation) -> Iterator[Diagnostic]:
     readings = s.history.machine.recent("processes", RECENT_READINGS)
     if not s.working or not readings or readings[-1] <= 1:
         return
     used = s.history.machine.recent("gpu_used", 1)
     own = measured_peak(s.history, s.plan)
     theirs = used[-1] - own / GIB if used and own is not None else 0.0
-    holding = f", they hold about {theirs:.1f} GiB" if theirs > 0.5 else ""
+    holding = f", using about {theirs:.1f} GiB" if theirs > 0.5 else ""
     others = int(readings[-1]) - 1
-    yield Finding(
+    yield Diagnostic(
         "shared_gpu",
-        "warn",
         f"{others} other process{'es are' if others > 1 else ' is'} on this GPU{holding}",
-        "end what is not yours to need: nvidia-smi lists it",
-        {},
-        "its memory and time come back to this run",
+        "end the processes you do not need (nvidia-smi lists them)",
+        effect="this run gets their memory and time",
     )
 
 
-def disk(s: Situation) -> Iterator[Finding]:
+def disk(s: Situation) -> Iterator[Diagnostic]:
     free = s.history.machine.recent("disk_free", 1)
     if not s.working or not free:
         return
@@ -207,31 +199,30 @@ def disk(s: Situation) -> Iterator[Finding]:
     left = remaining_seconds(s.history)
     fewer = s.config.checkpoint.keep_last - 1
     saves = fewer * s.plan.checkpoint_bytes / GIB
-    change: Changes = {"checkpoint.keep_last": 1} if fewer > 0 else {}
+    change: Changes | None = {"checkpoint.keep_last": 1} if fewer > 0 else None
     effect = f"keeping one checkpoint needs {saves:.1f} GiB less" if fewer > 0 else "the run can save its checkpoints"
     if free[-1] < need + DISK_RESERVE:
-        yield Finding(
+        yield Diagnostic(
             "disk",
-            "bad",
             f"{free[-1]:.1f} GiB of disk are free; the run still writes {need:.1f} GiB of checkpoints",
             "free some space" + (", or keep fewer checkpoints" if fewer > 0 else ""),
-            change,
-            effect,
+            severity="error",
+            change=change,
+            effect=effect,
         )
     elif falling is not None and left is not None and falling * left > free[-1] - DISK_RESERVE:
-        yield Finding(
+        yield Diagnostic(
             "disk",
-            "warn",
-            f"{free[-1]:.1f} GiB of disk are free and {falling * 3600:.1f} GiB go every hour: "
+            f"{free[-1]:.1f} GiB of disk are free, {falling * 3600:.1f} GiB less per hour: "
             f"full in {formatting.duration(free[-1] / falling)}, the run needs {formatting.duration(left)}",
-            "find what fills it, or free some space",
-            change,
-            effect,
+            "find what fills the disk, or free some space",
+            change=change,
+            effect=effect,
         )
 
 
 def disk_trend(history: History) -> float | None:
-    """GiB a second by which free space fell over the last hour of readings; None where it did not, or too few."""
+    """Free space lost over the last hour of readings, GiB/s; None where it did not fall, or readings are too few."""
     machine = history.machine
     times, free = machine.time[-DISK_TREND_READINGS:], machine["disk_free"][-DISK_TREND_READINGS:]
     if len(times) < RECENT_READINGS or times[-1] - times[0] < 60:

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from engine.core import formatting
+from engine.core.diagnostic import Diagnostic, failure
 from engine.hardware.drivers import WHEELS, Version, Wheel, command_for, version, wanted_torch, wheel_for
 from engine.hardware.gpu_access import (
     EXCLUSIVE,
@@ -24,7 +25,7 @@ from engine.hardware.gpu_access import (
     nodes_closed,
     why_no_gpu,
 )
-from engine.hardware.gpu_faults import XIDS, Fault
+from engine.hardware.gpu_faults import XIDS
 from engine.hardware.probe_machine import GpuSurvey
 from engine.hardware.toolchain import Toolchain, build_fault
 
@@ -46,25 +47,25 @@ _SAID: tuple[tuple[str, int], ...] = (
 )
 
 _FAULTS = {
-    34: Fault(
+    34: failure(
         "cuda_stub",
         "the CUDA library that is loaded is the toolkit's stub, not the driver's",
         "Take folders named stubs out of LD_LIBRARY_PATH",
     ),
-    214: Fault("ecc", *XIDS[48]),
-    802: Fault(
+    214: failure("ecc", *XIDS[48]),
+    802: failure(
         "fabric_manager",
         "the GPU waits for the fabric manager of its NVLink switches (CUDA error 802)",
         "Start it on the host: systemctl start nvidia-fabricmanager, of exactly the driver's version; "
         "on a rented machine, ask its owner or take another",
     ),
-    803: Fault(
+    803: failure(
         "driver_mismatch",
         "the driver in the kernel and the CUDA library are of different versions (CUDA error 803)",
         "Restart the machine after an update of the driver; in a container, take cuda-compat out of LD_LIBRARY_PATH "
         "and restart it",
     ),
-    804: Fault(
+    804: failure(
         "compat_not_supported",
         "a CUDA compatibility library is loaded that this GPU does not support (CUDA error 804)",
         "Take cuda-compat out of LD_LIBRARY_PATH, or update the driver",
@@ -83,7 +84,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     archs: tuple[str, ...] = ()  # that torch has code for: sm_80
 
 
-def explain(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None, tools: Toolchain) -> Fault:
+def explain(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None, tools: Toolchain) -> Diagnostic:
     """The cause of the failure, and what to do about it."""
     if attempt.failed == "library":
         return _no_library(attempt, access)
@@ -92,15 +93,15 @@ def explain(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None, tools: T
     if attempt.failed == "build":
         wheel = _wheel(access, gpu) or WHEELS[0]
         way = f"Install the build that fits with `{command_for(wheel, attempt.torch)}`; {ON_CPU}"
-        return Fault("cpu_build", f"torch {attempt.torch} is a build for CPUs and cannot use the GPU", way)
+        return failure("cpu_build", f"torch {attempt.torch} is a build for CPUs and cannot use the GPU", way)
     if attempt.failed == "compile":
         return build_fault(attempt.error, tools)
     if attempt.failed == "killed":
         what = f"torch was ended by {_signal_name(attempt.code)} while it started"
-        return Fault("torch_killed", what, "SIGKILL: free some memory of the host; else see what dmesg says")
+        return failure("torch_killed", what, "SIGKILL: free some memory of the host; else see what dmesg says")
     if attempt.failed == "too_slow":
         look = "See what nvidia-smi says" if gpu is not None else "See what else this machine does"
-        return Fault("too_slow", f"torch did not start: {attempt.error}", f"{look}, and try again")
+        return failure("too_slow", f"torch did not start: {attempt.error}", f"{look}, and try again")
     return _cuda_fault(attempt, access, gpu)
 
 
@@ -114,7 +115,7 @@ def cuda_code(attempt: Attempt) -> int:
     return next((code for pattern, code in _SAID if re.search(pattern, attempt.error)), 0)
 
 
-def _cuda_fault(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Fault:
+def _cuda_fault(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Diagnostic:
     code = cuda_code(attempt)
     if code in _FAULTS:
         return _FAULTS[code]
@@ -130,13 +131,13 @@ def _cuda_fault(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> F
         return _full(gpu)
     if code == 999 and "nvidia-uvm" not in access.nodes:
         what = "the driver's part for CUDA (/dev/nvidia-uvm) is not there"
-        return Fault("no_uvm", what, "Load it on the host, as root: nvidia-modprobe -u -c=0")
+        return failure("no_uvm", what, "Load it on the host, as root: nvidia-modprobe -u -c=0")
     first = attempt.error.splitlines()[0] if attempt.error else f"error {code}"
     here = f"CUDA does not start on {gpu.gpu.name}" if gpu is not None else "CUDA does not start"
-    return Fault("cuda_failed", f"{here}: {first}", f"See what nvidia-smi says. {RESTART}")
+    return failure("cuda_failed", f"{here}: {first}", f"See what nvidia-smi says. {RESTART}")
 
 
-def _no_device(access: GpuAccess, gpu: GpuSurvey | None) -> Fault:
+def _no_device(access: GpuAccess, gpu: GpuSurvey | None) -> Diagnostic:
     if gpu is None and not access.uncut:
         return why_no_gpu(access)
     if access.uncut:
@@ -146,62 +147,62 @@ def _no_device(access: GpuAccess, gpu: GpuSurvey | None) -> Fault:
     return missing_capability(access, "compute")
 
 
-def _no_library(attempt: Attempt, access: GpuAccess) -> Fault:
+def _no_library(attempt: Attempt, access: GpuAccess) -> Diagnostic:
     if access.lacks("compute"):
         return missing_capability(access, "compute")
     way = "Start the container with --gpus all" if access.container else "Install it with the driver (Debian: libcuda1)"
-    return Fault("no_cuda_library", f"the driver's CUDA library cannot be loaded: {attempt.error}", way)
+    return failure("no_cuda_library", f"the driver's CUDA library cannot be loaded: {attempt.error}", way)
 
 
-def _no_torch(attempt: Attempt) -> Fault:
+def _no_torch(attempt: Attempt) -> Diagnostic:
     missing = re.search(r"(\S+\.so[.\d]*): cannot open shared object file", attempt.error)
     said = f"the library {missing[1]} is missing" if missing else attempt.error.splitlines()[0]
     again = f"{sys.executable} -m pip install --force-reinstall torch=={wanted_torch()}"
     way = f"Install it with the system's package manager, or torch again with `{again}`"
-    return Fault("torch_broken", f"torch cannot be imported: {said}", way)
+    return failure("torch_broken", f"torch cannot be imported: {said}", way)
 
 
-def _too_old(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Fault:
+def _too_old(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Diagnostic:
     driver = gpu.driver if gpu is not None else access.module
     wheel = _wheel(access, gpu)
     built = f"torch {attempt.torch} is built for CUDA {attempt.cuda}"
     if wheel is not None and _is_installed(wheel, attempt):
         what = f"driver {driver} should run torch {attempt.torch}, but the CUDA library that is loaded is older"
-        return Fault("old_cuda_library", what, "Take folders with another libcuda.so.1 out of LD_LIBRARY_PATH")
+        return failure("old_cuda_library", what, "Take folders with another libcuda.so.1 out of LD_LIBRARY_PATH")
     newest = WHEELS[0].oldest_driver
     way = f"Update the driver to {newest} or newer"
     if wheel is not None:
         way = f"Install the build that fits with `{command_for(wheel, attempt.torch)}`; or update the driver"
-    return Fault("driver_too_old", f"driver {driver or 'here'} is too old: {built}", way)
+    return failure("driver_too_old", f"driver {driver or 'here'} is too old: {built}", way)
 
 
-def _taken(gpu: GpuSurvey | None) -> Fault:
+def _taken(gpu: GpuSurvey | None) -> Diagnostic:
     mode = gpu.compute_mode if gpu is not None else None
     if mode == PROHIBITED:
         return FORBIDDEN
     if mode == EXCLUSIVE:
         way = f"End that process (nvidia-smi lists it), or open the GPU, as root: {OPEN_GPU}"
-        return Fault("gpu_exclusive", "another process has the GPU for itself (compute mode exclusive)", way)
-    return Fault("gpu_busy", "the GPU is busy or unavailable", f"See what nvidia-smi says. {RESTART}")
+        return failure("gpu_exclusive", "another process has the GPU for itself (compute mode exclusive)", way)
+    return failure("gpu_busy", "the GPU is busy or unavailable", f"See what nvidia-smi says. {RESTART}")
 
 
-def _no_code(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Fault:
+def _no_code(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Diagnostic:
     name = gpu.gpu.name if gpu is not None else "this GPU"
     wheel = _wheel(access, gpu)
     way = "Use a newer GPU"
     if wheel is not None and not _is_installed(wheel, attempt):
         way = f"Install the build that fits with `{command_for(wheel, attempt.torch)}`"
     has = ", ".join(attempt.archs)
-    return Fault("gpu_not_supported", f"torch {attempt.torch} has code for {has}, none of it for {name}", way)
+    return failure("gpu_not_supported", f"torch {attempt.torch} has code for {has}, none of it for {name}", way)
 
 
-def _full(gpu: GpuSurvey | None) -> Fault:
+def _full(gpu: GpuSurvey | None) -> Diagnostic:
     held = (
         f": {formatting.size(gpu.total - gpu.free)} of {formatting.size(gpu.total)} are in use"
         if gpu is not None
         else ""
     )
-    return Fault(
+    return failure(
         "gpu_full", f"GPU memory is full already{held}", "End the processes that hold it (nvidia-smi lists them)"
     )
 

@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.core.diagnostic import Diagnostic, failure
 from engine.hardware import detect
 from engine.hardware.drivers import WHEELS
-from engine.hardware.gpu_faults import XIDS, Fault
+from engine.hardware.gpu_faults import XIDS
 
 DEV, PROC, BUS = Path("/dev"), Path("/proc"), Path("/sys/bus/pci/devices")
 CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv", "/.singularity.d")
@@ -18,13 +19,13 @@ NO_PERMISSION, NOT_LOADED, NO_LIBRARY, LOST, MISMATCH = 4, 9, 12, 15, 18
 PROHIBITED, EXCLUSIVE = 2, 3  # NVML's compute modes
 
 ON_CPU = "to train on the CPU: --gpu cpu"
-UNCUT = Fault(
+UNCUT = failure(
     "mig_without_slices",
     "the GPU is in MIG mode, and no slice of it is made",
     "Make one (nvidia-smi mig -cgi 0 -C), or turn MIG off (nvidia-smi -mig 0), as root",
 )
 OPEN_GPU = "nvidia-smi --compute-mode=DEFAULT"
-FORBIDDEN = Fault(
+FORBIDDEN = failure(
     "gpu_prohibited",
     "the GPU may not be used at all (compute mode prohibited)",
     f"Open it, as root: {OPEN_GPU}",
@@ -79,13 +80,13 @@ def gpu_access() -> GpuAccess:
     )
 
 
-def why_no_gpu(access: GpuAccess) -> Fault:
+def why_no_gpu(access: GpuAccess) -> Diagnostic:
     """Why NVML shows no GPU that this process may use, and what to do about it."""
     if access.nvml == LOST:
-        return Fault("gpu_lost", *XIDS[79])
+        return failure("gpu_lost", *XIDS[79])
     if (access.hidden and access.has_nodes) or (access.visible is not None and access.devices):
         what = f'CUDA_VISIBLE_DEVICES = "{access.visible}" hides every GPU that is here'
-        return Fault("gpu_hidden", what, "Unset it, or name a GPU that nvidia-smi -L lists")
+        return failure("gpu_hidden", what, "Unset it, or name a GPU that nvidia-smi -L lists")
     if access.nvml == MISMATCH:
         return _mismatch(access)
     if access.closed and access.nvml:
@@ -96,14 +97,14 @@ def why_no_gpu(access: GpuAccess) -> Fault:
         return _no_library(access)
     if access.on_bus and not access.module and not access.container:
         what = "an NVIDIA GPU is plugged in, but its driver is not installed"
-        return Fault("no_driver", what, f"Install NVIDIA's driver, {WHEELS[0].oldest_driver} or newer")
+        return failure("no_driver", what, f"Install NVIDIA's driver, {WHEELS[0].oldest_driver} or newer")
     if access.nvml not in (0, NO_LIBRARY):
         what = f"the NVIDIA driver does not answer (NVML error {access.nvml})"
-        return Fault("nvml_failed", what, "See what nvidia-smi says; restart the machine, or take another")
-    return Fault("no_gpu", "no NVIDIA GPU is visible here", _how_to_get_one(access))
+        return failure("nvml_failed", what, "See what nvidia-smi says; restart the machine, or take another")
+    return failure("no_gpu", "no NVIDIA GPU is visible here", _how_to_get_one(access))
 
 
-def nodes_closed(access: GpuAccess) -> Fault:
+def nodes_closed(access: GpuAccess) -> Diagnostic:
     """The driver's device nodes are here, and this user may not open them."""
     names = " ".join(f"/dev/{name}" for name in access.closed)
     way = (
@@ -111,34 +112,34 @@ def nodes_closed(access: GpuAccess) -> Fault:
         if access.container
         else "Ask for read and write permission on them (root)"
     )
-    return Fault("nodes_closed", f"this user may not open {names}", way)
+    return failure("nodes_closed", f"this user may not open {names}", way)
 
 
-def _mismatch(access: GpuAccess) -> Fault:
+def _mismatch(access: GpuAccess) -> Diagnostic:
     module = f" ({access.module})" if access.module else ""
     what = f"the driver in the kernel{module} and its libraries are of different versions, as after an update"
     way = "Restart the container, so that it gets the host's libraries" if access.container else "Restart the machine"
-    return Fault("driver_mismatch", what, way)
+    return failure("driver_mismatch", what, way)
 
 
-def _not_loaded(access: GpuAccess) -> Fault:
+def _not_loaded(access: GpuAccess) -> Diagnostic:
     if access.container:
-        return Fault("not_passed", "the container was started without its GPU", "Start it with --gpus all")
-    return Fault("not_loaded", "the NVIDIA driver is not loaded", "Load it (modprobe nvidia), or restart the machine")
+        return failure("not_passed", "the container was started without its GPU", "Start it with --gpus all")
+    return failure("not_loaded", "the NVIDIA driver is not loaded", "Load it (modprobe nvidia), or restart the machine")
 
 
-def _no_library(access: GpuAccess) -> Fault:
+def _no_library(access: GpuAccess) -> Diagnostic:
     if access.lacks("utility"):
         return missing_capability(access, "utility")
     what = "a GPU is here, but NVIDIA's management library (libnvidia-ml.so.1) is not"
-    return Fault("no_nvml", what, "Install it with the driver; in a container: -e NVIDIA_DRIVER_CAPABILITIES=all")
+    return failure("no_nvml", what, "Install it with the driver; in a container: -e NVIDIA_DRIVER_CAPABILITIES=all")
 
 
-def missing_capability(access: GpuAccess, capability: str) -> Fault:
+def missing_capability(access: GpuAccess, capability: str) -> Diagnostic:
     """The container was started without a part of the driver."""
     what = f'NVIDIA_DRIVER_CAPABILITIES = "{access.capabilities}" leaves out {capability}'
     way = "Start the container with -e NVIDIA_DRIVER_CAPABILITIES=compute,utility"
-    return Fault(f"no_{capability}", what, way)
+    return failure(f"no_{capability}", what, way)
 
 
 def _how_to_get_one(access: GpuAccess) -> str:

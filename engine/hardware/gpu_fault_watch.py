@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.hardware.gpu_faults import LEAVE, RESET, Fault, xid
+import msgspec
+
+from engine.core.diagnostic import Diagnostic, failure
+from engine.hardware.gpu_faults import LEAVE, RESET, XIDS, xid
 
 KERNEL_LOG = Path("/dev/kmsg")
 XID_LINE = re.compile(rb"NVRM: Xid \([^)]*\): (\d+)")
@@ -70,7 +73,7 @@ class FaultWatch:
         self._errors = uncorrected_errors(lib, handle)
         self._rows = row_remapping(lib, handle)
 
-    def new(self) -> list[Fault]:
+    def new(self) -> list[Diagnostic]:
         """What happened since the last call."""
         logged = self._kernel_log.xids()
         numbers = self._from_nvml() if self._events is not None else logged
@@ -94,7 +97,7 @@ class FaultWatch:
                 break
         return found
 
-    def _counted(self) -> list[Fault]:
+    def _counted(self) -> list[Diagnostic]:
         found = []
         errors, rows = uncorrected_errors(self._lib, self._handle), row_remapping(self._lib, self._handle)
         if errors is not None and errors > (self._errors or 0):
@@ -124,14 +127,14 @@ def row_remapping(lib: Any, handle: Any) -> tuple[bool, bool] | None:
     return bool(pending), bool(failed)
 
 
-def memory_errors(count: int) -> Fault:
+def memory_errors(count: int) -> Diagnostic:
     """Errors that ECC saw and could not correct."""
     errors = f"{count} error{'s' * (count != 1)}"
-    return Fault("ecc", f"GPU memory has had {errors} that cannot be corrected since its last reset", RESET)
+    return failure("ecc", f"GPU memory has had {errors} that cannot be corrected since its last reset", RESET)
 
 
-def row_faults(pending: bool, failed: bool) -> list[Fault]:
+def row_faults(pending: bool, failed: bool) -> list[Diagnostic]:
     """What the state of row replacement means."""
     if failed:
-        return [Fault("row_remap_failed", "a bad row of GPU memory could not be replaced", LEAVE)]
-    return [xid(63)._replace(code="row_remap_pending", what="a bad row of GPU memory is to be replaced")] * pending
+        return [failure("row_remap_failed", "a bad row of GPU memory could not be replaced", LEAVE)]
+    return [msgspec.structs.replace(xid(63), code="row_remap_pending", message=XIDS[63][0])] * pending

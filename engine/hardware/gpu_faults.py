@@ -1,19 +1,8 @@
 """What goes wrong with GPUs, in words: the driver's Xid numbers and torch's errors, each with what to do about it."""
 
 import re
-from typing import NamedTuple
 
-
-class Fault(NamedTuple):
-    """One fault."""
-
-    code: str
-    what: str  # what happened
-    action: str  # what to do
-
-    def __str__(self) -> str:
-        return f"{self.what}. {self.action}."
-
+from engine.core.diagnostic import Diagnostic, failure
 
 RESUME = "Resume from the last checkpoint"
 SOFTWARE = "Resume from the last checkpoint; if it comes back at the same place it is a fault of software: report it"
@@ -40,8 +29,8 @@ XIDS: dict[int, tuple[str, str]] = {
 }
 
 # What torch writes when a stage dies of the GPU or of its tools; the first that is found counts.
-TORCH_ERRORS: tuple[tuple[str, Fault], ...] = tuple(
-    (pattern, Fault(code, what, action))
+TORCH_ERRORS: tuple[tuple[str, Diagnostic], ...] = tuple(
+    (pattern, failure(code, what, action))
     for pattern, code, what, action in (
         (r"uncorrectable ECC error", "ecc", *XIDS[48]),
         (r"fallen off the bus|GPU is lost", "gpu_lost", *XIDS[79]),
@@ -88,12 +77,12 @@ TORCH_ERRORS: tuple[tuple[str, Fault], ...] = tuple(
 )
 
 
-def xid(number: int) -> Fault:
+def xid(number: int) -> Diagnostic:
     """The fault that the driver gave this number."""
     what, action = XIDS.get(number, ("the driver reports a fault", f"{RESUME} if it ended the run; watch for more"))
-    return Fault(f"xid_{number}", f"GPU fault Xid {number}: {what}", action)
+    return failure(f"xid_{number}", f"GPU fault Xid {number}: {what}", action)
 
 
-def torch_error(text: str) -> Fault | None:
+def torch_error(text: str) -> Diagnostic | None:
     """The fault that the error message of a stage speaks of; None where it speaks of none."""
     return next((fault for pattern, fault in TORCH_ERRORS if re.search(pattern, text)), None)

@@ -5,10 +5,10 @@ from typing import Any
 
 import psutil
 
+from engine.core.diagnostic import Diagnostic
 from engine.events.kinds import Advice, System
 from engine.hardware.detect import gpu_handle, gpu_memory, nvml
 from engine.hardware.gpu_fault_watch import FaultWatch, KernelLog
-from engine.hardware.gpu_faults import Fault
 
 GIB = 2**30
 SAMPLE_SECONDS = 1.0
@@ -54,7 +54,7 @@ class Monitor:
         self._samples, self._count = [], 0
         return event
 
-    def faults(self) -> list[Fault]:
+    def faults(self) -> list[Diagnostic]:
         """What went wrong with the GPU since the last call."""
         return self._faults.new() if self._faults is not None else []
 

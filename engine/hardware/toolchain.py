@@ -12,7 +12,7 @@ import sysconfig
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.hardware.gpu_faults import Fault
+from engine.core.diagnostic import Diagnostic, failure
 
 WITHOUT = 'run without: --set runtime.compile="off"'
 
@@ -66,25 +66,25 @@ def find_toolchain() -> Toolchain:
     )
 
 
-def build_fault(error: str, tools: Toolchain) -> Fault:
+def build_fault(error: str, tools: Toolchain) -> Diagnostic:
     """Why Triton could not be prepared, from its error and what is here to build with."""
     lacks = tools.missing(cuda=True)
     if lacks:
         what = f"torch.compile needs {' and '.join(lacks)}, not found here"
         fix = tools.fix(cuda=True)
-        return Fault("no_compiler", what, f"{fix[:1].upper()}{fix[1:]}, or {WITHOUT}")
+        return failure("no_compiler", what, f"{fix[:1].upper()}{fix[1:]}, or {WITHOUT}")
     if re.search(r"failed to map segment|Operation not permitted|Permission denied|Read-only", error):
         what = f"what torch.compile makes cannot be stored or loaded: {_first_line(error)}"
-        return Fault("cache_unusable", what, "Set TRITON_CACHE_DIR to a folder on a disk that is not mounted noexec")
+        return failure("cache_unusable", what, "Set TRITON_CACHE_DIR to a folder on a disk that is not mounted noexec")
     if "returned non-zero exit status" in error:
         status = re.search(r"returned non-zero (exit status \d+)", error)
         said = error.partition("CalledProcessError")[0].strip() or (status[1] if status else "")
         what = f"the C compiler {tools.c} fails: {_first_line(said)}"
-        return Fault("compiler_fails", what, f"Install it again, set CC to another, or {WITHOUT}")
+        return failure("compiler_fails", what, f"Install it again, set CC to another, or {WITHOUT}")
     if "libcuda.so" in error:
         what = "Triton does not find the driver's CUDA library (libcuda.so.1)"
-        return Fault("no_libcuda", what, "Run ldconfig as root, or set TRITON_LIBCUDA_PATH to the folder that has it")
-    return Fault("triton_fails", f"torch.compile cannot be prepared: {_first_line(error)}", f"To {WITHOUT}")
+        return failure("no_libcuda", what, "Run ldconfig as root, or set TRITON_LIBCUDA_PATH to the folder that has it")
+    return failure("triton_fails", f"torch.compile cannot be prepared: {_first_line(error)}", f"To {WITHOUT}")
 
 
 def _c_compiler() -> str | None:

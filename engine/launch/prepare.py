@@ -6,9 +6,9 @@ from typing import NamedTuple
 from engine.config.layers import with_changes
 from engine.config.schema import RunConfig
 from engine.config.stages import first_missing
+from engine.core.diagnostic import Diagnostic, checked, refused
 from engine.core.errors import UsageError
 from engine.diagnostics.device_checks import ON_DEVICE, Announce, be_silent, check_device, require_device
-from engine.diagnostics.machine import Check, problem_of
 from engine.diagnostics.preflight import preflight, require_ready
 from engine.hardware.detect import card_for, launch_device
 from engine.hardware.gpu_access import GpuAccess, why_no_gpu
@@ -29,14 +29,14 @@ class Launch(NamedTuple):
     stages: tuple[str, ...]  # that will run
     device: Gpu  # that they will use on this machine
     plan: Plan  # of these stages on this device
-    checks: tuple[Check, ...]
+    checks: tuple[Diagnostic, ...]
     run: RunDirectory | None = None  # that continues; None: `start` creates one
     device_tried: bool = False  # whether the checks include an attempt to use the device
 
     @property
-    def problems(self) -> list[Check]:
+    def problems(self) -> list[Diagnostic]:
         """The checks that prevent the start."""
-        return [check for check in self.checks if check.verdict == "problem"]
+        return [check for check in self.checks if check.severity == "error"]
 
 
 def prepare(config: RunConfig, run: RunDirectory | None = None, stages: Sequence[str] = ()) -> Launch:
@@ -62,9 +62,9 @@ def prepare(config: RunConfig, run: RunDirectory | None = None, stages: Sequence
         *(_check_order(pipeline) if run is None else _check_same_device(run, config, plan, stages, machine)),
         *_check_device_is_here(config, gpu),
     ]
-    explained = any(check.name == "device" for check in checks)  # why there is no GPU
+    explained = any(check.subject == "device" for check in checks)  # why there is no GPU
     checks += _check_other_card(planned, plan, gpu)
-    checks += [c for c in preflight(config, plan, machine, run, stages) if not (explained and c.name == "GPU")]
+    checks += [c for c in preflight(config, plan, machine, run, stages) if not (explained and c.subject == "GPU")]
     return Launch(config, tuple(stages), device, plan, tuple(checks), run)
 
 
@@ -106,42 +106,42 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     return with_changes(config, changes)
 
 
-def _check_order(pipeline: Sequence[str]) -> Iterator[Check]:
+def _check_order(pipeline: Sequence[str]) -> Iterator[Diagnostic]:
     """A problem where a stage does not have what it needs before it."""
     missing = first_missing(pipeline)
     if missing is not None:
         finding = f"{missing.why}, which pipeline.stages does not have before it"
         action = f"add {missing.first}, or remove {missing.stage}"
-        yield Check(name="stages", verdict="problem", finding=finding, action=action)
+        yield checked("stages", "error", finding, action)
 
 
-def _check_device_is_here(config: RunConfig, gpu: Gpu | None) -> Iterator[Check]:
+def _check_device_is_here(config: RunConfig, gpu: Gpu | None) -> Iterator[Diagnostic]:
     """A problem where the configuration requires a GPU that this machine does not have."""
     try:
         require_device(config, gpu)
     except UsageError as error:
-        yield problem_of("device", error)
+        yield refused("device", error)
 
 
 def _check_same_device(
     run: RunDirectory, config: RunConfig, plan: Plan, stages: Sequence[str], machine: Survey
-) -> Iterator[Check]:
+) -> Iterator[Diagnostic]:
     """A problem where `auto` would continue a run on the CPU that was planned for a GPU."""
     before = run.plan()
     if before is None or before.gpu == "cpu" or plan.gpu != "cpu" or not ON_DEVICE.intersection(stages):
         return
     if config.runtime.gpu == "auto" and config.runtime.device == "auto":
         fault = why_no_gpu(machine.access or GpuAccess())
-        finding = f"run {run.name} was planned for {before.gpu_name}: {fault.what}"
-        action = f"{fault.action}; or resume on the CPU: nanosolo resume {run.name} --set runtime.gpu=cpu"
-        yield Check(name="device", verdict="problem", finding=finding, action=action)
+        finding = f"run {run.name} was planned for {before.gpu_name}: {fault.message}"
+        action = f"{fault.help}; or resume on the CPU: nanosolo resume {run.name} --set runtime.gpu=cpu"
+        yield checked("device", "error", finding, action)
 
 
-def _check_other_card(config: RunConfig, plan: Plan, gpu: Gpu | None) -> Iterator[Check]:
+def _check_other_card(config: RunConfig, plan: Plan, gpu: Gpu | None) -> Iterator[Diagnostic]:
     """A note where the configuration names another GPU than the one that the run will use, with the figures of both."""
     named = card_for(config, gpu)
     if gpu is None or named is None or plan.gpu == "cpu" or named.id == gpu.id or not plan.peak_memory:
         return
     finding = f"this machine has {figures_of(plan)}; the configuration names {figures_of(plan_on(config, named))}"
     action = "the run is planned for the GPU of this machine, as with --gpu auto"
-    yield Check(name="device", verdict="note", finding=finding, action=action)
+    yield checked("device", "note", finding, action)

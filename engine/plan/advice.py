@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
 from engine.config.layers import with_changes
 from engine.config.schema import RunConfig, depth_is_valid
+from engine.core.diagnostic import Changes, Diagnostic
 from engine.core.units import GIB
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan import memory
@@ -15,18 +14,13 @@ from engine.plan.memory import CHECKPOINTING_MODES, SAFE_HEADROOM
 from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM
 from engine.plan.shape import shape_of
 
-Changes = dict[str, int | float | str]
-
 SEQ_MULTIPLE = 128  # tokens; attention kernels work in tiles of as many
 CHECKPOINTING_WORDS = {"selective": "compute pointwise results twice", "block": "compute every block twice"}
 
 
-class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
-    """One change, as dotted overrides, and its predicted effect."""
+class Suggestion(Diagnostic, frozen=True, kw_only=True):
+    """A change that needs less memory, with its predicted figures."""
 
-    code: str
-    message: str
-    change: Changes
     peak: int  # bytes, with overhead
     fits: bool
     time_factor: float  # of the time that a token takes

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from engine.config.schema import CheckpointingMode, RunConfig, depth_is_valid
+from engine.core.diagnostic import Changes
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan import duration, memory
-from engine.plan.advice import Changes
 from engine.plan.batch import tokens_per_step
 from engine.plan.calibration import Calibration, corrected
 from engine.plan.memory import CHECKPOINTING_MODES, SAFE_HEADROOM

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import msgspec
 
 from engine.config.schema import RunConfig
+from engine.core.diagnostic import Diagnostic
 from engine.core.units import GIB
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan.calibration import Calibration
 from engine.plan.plan import Plan, make_plan
-from engine.plan.plan_warnings import Warning
 
 OTHER_CARD = "other_gpu"  # code of the warning
 
@@ -26,12 +26,12 @@ def plan_for(config: RunConfig, gpu: Gpu, found: Gpu | None, calibration_of: Cal
     return msgspec.structs.replace(plan, warnings=(other_card(plan, here), *plan.warnings))
 
 
-def other_card(plan: Plan, here: Plan) -> Warning:
+def other_card(plan: Plan, here: Plan) -> Diagnostic:
     """What the card that is here comes to, and the one that the plan is for."""
-    return Warning(
+    return Diagnostic(
         code=OTHER_CARD,
         message=f"this machine has {figures_of(here)}; the plan is for {figures_of(plan)}.",
-        fix="plan for the card that is here: --gpu auto",
+        help="plan for the card that is here: --gpu auto",
         change={"runtime.gpu": "auto"},
     )
 

@@ -6,6 +6,7 @@ import msgspec
 
 from engine.config.schema import CheckpointingMode, RunConfig
 from engine.config.stages import MODEL_STAGES
+from engine.core.diagnostic import Diagnostic
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan import duration, memory
 from engine.plan.batch import grad_accum_steps, tokens_per_micro_batch, tokens_per_step
@@ -23,7 +24,7 @@ from engine.plan.duration import Duration
 from engine.plan.host_memory import host_memory
 from engine.plan.memory import Memory
 from engine.plan.plan_stages import plan_stages
-from engine.plan.plan_warnings import Warning, plan_warnings
+from engine.plan.plan_warnings import plan_warnings
 from engine.plan.shape import Params, Shape, shape_of
 from engine.plan.stage_plan import Given, Pipeline, StagePlan, Text, whole_pipeline
 from engine.plan.stopping import stop_seconds
@@ -80,7 +81,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     time: Duration
     stages: tuple[StagePlan, ...]  # all that cost anything; what stands above is about pretraining alone
     expected_hours: tuple[float, float] | None
-    warnings: tuple[Warning, ...]
+    warnings: tuple[Diagnostic, ...]
     pipeline: Pipeline = Pipeline()  # all stages together
     stop_seconds: float | None = None  # from the signal to the end: what a machine that is taken away must grant
     host_memory: int = 0  # bytes of the host's memory on CUDA; on a CPU those of `memory`

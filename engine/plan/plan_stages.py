@@ -8,8 +8,8 @@ import msgspec
 from engine.config.layers import with_changes
 from engine.config.schema import RunConfig
 from engine.config.stage_overrides import finetuning_steps, problem_steps, stage_config
+from engine.core.diagnostic import Changes
 from engine.plan import duration, memory
-from engine.plan.advice import Changes
 from engine.plan.batch import tokens_per_step
 from engine.plan.calibration import corrected, form_of
 from engine.plan.dataset_facts import CORE_BYTES, RL_PROBLEMS, conversations_in, is_remote

@@ -1,15 +1,13 @@
 """What the user should know of a plan before launching, each with the way out."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
-
-import msgspec
 
 from engine.config.schema import RunConfig
 from engine.config.stages import MODEL_STAGES
+from engine.core.diagnostic import Changes, Diagnostic
 from engine.core.units import GIB
 from engine.hardware.gpu_catalog import Gpu
-from engine.plan.advice import Changes, compute_optimal, ways_to_fit
+from engine.plan.advice import compute_optimal, ways_to_fit
 from engine.plan.batch import grad_accum_steps, tokens_per_micro_batch, tokens_per_step
 from engine.plan.dataset_facts import TRAINING_SHARDS, shards_needed
 from engine.plan.duration import Duration
@@ -20,22 +18,7 @@ from engine.plan.shape import Shape
 from engine.plan.stage_plan import Given, StagePlan
 
 
-class Warning(msgspec.Struct, frozen=True, kw_only=True):
-    """Something the user should know before launching, and the way out."""
-
-    code: str
-    message: str
-    fix: str
-    change: Changes | None = None  # dotted overrides that apply the fix
-    level: Literal["note", "warning"] = "warning"  # note: good to know, nothing has to change
-
-    @property
-    def mark(self) -> str:
-        """The sign in front of it in text output, the same as for checks of the machine."""
-        return "-" if self.level == "note" else "!"
-
-
-def plan_warnings(given: Given, scale: float, stages: Sequence[StagePlan]) -> Iterator[Warning]:
+def plan_warnings(given: Given, scale: float, stages: Sequence[StagePlan]) -> Iterator[Diagnostic]:
     """All warnings of a plan. `scale`: measured over predicted memory of pretraining."""
     pretrains = "pretrain" in given.config.pipeline.stages
     found = [
@@ -47,7 +30,7 @@ def plan_warnings(given: Given, scale: float, stages: Sequence[StagePlan]) -> It
     yield from (warning for warning in found if warning is not None)
 
 
-def _of_pretraining(given: Given, scale: float) -> Iterator[Warning | None]:
+def _of_pretraining(given: Given, scale: float) -> Iterator[Diagnostic | None]:
     config, gpu = given.config, given.gpu
     yield _rounded_batch(config)
     yield _does_not_fit(config, gpu, given.memory, given.compiled, scale)
@@ -57,26 +40,26 @@ def _of_pretraining(given: Given, scale: float) -> Iterator[Warning | None]:
     yield _optimistic_document(config, given.time)
 
 
-def _slower(config: RunConfig, gpu: Gpu) -> Warning | None:
+def _slower(config: RunConfig, gpu: Gpu) -> Diagnostic | None:
     if not (config.runtime.deterministic and gpu.is_cuda):
         return None
-    return Warning(
+    return Diagnostic(
         code="deterministic",
         message="runtime.deterministic takes slower kernels for the backward passes of attention and embedding; the "
         "predicted times and memory do not count that.",
-        fix="leave it off unless runs must repeat with the same numbers",
+        help="leave it off unless runs must repeat with the same numbers",
         change={"runtime.deterministic": False},
-        level="note",
+        severity="note",
     )
 
 
-def _of_device(gpu: Gpu) -> Iterator[Warning | None]:
+def _of_device(gpu: Gpu) -> Iterator[Diagnostic | None]:
     """About the device, for stages that use it."""
     yield _no_bfloat16(gpu)
     yield _unknown_speed(gpu)
 
 
-def _stage_does_not_fit(given: Given, stage: StagePlan) -> Warning | None:
+def _stage_does_not_fit(given: Given, stage: StagePlan) -> Diagnostic | None:
     """Of a stage that needs more than there is; where pretraining needs no less, that is said of it already."""
     peak, memory = stage.peak_memory, given.memory
     if stage.fits is not False or peak is None or stage.stage == "pretrain":
@@ -86,11 +69,11 @@ def _stage_does_not_fit(given: Given, stage: StagePlan) -> Warning | None:
     change = next((change for change in _smaller(given.config, stage) if fits_with(given, stage.stage, change)), None)
     settings = ", ".join(f"{path} = {value}" for path, value in change.items()) if change else ""
     have = f"{given.gpu.name} has {given.gpu.capacity / GIB:.1f} GiB"
-    return Warning(
+    return Diagnostic(
         code=f"{stage.stage}_does_not_fit",
         message=f"stage {stage.stage} does not fit: {peak / GIB:.1f} GiB are needed at its peak ({stage.peak_phase}), "
         f"{have}.",
-        fix=f"set {settings}" if change else "choose a smaller model.depth",
+        help=f"set {settings}" if change else "choose a smaller model.depth",
         change=change,
     )
 
@@ -116,21 +99,21 @@ def _halves(size: int) -> Iterator[int]:
         yield size
 
 
-def _rounded_batch(config: RunConfig) -> Warning | None:
+def _rounded_batch(config: RunConfig) -> Diagnostic | None:
     asked, used = config.batch.total_batch_size, tokens_per_step(config)
     if asked == used:
         return None
     micro, accum = tokens_per_micro_batch(config), grad_accum_steps(config)
-    return Warning(
+    return Diagnostic(
         code="total_batch_rounded",
         message=f"{asked:,} tokens were asked for, which is {asked / micro:.2f} micro-batches of {micro:,}; "
         f"the plan uses {accum} = {used:,}.",
-        fix=f"set batch.total_batch_size = {used}",
+        help=f"set batch.total_batch_size = {used}",
         change={"batch.total_batch_size": used},
     )
 
 
-def _does_not_fit(config: RunConfig, gpu: Gpu, vram: Memory, compiled: bool, scale: float) -> Warning | None:
+def _does_not_fit(config: RunConfig, gpu: Gpu, vram: Memory, compiled: bool, scale: float) -> Diagnostic | None:
     need, have = f"{vram.total / GIB:.1f} GiB", f"{gpu.capacity / GIB:.1f} GiB"
     if vram.fits and vram.headroom >= SAFE_HEADROOM:
         return None
@@ -139,85 +122,84 @@ def _does_not_fit(config: RunConfig, gpu: Gpu, vram: Memory, compiled: bool, sca
     change = offers[0].change if offers else None
     if vram.fits:
         message = f"{need} of {have} are predicted at the peak ({vram.peak_phase}): {vram.headroom:.0%} are left."
-        return Warning(code="tight_memory", message=message, fix=fix, change=change)
+        return Diagnostic(code="tight_memory", message=message, help=fix, change=change)
     message = f"does not fit: {need} are needed at the peak ({vram.peak_phase}), {gpu.name} has {have}."
-    return Warning(code="does_not_fit", message=message, fix=fix, change=change)
+    return Diagnostic(code="does_not_fit", message=message, help=fix, change=change)
 
 
-def _few_tokens(config: RunConfig, shape: Shape, tokens: int) -> Warning | None:
+def _few_tokens(config: RunConfig, shape: Shape, tokens: int) -> Diagnostic | None:
     ratio = tokens / shape.params.total
     if ratio >= 0.98 * CHINCHILLA_TOKENS_PER_PARAM:
         return None
     if is_smoke_test(ratio):  # a fix would turn its minutes into hours
-        return Warning(
+        return Diagnostic(
             code="few_tokens_per_param",
             message=smoke_test_words(ratio),
-            fix="nothing to change for a test; nanosolo plan --hours 12 finds the best model for 12 hours",
-            level="note",
+            help="nothing to change for a test; nanosolo plan --hours 12 finds the best model for 12 hours",
+            severity="note",
         )
     longer = ", ".join(f"{path} = {value}" for path, value in compute_optimal(config, shape.params.total).items())
-    return Warning(
+    return Diagnostic(
         code="few_tokens_per_param",
         message=f"{per_param(ratio)}; about {CHINCHILLA_TOKENS_PER_PARAM} are compute-optimal, "
         "so a smaller model would reach the same loss with this budget.",
-        fix=f"train longer ({longer}) or take a smaller model.depth",
+        help=f"train longer ({longer}) or take a smaller model.depth",
     )
 
 
-def _short_warmdown(config: RunConfig, steps: int) -> Warning | None:
+def _short_warmdown(config: RunConfig, steps: int) -> Diagnostic | None:
     if config.optim.warmup_steps < steps:
         return None
-    return Warning(
+    return Diagnostic(
         code="warmup_too_long",
         message=f"optim.warmup_steps = {config.optim.warmup_steps}, but the run has {steps} steps: "
         "the learning rate never reaches its peak.",
-        fix=f"set optim.warmup_steps = {steps // 10}",
+        help=f"set optim.warmup_steps = {steps // 10}",
         change={"optim.warmup_steps": steps // 10},
     )
 
 
-def _more_data_than_there_is(config: RunConfig, tokens: int) -> Warning | None:
+def _more_data_than_there_is(config: RunConfig, tokens: int) -> Diagnostic | None:
     shards = shards_needed(tokens)
     if config.data.source != "fineweb-edu" or shards <= TRAINING_SHARDS:
         return None
-    return Warning(
+    return Diagnostic(
         code="repeated_epochs",
         message=f"the budget needs {shards:,} shards, the corpus has {TRAINING_SHARDS:,}: "
         f"text repeats {shards / TRAINING_SHARDS:.1f} times.",
-        fix="lower budget.tokens_per_param",
-        change=None,
+        help="lower budget.tokens_per_param",
     )
 
 
-def _no_bfloat16(gpu: Gpu) -> Warning | None:
+def _no_bfloat16(gpu: Gpu) -> Diagnostic | None:
     if gpu.has_bf16 or not gpu.is_cuda:
         return None
-    return Warning(
+    return Diagnostic(
         code="no_bfloat16",
         message=f"{gpu.name} has no bfloat16 units; training needs them and would be many times slower.",
-        fix="use an A100 or newer",
+        help="use an A100 or newer",
     )
 
 
-def _unknown_speed(gpu: Gpu) -> Warning | None:
+def _unknown_speed(gpu: Gpu) -> Diagnostic | None:
     if gpu.peak_flops > 0:
         return None
-    return Warning(
+    return Diagnostic(
         code="unknown_gpu",
         message=f"{gpu.name} is not in the catalogue: memory is planned from its capacity, time is not predicted.",
-        fix="name a similar one with --gpu to see its times",
+        help="name a similar one with --gpu to see its times",
     )
 
 
-def _optimistic_document(config: RunConfig, time: Duration) -> Warning | None:
+def _optimistic_document(config: RunConfig, time: Duration) -> Diagnostic | None:
     expected = config.about.expected_hours
     if expected is None or time.hours is None or time.low_hours is None or time.high_hours is None:
         return None
     if time.low_hours <= expected[1] and time.high_hours >= expected[0]:
         return None
-    return Warning(
+    return Diagnostic(
         code="expected_hours_differ",
         message=f"the preset's source expects {expected[0]:g}–{expected[1]:g} h; this plan predicts "
         f"{time.low_hours:.1f}–{time.high_hours:.1f} h ({time.basis}).",
-        fix="trust the plan's range; budget.tokens_per_param scales it",
+        help="trust the plan's range; budget.tokens_per_param scales it",
     )

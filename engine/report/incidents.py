@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from engine.core import formatting
+from engine.events.spikes import SPIKE
 from engine.report.document import Block, Column, Paragraph, Section, Table
 from engine.report.plain import one_line
 from engine.report.source import Source
@@ -81,7 +82,7 @@ def _rows(source: Source, found: list[Incident]) -> Iterator[tuple[str, ...]]:
 def _counts(source: Source) -> str:
     history = source.history
     rewinds = sum("going back" in bad.action for bad in history.diverged)
-    spikes = sum(warning.code == "spike" for warning in history.warnings)
+    spikes = sum(warning.code == SPIKE for warning in history.warnings)
     counted = (
         (len(history.resumes) - rewinds, "resumed", "not resumed"),
         (len(history.out_of_memory), "out of memory", "never out of memory"),

@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+from engine.core.diagnostic import Diagnostic
 from engine.core.errors import (
     EXIT_CRASHED,
     EXIT_DIVERGED,
@@ -14,7 +15,7 @@ from engine.core.errors import (
     EXIT_USAGE,
 )
 from engine.core.memory_errors import exhausted_memory
-from engine.hardware.gpu_faults import Fault, torch_error
+from engine.hardware.gpu_faults import torch_error
 from engine.run.crash_report import abort_message, last_words
 
 OUTCOMES = {
@@ -55,7 +56,7 @@ def exit_code_of(outcome: str) -> int:
     return EXIT_CODES.get(outcome, EXIT_CRASHED)
 
 
-def why(outcome: str, code: int, log_end: str, faults: list[Fault]) -> str:
+def why(outcome: str, code: int, log_end: str, faults: list[Diagnostic]) -> str:
     """Why a stage did not end well, in one line; empty where it did. `faults`: what the driver told meanwhile."""
     if outcome in ("done", "stopped"):
         return ""

@@ -17,11 +17,11 @@ import psutil
 from engine import __version__
 from engine.config.stages import MODEL_STAGES
 from engine.core.atomic_io import cannot_write, write_atomically
+from engine.core.diagnostic import Diagnostic
 from engine.core.errors import EXIT_DONE, EXIT_STOPPED, NanosoloError, UsageError
 from engine.events.kinds import Advice, RunEnded, RunStarted, StageAnew, StageEnded, StageStarted, Warning
 from engine.events.log import EventLog
 from engine.hardware.cgroups import out_of_memory_kills
-from engine.hardware.gpu_faults import Fault
 from engine.hardware.telemetry import SAMPLE_SECONDS, Monitor
 from engine.hardware.versions import this_code, versions
 from engine.run.archive import set_aside
@@ -46,7 +46,7 @@ class Runner:
         self.lock = RunLock(run)
         self.child: subprocess.Popen[bytes] | None = None
         self.stop_asked = False
-        self.faults: list[Fault] = []  # of the stage at work
+        self.faults: list[Diagnostic] = []  # of the stage at work
         self.began = time.time()
         self.deterministic = False
         self.notices: tuple[Path, ...] = ()  # files that say, once they appear, that the machine will be taken away

@@ -15,6 +15,7 @@ from engine.device.device import device_name, peak_memory, prepare_device
 from engine.evaluate.evaluator import Trunk
 from engine.events import kinds
 from engine.events.history import read_history
+from engine.events.spikes import SPIKE, find_spike, remember
 from engine.hardware.detect import detect, detect_cpu
 from engine.model.compiling import compile_for_each_size
 from engine.model.gpt import GPT
@@ -29,7 +30,6 @@ from engine.train import resume
 from engine.train.preemption import forget_notice, preemption_notice
 from engine.train.rewind import MOST_REWINDS, Rewind, add_rewind, attempts_from, read_rewinds
 from engine.train.saver import Saver
-from engine.train.spikes import find_spike, remember
 from engine.train.step import NotFinite, StepResult, StepRunner
 
 NOTICE_SECONDS = 1.0  # between looks for a notice of preemption while a step or an evaluation is under way
@@ -211,8 +211,8 @@ class Training:
         if spike is None:
             return True
         skips = self.config.runtime.on_spike == "skip"
-        message = f"{spike}; {'its update is left out' if skips else 'training goes on'}"
-        self.context.emit(kinds.Warning(stage=self.stage, step=step, code="spike", message=message))
+        message = f"{spike}; {'update skipped' if skips else 'training continues'}"
+        self.context.emit(kinds.Warning(stage=self.stage, step=step, code=SPIKE, message=message))
         return not skips
 
     def _tell(self, result: StepResult, scale: float, seconds: float) -> None:

@@ -162,15 +162,15 @@ def test_a_plan_of_other_stages_says_nothing_of_pretraining() -> None:
 @pytest.mark.parametrize("budget", [{"budget__steps": 100}, {"budget__tokens_per_param": 0.1}])
 def test_a_smoke_test_is_no_warning_and_nothing_offers_to_make_it_last_for_hours(budget: dict[str, Any]) -> None:
     (note,) = (w for w in plan_of("full-80gb", **budget).warnings if w.code == "few_tokens_per_param")
-    assert note.level == "note" and note.change is None and "budget." not in note.message + note.fix
+    assert note.severity == "note" and note.change is None and "budget." not in note.message + note.help
     assert note.message.startswith("smoke test only: ") and "about 20 are needed" in note.message
 
 
 def test_a_short_training_names_the_setting_of_its_own_budget() -> None:
     for key, value in (("steps", 10_000), ("tokens", 10**9), ("tokens_per_param", 5.0)):
-        (warning,) = (w for w in plan_of("full-80gb", **{f"budget__{key}": value}).warnings if w.level == "warning")
-        assert warning.code == "few_tokens_per_param" and f"(budget.{key} = " in warning.fix
-        longer = json.loads(warning.fix.partition(f"budget.{key} = ")[2].partition(")")[0])
+        (warning,) = (w for w in plan_of("full-80gb", **{f"budget__{key}": value}).warnings if w.severity == "warning")
+        assert warning.code == "few_tokens_per_param" and f"(budget.{key} = " in warning.help
+        longer = json.loads(warning.help.partition(f"budget.{key} = ")[2].partition(")")[0])
         assert plan_of("full-80gb", **{f"budget__{key}": longer}).tokens_per_param == pytest.approx(20, rel=0.01)
 
 
@@ -187,7 +187,7 @@ def test_a_short_training_names_the_setting_of_its_own_budget() -> None:
 def test_warnings_have_a_fix_and_their_change_helps(changes: dict[str, Any], code: str) -> None:
     config, gpu = with_changes(from_dict(load_preset("full-40gb")), changes), by_id("a100-40gb")
     warning = next(w for w in make_plan(config, gpu).warnings if w.code == code)
-    assert warning.message and warning.fix
+    assert warning.message and warning.help
     if warning.change:
         mended = make_plan(with_changes(config, warning.change), gpu)
         assert code not in {w.code for w in mended.warnings}
@@ -239,3 +239,14 @@ def test_a_budget_beyond_the_corpus_takes_it_all_once() -> None:
     plan = plan_of("full-80gb", budget__tokens=10**12)
     assert plan.data_shards == 1_823
     assert "repeated_epochs" in {warning.code for warning in plan.warnings}
+
+
+def test_the_warnings_of_a_stored_plan_are_read_whichever_version_wrote_them() -> None:
+    plan = plan_of("quickstart", "a100-40gb", runtime__deterministic=True)
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan
+    table = json.loads(msgspec.json.encode(plan))
+    earlier = {"code": "tight_memory", "message": "m.", "fix": "set x", "change": None}
+    table["warnings"] = [earlier, {**earlier, "change": {"runtime.deterministic": False}, "level": "note"}]
+    old, note = msgspec.convert(table, Plan).warnings
+    assert (old.severity, old.help, old.change) == ("warning", "set x", None)
+    assert (note.severity, note.change, str(note)) == ("note", {"runtime.deterministic": False}, "m. Set x.")

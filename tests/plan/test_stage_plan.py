@@ -40,7 +40,7 @@ def warning_of(code: str, gpu: Gpu = A100, **changes: Any) -> tuple[RunConfig, d
     """(configuration, the fix) of the warning. Fails where there is none."""
     config = config_of(**changes)
     found = next(warning for warning in make_plan(config, gpu).warnings if warning.code == code)
-    assert found.change is not None and found.message and found.fix
+    assert found.change is not None and found.message and found.help
     return config, dict(found.change)
 
 

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from engine.config.schema import RunConfig
+from engine.core.diagnostic import Diagnostic, checked
 from engine.core.errors import UsageError
 from engine.device import try_device
 from engine.diagnostics import device_checks, preflight
 from engine.diagnostics.device_checks import attempt_in_a_process, check_device, device_fault, require_device
-from engine.diagnostics.machine import Check
 from engine.hardware.detect import detect_gpu
 from engine.hardware.gpu_catalog import by_id, cpu
 from engine.hardware.probe_machine import Survey, TorchBuild, survey
@@ -55,30 +55,30 @@ def test_a_device_that_works_is_tried_once_and_announced(cuda: Path, gpu: FakeNv
     said: list[str] = []
     for _ in range(3):
         check = check_device(CONFIG, PLAN, STAGES, said.append)
-        assert check == Check(name="CUDA", verdict="ok", finding=f"torch can use {PLAN.gpu_name}")
+        assert check == checked("CUDA", "ok", f"torch can use {PLAN.gpu_name}")
     assert cuda.read_text() == "1"
     assert said == ["checking the device ..."]
 
 
 def test_all_who_ask_at_a_time_get_one_attempt(cuda: Path, gpu: FakeNvml) -> None:
-    found: list[Check | None] = []
+    found: list[Diagnostic | None] = []
     threads = [threading.Thread(target=lambda: found.append(check_device(CONFIG, PLAN, STAGES))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [check is not None and check.verdict for check in found] == ["ok"] * 4
+    assert [check is not None and check.severity for check in found] == ["ok"] * 4
     assert cuda.read_text() == "1"
 
 
 def test_a_failure_is_tried_again(cuda: Path, gpu: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN_TORCH", "CUDA error: out of memory")
     check = check_device(CONFIG, PLAN, STAGES)
-    assert check is not None and (check.name, check.verdict) == ("CUDA", "problem")
-    assert "GPU memory is full already" in check.finding
+    assert check is not None and (check.subject, check.severity) == ("CUDA", "error")
+    assert "GPU memory is full already" in check.message
     monkeypatch.delenv("STAND_IN_TORCH")
     check = check_device(CONFIG, PLAN, STAGES)
-    assert check is not None and check.verdict == "ok"
+    assert check is not None and check.severity == "ok"
     assert cuda.read_text() == "11"
 
 
@@ -138,7 +138,7 @@ def test_a_process_that_dies_or_says_nothing_is_a_failure(
     monkeypatch.setattr(device_checks, "PATIENCE", 1.0 if failed == "too_slow" else 60.0)
     assert attempt_in_a_process("cuda", compiled=False).failed == failed
     fault = device_fault("cuda", compiled=False)
-    assert fault is not None and fault.code == code and says in fault.what
+    assert fault is not None and fault.code == code and says in fault.message
 
 
 def test_only_stages_that_use_the_device_have_it_tried(home: Path, cuda: Path, gpu: FakeNvml) -> None:
@@ -148,7 +148,7 @@ def test_only_stages_that_use_the_device_have_it_tried(home: Path, cuda: Path, g
     assert cuda.read_text() == ""
     big = config_of("balanced", runtime__gpu="cpu", runtime__device="cpu")
     check = check_device(big, plan_of(big, cpu(2, 8 * GIB)), big.pipeline.stages)  # gigabytes come first
-    assert check is not None and check.verdict == "ok"
+    assert check is not None and check.severity == "ok"
     assert cuda.read_text() == "1"
 
 
@@ -233,7 +233,7 @@ def test_auto_does_not_take_the_cpu_where_a_gpu_is_hidden_by_a_fault(
 
     def problems(look: Survey, config: RunConfig = config) -> list[str]:
         found = preflight.preflight(config, plan, look)
-        return [f"{check.finding}. {check.action}" for check in found if check.verdict == "problem"]
+        return [f"{check.message}. {check.help}" for check in found if check.severity == "error"]
 
     (problem,) = problems(with_nodes)
     assert "fallen off the bus" in problem and problem.endswith("to train on the CPU: --gpu cpu")

@@ -2,9 +2,9 @@
 
 import pytest
 
+from engine.core.diagnostic import Diagnostic
 from engine.hardware.device_faults import Attempt, cuda_code, explain
 from engine.hardware.gpu_access import NO_LIBRARY, GpuAccess
-from engine.hardware.gpu_faults import Fault
 from engine.hardware.probe_machine import survey_gpu
 from engine.hardware.toolchain import Toolchain
 from tests.helpers.fake_nvml import FakeNvml
@@ -14,7 +14,7 @@ NODES = ("nvidia-uvm", "nvidia0", "nvidiactl")
 HERE = GpuAccess(devices=1, nodes=NODES)
 
 
-def fault_of(access: GpuAccess = HERE, **attempt: object) -> Fault:
+def fault_of(access: GpuAccess = HERE, **attempt: object) -> Diagnostic:
     given = {"failed": "allocation", "torch": "2.13.0+cu130", "cuda": "13.0", "archs": ("sm_80",), **attempt}
     return explain(Attempt(**given), access, survey_gpu(), TOOLS)  # type: ignore[arg-type]
 
@@ -74,16 +74,16 @@ def test_a_number_of_cudas_is_told_with_what_the_machine_shows(
     for key, value in state.items():
         setattr(gpu, key, value)
     fault = fault_of(access, failed="driver", code=number)
-    assert fault.code == code and says in fault.what and fault.action
+    assert fault.code == code and says in fault.message and fault.help
 
 
 def test_the_way_out_of_a_mismatch_is_the_command(gpu: FakeNvml) -> None:
     gpu.driver = "570.86.15"
-    assert "torch==2.13.0+cu126 --index-url https://download.pytorch.org/whl/cu126`" in fault_of(code=35).action
-    assert "torch==2.13.0+cu126" in fault_of(failed="build", torch="2.13.0+cpu", cuda="").action
+    assert "torch==2.13.0+cu126 --index-url https://download.pytorch.org/whl/cu126`" in fault_of(code=35).help
+    assert "torch==2.13.0+cu126" in fault_of(failed="build", torch="2.13.0+cpu", cuda="").help
     gpu.driver, gpu.name, gpu.capability = "580.65.06", "Tesla V100-SXM2-16GB", (7, 0)
-    assert "torch==2.13.0+cu126" in fault_of(code=209).action
-    assert fault_of(code=209, cuda="12.6").action == "Use a newer GPU"  # no other build has more
+    assert "torch==2.13.0+cu126" in fault_of(code=209).help
+    assert fault_of(code=209, cuda="12.6").help == "Use a newer GPU"  # no other build has more
 
 
 @pytest.mark.parametrize(
@@ -101,5 +101,5 @@ def test_a_cuda_library_that_is_missing(gpu: FakeNvml, access: GpuAccess, code: 
 
 def test_a_library_that_torch_misses_is_named(gpu: FakeNvml) -> None:
     error = "ImportError: libcudnn.so.9: cannot open shared object file: No such file or directory"
-    what = fault_of(failed="import", error=error).what
+    what = fault_of(failed="import", error=error).message
     assert what == "torch cannot be imported: the library libcudnn.so.9 is missing"

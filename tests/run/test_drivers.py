@@ -93,7 +93,7 @@ def test_a_mismatch_is_refused_with_the_command_that_ends_it(
         setattr(gpu, key, value)
     check = check_driver(survey_gpu(), torch)
     assert check is not None
-    assert (check.verdict, check.finding, check.action) == ("problem", finding, action)
+    assert (check.severity, check.message, check.help) == ("error", finding, action)
 
 
 def test_without_pip_the_command_is_for_uv() -> None:
@@ -104,7 +104,7 @@ def test_without_pip_the_command_is_for_uv() -> None:
 def test_a_build_that_fits_is_no_problem(gpu: FakeNvml) -> None:
     for torch in (CUDA_13, CUDA_12, TorchBuild("2.9.0", (12, 8))):
         check = check_driver(survey_gpu(), torch)
-        assert check is not None and check.verdict == "ok"
+        assert check is not None and check.severity == "ok"
 
 
 def test_the_release_is_the_one_that_the_project_pins() -> None:

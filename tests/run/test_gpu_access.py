@@ -126,4 +126,4 @@ def test_a_gpu_in_mig_mode_without_slices_is_seen(machine: Path, gpu: FakeNvml) 
 def test_the_cause_is_named_with_its_way_out(access: GpuAccess, code: str, says: str, way: str) -> None:
     fault = why_no_gpu(access)
     assert fault.code == code
-    assert says in fault.what and way in fault.action
+    assert says in fault.message and way in fault.help

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from engine.core.diagnostic import Diagnostic, checked
 from engine.diagnostics import preflight as preflight_module
-from engine.diagnostics.machine import Check
 from engine.hardware import detect, probe_machine
 from engine.launch import prepare as prepare_module
 from engine.launch import start as start_module
@@ -43,9 +43,9 @@ def calls(home: Path, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(prepare_module, "require_device")
     count(prepare_module, "preflight")
 
-    def tried(*_: Any) -> Check:
+    def tried(*_: Any) -> Diagnostic:
         counted["check_device"] += 1
-        return Check(name="torch", verdict="ok", finding="torch can use the CPU")
+        return checked("torch", "ok", "torch can use the CPU")
 
     monkeypatch.setattr(prepare_module, "check_device", tried)
     monkeypatch.setattr(detect, "detect_gpu", pytest.fail)  # of a second probe
@@ -106,7 +106,7 @@ def test_what_was_prepared_is_what_starts(calls: Counter[str]) -> None:
 
 def test_a_launch_with_a_problem_is_not_tried_and_not_started(calls: Counter[str], home: Path) -> None:
     launch = prepare(config_of("quickstart", pipeline__stages=["sft"]))
-    assert [check.name for check in launch.problems] == ["stages"]
+    assert [check.subject for check in launch.problems] == ["stages"]
     with pytest.raises(prepare_module.UsageError, match="sft begins with the weights of pretrain"):
         start(launch, "one")
     assert "check_device" not in calls and not (home / "runs" / "one").exists()

@@ -112,7 +112,7 @@ def test_xids_come_from_nvml_where_it_tells(gpu: FakeNvml, tmp_path: Path, kerne
     (fault,) = monitor.faults()
     assert fault.code == "xid_79"
     assert str(fault).startswith("GPU fault Xid 79: the GPU has fallen off the bus")
-    assert "another machine" in fault.action
+    assert "another machine" in fault.help
     assert monitor.faults() == []
 
 
@@ -182,6 +182,6 @@ def test_every_fault_says_what_to_do() -> None:
         *(gpu_faults.xid(number) for number in [*gpu_faults.XIDS, 1]),
         *(f for _, f in gpu_faults.TORCH_ERRORS),
     ]:
-        assert fault.what and fault.action
-        assert not fault.action.endswith(".")
+        assert fault.message and fault.help
+        assert not fault.help.endswith(".")
         assert "\n" not in str(fault)

@@ -82,11 +82,11 @@ def test_a_launch_is_planned_for_the_card_that_is_here_and_says_so(home: Path, p
     config = config_of("balanced")
     ready = prepare(config)
     assert ready.plan.gpu == ready.device.id == "a100-40gb-pcie"
-    note = next(check for check in ready.checks if check.name == "device")
-    assert note.verdict == "note" and "18.0 h" in note.finding and "15.3 h" in note.finding
+    note = next(check for check in ready.checks if check.subject == "device")
+    assert note.severity == "note" and "18.0 h" in note.message and "15.3 h" in note.message
     for named in ("auto", "a100-40gb-pcie"):
         checks = prepare(with_changes(config, {"runtime.gpu": named})).checks
-        assert "device" not in {check.name for check in checks}
+        assert "device" not in {check.subject for check in checks}
 
 
 def test_a_run_that_is_told_to_use_the_cpu_is_planned_for_it(home: Path, pcie: FakeNvml) -> None:
@@ -123,14 +123,14 @@ def test_measurements_of_the_card_that_is_here_correct_its_figures_alone(home: P
 
 
 def test_the_doctor_says_what_the_preset_for_this_machine_comes_to_here(home: Path, pcie: FakeNvml) -> None:
-    check = next(check for check in examine() if check.name == "plan")
-    assert check.verdict == "note" and "preset balanced on this machine's A100-PCIE-40GB: 18.0 h" in check.finding
-    assert "it names A100-SXM4-40GB: 15.3 h" in check.finding
-    assert "nanosolo plan --preset balanced --gpu auto" in check.action
+    check = next(check for check in examine() if check.subject == "plan")
+    assert check.severity == "note" and "preset balanced on this machine's A100-PCIE-40GB: 18.0 h" in check.message
+    assert "it names A100-SXM4-40GB: 15.3 h" in check.message
+    assert "nanosolo plan --preset balanced --gpu auto" in check.help
     pcie.name = "NVIDIA A100-SXM4-40GB"
-    assert "plan" not in {check.name for check in examine()}
+    assert "plan" not in {check.subject for check in examine()}
     pcie.lost = True
-    assert "plan" not in {check.name for check in examine()}
+    assert "plan" not in {check.subject for check in examine()}
 
 
 def test_the_command_prints_both_and_gpu_auto_takes_what_is_here(

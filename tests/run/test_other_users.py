@@ -115,12 +115,12 @@ def test_root_is_told_whose_home_it_writes_to(ground: Path, monkeypatch: pytest.
     from engine.diagnostics.doctor import examine
 
     monkeypatch.setenv("NANOSOLO_HOME", other_home(ground))
-    assert "home owner" not in {check.name for check in examine()}
+    assert "home owner" not in {check.subject for check in examine()}
     (ground / "other" / "runs").mkdir()
     os.chown(ground / "other" / "runs", OTHER, OTHER)
-    [note] = (check for check in examine() if check.name == "home owner")
-    assert note.verdict == "note"
-    assert f"is the home of user {OTHER}" in note.finding
+    [note] = (check for check in examine() if check.subject == "home owner")
+    assert note.severity == "note"
+    assert f"is the home of user {OTHER}" in note.message
 
 
 def test_only_its_user_stops_a_run_or_goes_on_with_it(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from engine.config.layers import with_changes
 from engine.config.schema import RunConfig
+from engine.core.diagnostic import Diagnostic
 from engine.core.errors import UsageError
 from engine.core.units import GIB, MIB
 from engine.diagnostics.doctor import examine
-from engine.diagnostics.machine import Check
 from engine.diagnostics.preflight import disk_need, preflight, require_ready
 from engine.hardware import probe_machine as surveys
 from engine.hardware.gpu_catalog import cpu
@@ -53,13 +53,13 @@ def machine(home: Path, gpu: FakeNvml) -> Callable[..., Survey]:
     return make
 
 
-def by_name(checks: list[Check]) -> dict[str, Check]:
-    return {check.name: check for check in checks}
+def by_name(checks: list[Diagnostic]) -> dict[str, Diagnostic]:
+    return {check.subject: check for check in checks}
 
 
 def test_a_good_machine_is_ready(machine: Callable[..., Survey]) -> None:
     found = preflight(CONFIG, PLAN, machine())
-    assert {check.verdict for check in found} == {"ok"}, found
+    assert {check.severity for check in found} == {"ok"}, found
     require_ready(found)
     assert set(by_name(found)) == {
         "text", "home", "GPU", "GPU health", "driver", "GPU memory", "host", "compiler", "/dev/shm", "clock"
@@ -69,18 +69,18 @@ def test_a_good_machine_is_ready(machine: Callable[..., Survey]) -> None:
 @pytest.mark.parametrize(
     ("different", "name", "verdict", "says"),
     [
-        ({"torch": TorchBuild("2.13.0", (14, 1))}, "driver", "problem", "is built for CUDA 14.1 and needs a newer"),
-        ({"torch": TorchBuild("2.13.0+cpu", None)}, "driver", "problem", "a build for CPUs"),
-        ({"disk_free": 5 * GIB}, "home", "problem", "this run still needs"),
+        ({"torch": TorchBuild("2.13.0", (14, 1))}, "driver", "error", "is built for CUDA 14.1 and needs a newer"),
+        ({"torch": TorchBuild("2.13.0+cpu", None)}, "driver", "error", "a build for CPUs"),
+        ({"disk_free": 5 * GIB}, "home", "error", "this run still needs"),
         ({"disk_free": 29 * GIB}, "home", "warning", "which leaves little"),
-        ({"home_fault": "cannot write to /x: Read-only file system. Free it."}, "home", "problem", "Read-only"),
-        ({"memory_limit": 2 * GIB, "memory_available": 2 * GIB}, "host", "problem", "limited from 85.0 GiB"),
+        ({"home_fault": "cannot write to /x: Read-only file system. Free it."}, "home", "error", "Read-only"),
+        ({"memory_limit": 2 * GIB, "memory_available": 2 * GIB}, "host", "error", "limited from 85.0 GiB"),
         ({"memory_limit": 8 * GIB, "memory_available": 3 * GIB}, "host", "warning", "the run needs about"),
         ({"shared_memory": 64 * 2**20}, "/dev/shm", "note", "64 MiB"),
         ({"now": 1e9}, "clock", "warning", "before 2025"),
         ({"now": 1.8e9, "newest_run": 1.9e9}, "clock", "warning", "in the future"),
-        ({"tools": TOOLS._replace(c=None)}, "compiler", "problem", "needs a C compiler (gcc, clang or $CC), not found"),
-        ({"tools": TOOLS._replace(headers=False)}, "compiler", "problem", "needs Python's headers (Python.h), not"),
+        ({"tools": TOOLS._replace(c=None)}, "compiler", "error", "needs a C compiler (gcc, clang or $CC), not found"),
+        ({"tools": TOOLS._replace(headers=False)}, "compiler", "error", "needs Python's headers (Python.h), not"),
     ],
 )
 def test_what_a_machine_lacks_is_named_with_the_way_out(
@@ -88,10 +88,10 @@ def test_what_a_machine_lacks_is_named_with_the_way_out(
 ) -> None:
     found = preflight(CONFIG, PLAN, machine(**different))
     check = by_name(found)[name]
-    assert (check.verdict, says in check.finding) == (verdict, True), check
-    assert check.action
-    assert [c.name for c in found if c.verdict != "ok"] == [name]
-    if verdict == "problem":
+    assert (check.severity, says in check.message) == (verdict, True), check
+    assert check.help
+    assert [c.subject for c in found if c.severity != "ok"] == [name]
+    if verdict == "error":
         with pytest.raises(UsageError, match=f"^{name}: [^\n]*[.]$"):
             require_ready(found)
 
@@ -99,7 +99,7 @@ def test_what_a_machine_lacks_is_named_with_the_way_out(
 def test_a_stop_that_a_spot_machine_does_not_wait_for_is_noted(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
     def notes(seconds: float) -> list[str]:
         found = preflight(CONFIG, msgspec.structs.replace(PLAN, stop_seconds=seconds), machine())
-        return [check.finding for check in found if check.name == "stop"]
+        return [check.message for check in found if check.subject == "stop"]
 
     assert notes(29.0) == []
     assert notes(40.0) == ["takes about 40 s, longer than the notice of spot machines: Google Cloud and Azure (30 s)"]
@@ -120,18 +120,18 @@ def test_little_use_of_the_gpu_is_no_other_program(
 ) -> None:
     for key, value in state.items():
         setattr(gpu, key, value)
-    assert by_name(preflight(CONFIG, PLAN, machine()))["GPU memory"].verdict == verdict
+    assert by_name(preflight(CONFIG, PLAN, machine()))["GPU memory"].severity == verdict
 
 
 @pytest.mark.parametrize(
     ("state", "name", "verdict", "says"),
     [
-        ({"cuda": 12080, "driver": "570.86.15"}, "driver", "problem", "needs driver 580.65.06 or newer"),
-        ({"name": "Tesla V100-SXM2-16GB"}, "driver", "problem", "has no code for"),
+        ({"cuda": 12080, "driver": "570.86.15"}, "driver", "error", "needs driver 580.65.06 or newer"),
+        ({"name": "Tesla V100-SXM2-16GB"}, "driver", "error", "has no code for"),
         ({"used": 3 * GIB, "processes": 1}, "GPU memory", "warning", "37.0 GiB of 40.0 GiB free, 1 other process"),
-        ({"used": 39 * GIB, "processes": 2}, "GPU memory", "problem", "weights, gradients and optimizer alone"),
-        ({"compute_mode": 2}, "GPU memory", "problem", "compute mode prohibited"),
-        ({"mig": True}, "GPU", "problem", "no slice of it is made"),
+        ({"used": 39 * GIB, "processes": 2}, "GPU memory", "error", "weights, gradients and optimizer alone"),
+        ({"compute_mode": 2}, "GPU memory", "error", "compute mode prohibited"),
+        ({"mig": True}, "GPU", "error", "no slice of it is made"),
         ({"uncorrected": 1}, "GPU health", "warning", "1 error that cannot be corrected"),
         ({"rows": (0, 1, 1, 0)}, "GPU health", "warning", "is to be replaced"),
         ({"rows": (0, 1, 0, 1)}, "GPU health", "warning", "could not be replaced"),
@@ -145,20 +145,20 @@ def test_what_is_wrong_with_a_gpu_is_named(
         setattr(gpu, key, value)
     found = preflight(CONFIG, PLAN, machine())
     check = by_name(found)[name]
-    assert (check.verdict, says in check.finding) == (verdict, True), check
-    assert {c.name for c in found if c.verdict != "ok"} == {name}
+    assert (check.severity, says in check.message) == (verdict, True), check
+    assert {c.subject for c in found if c.severity != "ok"} == {name}
     assert check in examine(machine()) or name == "GPU memory"
 
 
 def test_any_driver_of_the_same_cuda_will_do(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
     gpu.cuda = 12020
     check = by_name(preflight(CONFIG, PLAN, machine(torch=TorchBuild("2.9.0", (12, 8)))))["driver"]
-    assert check.verdict == "ok"
+    assert check.severity == "ok"
 
 
 def test_a_slice_is_called_one(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
     gpu.slices = ["NVIDIA A100-SXM4-40GB MIG 3g.20gb"]
-    assert "a MIG slice" in by_name(preflight(CONFIG, PLAN, machine()))["GPU"].finding
+    assert "a MIG slice" in by_name(preflight(CONFIG, PLAN, machine()))["GPU"].message
 
 
 def test_on_a_cpu_only_the_host_counts(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
@@ -168,7 +168,7 @@ def test_on_a_cpu_only_the_host_counts(machine: Callable[..., Survey], gpu: Fake
     found = by_name(preflight(config, plan, machine()))
     assert set(found) == {"text", "home", "host", "/dev/shm", "clock"}
     tiny = machine(memory_limit=2**20, memory_available=2**20)
-    assert by_name(preflight(config, plan, tiny))["host"].verdict == "problem"
+    assert by_name(preflight(config, plan, tiny))["host"].severity == "error"
 
 
 def test_what_is_here_already_needs_no_room(machine: Callable[..., Survey], tmp_path: Path) -> None:
@@ -193,24 +193,23 @@ def test_text_that_is_not_there_is_refused_and_no_run_is_made(home: Path, tmp_pa
 
 def test_the_doctor_sees_what_is_here(machine: Callable[..., Survey], monkeypatch: pytest.MonkeyPatch) -> None:
     found = examine(machine())
-    assert {check.verdict for check in found} == {"ok"}
-    names = {check.name for check in found}
+    assert {check.severity for check in found} == {"ok"}
+    names = {check.subject for check in found}
     assert {"nanosolo", "torch", "GPU", "driver", "GPU memory", "host", "compiler", "home", "clock"} <= names
     monkeypatch.setattr("engine.diagnostics.doctor.PACKAGES", ("no-such-package",))
     missing = by_name(examine(machine()))["no-such-package"]
-    assert (missing.verdict, "pip install no-such-package" in missing.action) == ("problem", True)
+    assert (missing.severity, "pip install no-such-package" in missing.help) == ("error", True)
 
 
 def test_the_doctor_demands_what_this_machine_can_train(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
     a100 = by_name(examine(machine(disk_free=20 * GIB)))["home"]
-    assert a100.verdict == "problem" and "preset balanced needs" in a100.finding
+    assert a100.severity == "error" and "preset balanced needs" in a100.message
     gpu.lost = True
     laptop = by_name(examine(machine(gpu=None, disk_free=3 * GIB, memory_limit=4 * GIB, memory_available=3 * GIB)))
-    assert (
-        laptop["home"].verdict == laptop["host"].verdict == "ok" and "preset quickstart needs" in laptop["home"].finding
-    )
+    assert laptop["home"].severity == laptop["host"].severity == "ok"
+    assert "preset quickstart needs" in laptop["home"].message
     small = by_name(examine(machine(gpu=None, disk_free=2**27, memory_available=2**29)))
-    assert (small["home"].verdict, small["host"].verdict) == ("problem", "warning")
+    assert (small["home"].severity, small["host"].severity) == ("error", "warning")
     assert "31 GB" not in str(small) and "compiler" not in small
 
 
@@ -226,7 +225,7 @@ def test_stages_without_a_model_demand_no_gpu_no_compiler_and_no_room_for_checkp
         disk_free=plan.disk.shards + 2 * GIB,
     )
     assert set(by_name(preflight(config, plan, look))) == {"text", "home", "host", "/dev/shm", "clock"}
-    assert {check.verdict for check in preflight(config, plan, look)} == {"ok"}
+    assert {check.severity for check in preflight(config, plan, look)} == {"ok"}
     report = with_changes(CONFIG, {"pipeline.stages": ["report"], "data.source": "local", "data.paths": ["/nowhere"]})
     assert "text" not in by_name(preflight(report, plan_of(report), look))
 
@@ -268,7 +267,7 @@ def test_every_preset_can_be_checked(machine: Callable[..., Survey]) -> None:
 def refused(config: RunConfig, look: Survey | None = None) -> list[tuple[str, str]]:
     """(name, finding) of every problem that a start would name."""
     checks = preflight(config, plan_of(config, cpu(2, 8 * GIB)), look or survey())
-    return [(check.name, check.finding) for check in checks if check.verdict == "problem"]
+    return [(check.subject, check.message) for check in checks if check.severity == "error"]
 
 
 def test_a_bundle_that_is_none_is_refused_before_the_run_begins(home: Path, tmp_path: Path) -> None:
@@ -307,7 +306,7 @@ def test_conversations_that_are_not_there_are_refused(home: Path, tmp_path: Path
     assert refused(with_changes(wrong, {"pipeline.stages": ["pretrain"]})) == []
     typo = with_changes(config, {f"{stage}.sources": ["smoltlk"]})
     checks = by_name(preflight(typo, plan_of(typo, cpu(2, 8 * GIB)), survey()))
-    assert "smoltalk" in checks["conversations"].action
+    assert "smoltalk" in checks["conversations"].help
     remote = with_changes(config, {f"{stage}.sources": ["smoltalk:10", "hf:someone/talks", "gsm8k"]})
     assert "conversations" not in by_name(preflight(remote, plan_of(remote, cpu(2, 8 * GIB)), survey()))
 
@@ -315,8 +314,8 @@ def test_conversations_that_are_not_there_are_refused(home: Path, tmp_path: Path
 def test_only_stages_that_will_run_are_looked_at(home: Path, tmp_path: Path) -> None:
     config = config_of("quickstart", sft__sources=[str(tmp_path / "gone.jsonl")])
     plan = plan_of(config, cpu(2, 8 * GIB))
-    assert [c.name for c in preflight(config, plan, survey(), stages=("report",)) if c.verdict == "problem"] == []
-    assert [c.name for c in preflight(config, plan, survey(), stages=("sft",)) if c.verdict == "problem"] == [
+    assert [c.subject for c in preflight(config, plan, survey(), stages=("report",)) if c.severity == "error"] == []
+    assert [c.subject for c in preflight(config, plan, survey(), stages=("sft",)) if c.severity == "error"] == [
         "conversations"
     ]
 
@@ -349,5 +348,5 @@ def test_a_launch_has_as_problems_what_a_start_refuses(home: Path, gpu: FakeNvml
         problems = prepare(config).problems
         with pytest.raises(UsageError) as error:
             start(prepare(config), "one")
-        assert problems and problems[0].finding in str(error.value), changes
+        assert problems and problems[0].message in str(error.value), changes
     assert not (home / "runs").exists()

@@ -27,8 +27,8 @@ def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_session_whose_end_kills_is_warned_of_with_the_way_out(says: Path) -> None:
     check = check_session(root=False)
-    assert check is not None and check.verdict == "warning"
-    assert "session-3.scope" in check.finding and "systemd-run --user --scope" in check.action
+    assert check is not None and check.severity == "warning"
+    assert "session-3.scope" in check.message and "systemd-run --user --scope" in check.help
 
 
 def test_nothing_is_said_where_a_logout_ends_nothing(says: Path) -> None:

@@ -133,5 +133,5 @@ def test_headers_are_looked_for_where_they_are_included_from(
 )
 def test_why_triton_cannot_be_prepared(error: str, tools: Toolchain, code: str, says: str) -> None:
     fault = build_fault(error, tools)
-    assert fault.code == code and says in fault.what
+    assert fault.code == code and says in fault.message
     assert "\n" not in str(fault)

@@ -5,18 +5,18 @@ from typing import Any
 import pytest
 import torch
 
+from engine.core.diagnostic import failure
 from engine.core.errors import UsageError
 from engine.core.units import GIB
 from engine.device import device as module
 from engine.device.device import choose_device, prepare_device
 from engine.hardware.gpu_catalog import by_id, cpu
-from engine.hardware.gpu_faults import Fault
 from engine.plan.plan import Plan
 from tests.helpers.made_run import config_of, plan_of
 
 AUTO = {"gpu": "auto", "device": "auto"}
 FOR_GPU, FOR_CPU = (plan_of(config_of("smoke"), gpu) for gpu in (by_id("a100-40gb"), cpu(2, 8 * GIB)))
-FAULT = Fault("fabric_manager", "the GPU waits", "Start its manager")
+FAULT = failure("fabric_manager", "the GPU waits", "Start its manager")
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from engine.checkpoint.checkpoint import read_state
 from engine.checkpoint.manifest import verify
 from engine.data.loader import LoaderState
-from engine.events.history import read_history
+from engine.diagnostics.live import diagnose
+from engine.events.history import History, read_history
 from engine.events.kinds import Checkpoint, Diverged, Resumed, Step
+from engine.events.log import read_events
+from engine.events.spikes import FEWEST, SPIKE, WINDOW, find_spike, remember
 from engine.run.checkpoints import checkpoint_path
 from engine.train.rewind import MOST_REWINDS, Rewind, attempts_from, position_after, read_rewinds
-from engine.train.spikes import FEWEST, WINDOW, find_spike, remember
 from tests.helpers.tiny_run import SAVE_EVERY, STEPS, Base, events_of, losses, train
 
 POISON = (  # the batch that begins at row 48 of epoch 0, which step 7 is about to take, has a token that is no token
@@ -98,6 +100,38 @@ def test_a_spike_is_told_of_and_its_update_left_out(base: Base, tmp_path: Path) 
         assert (warning.code, warning.step) == ("spike", 70)
     assert losses(first)[70] == losses(second)[70]
     assert losses(first)[71] != losses(second)[71]  # the update of step 70 is missing in one of them
+
+
+SPIKES = (65, 100, 128)  # the first step that the rule covers, one within the first window, the last of it
+
+
+def test_every_spike_that_the_trainer_reports_reaches_the_advice(base: Base, tmp_path: Path) -> None:
+    raised = (
+        "from engine.train import step as s\nreal = s.StepRunner.run\n"
+        "def run(self, loader, step, scale, momentum, acceptable):\n"
+        f"    more = 10.0 ** ({SPIKES}.index(step) + 2) if step in {SPIKES} else 0.0\n"
+        "    result = real(self, loader, step, scale, momentum, lambda step, loss: acceptable(step, loss + more))\n"
+        "    return result._replace(loss=result.loss + more)\n"
+        "s.StepRunner.run = run\n"
+    )
+    run = base.run(tmp_path / "run", budget__steps=130, evaluate__every_steps=0, checkpoint__every_steps=0)
+    assert train(run, raised).returncode == 0
+    history, told, silent = History(), {}, []
+    for event in read_events(run.events_file):
+        history.apply(event)
+        if isinstance(event, Step):
+            advice = {found.code: found for found in diagnose(history, run.plan(), run.config(), event.t)}
+            spike = advice.get("loss_spike")
+            if spike is None:
+                silent.append(event.step)
+            elif event.step in SPIKES:
+                told[event.step] = spike
+    assert [warning.step for warning in history.warnings if warning.code == SPIKE] == list(SPIKES)
+    assert silent == list(range(1, SPIKES[0]))
+    for step, spike in told.items():
+        assert spike.severity == "warning" and spike.message.startswith(f"loss spike at step {step}: loss 1")
+        assert "sigma above the mean" in spike.message
+    assert tuple(told) == SPIKES
 
 
 losses_of_steps = st.lists(st.floats(0.5, 12.0), max_size=3 * WINDOW)

@@ -206,7 +206,7 @@ async def test_advice_and_samples_are_read_in_full(home: Path) -> None:
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await shows(pilot, "finished, 400 steps", "tokens per parameter")
         await pilot.press("a")
-        await shows(pilot, "tokens per parameter are planned", "--set budget.steps=", "Predicted and measured")
+        await shows(pilot, "tokens per parameter; compute-optimal", "--set budget.steps=", "Predicted and measured")
         await pilot.press("escape", "p")
         await shows(pilot, "Samples of step 400", "a city on the river Seine")
         assert isinstance(app.screen, ReadingScreen)

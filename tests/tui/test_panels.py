@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from textual.content import Content
 
-from engine.diagnostics.finding import Finding
+from engine.core.diagnostic import Diagnostic
 from engine.events.history import History
 from engine.run.status import Verdict
 from tests.helpers.made_run import Story, story_of
@@ -16,6 +16,7 @@ from tui.runs import panels
 from tui.runs.key_numbers import brief, comparisons, learning_figures, machine_figures
 from tui.runs.run_series import Feed
 from tui.runs.stage_bar import pipeline_line
+from tui.widgets.diagnostic_rows import advice_rows
 
 STAGES = ["data", "tokenizer", "tokenize", "pretrain", "evaluate", "sft", "chat_eval", "report"]
 
@@ -79,13 +80,13 @@ words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300)
 
 @given(words, words, words, st.integers(40, 120))
 def test_advice_and_verdict_fit(message: str, fix: str, effect: str, width: int) -> None:
-    finding = Finding("code", "warn", message, fix, {"batch.device_batch_size": 8}, effect)
+    finding = Diagnostic("code", message, fix, change={"batch.device_batch_size": 8}, effect=effect)
     assert len(panels.verdict_rows(Verdict("failed", message, "bad"), width)) <= 2
-    rows = panels.advice_rows([finding], width, commands=True)
+    rows = advice_rows([finding], width, commands=True)
     assert "batch.device_batch_size=8" in "".join(row.plain for row in rows)
     assert rows[0].plain[0] == "▲"
 
 
 def test_a_healthy_run_is_told_so() -> None:
-    assert "The run looks healthy" in panels.advice_rows([], 60)[0].plain
+    assert "The run looks healthy" in advice_rows([], 60)[0].plain
     assert panels.advice_line([], "a", 60).plain == ""

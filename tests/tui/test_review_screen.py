@@ -13,9 +13,9 @@ from textual.widgets import Static
 
 from engine.config.layers import from_dict, from_toml, to_toml
 from engine.config.schema import RunConfig
+from engine.core.diagnostic import checked
 from engine.core.errors import UsageError
 from engine.core.units import GIB
-from engine.diagnostics.machine import Check
 from engine.diagnostics.preflight import preflight
 from engine.hardware.probe_machine import survey
 from engine.launch.control import stop_run
@@ -213,7 +213,7 @@ async def test_what_a_start_refuses_is_refused_here_in_the_same_words(home: Path
         await pilot.pause()
         await looked(app)
         (problem,) = review_of(app).refusals
-        assert str(refused.value).startswith(f"{problem.name}: {problem.finding}.")
+        assert str(refused.value).startswith(f"{problem.subject}: {problem.message}.")
         assert "Cannot launch here" in text_of(app)
         await pilot.press("enter")
         assert isinstance(app.screen, ReviewScreen) and list_runs() == []
@@ -250,7 +250,7 @@ async def test_what_is_known_is_shown_while_the_device_is_checked(home: Path, mo
     def slowly(launch: Launch, announce: Callable[[str], None]) -> Launch:
         announce("checking the device ...")
         gate.wait(20)
-        problem = Check(name="CUDA", verdict="problem", finding="the GPU waits", action="Start its manager")
+        problem = checked("CUDA", "error", "the GPU waits", "Start its manager")
         return launch._replace(checks=(*launch.checks, problem), device_tried=True)
 
     monkeypatch.setattr("tui.screens.plan.review.prepare", made_launch)

@@ -8,10 +8,11 @@ from rich.cells import cell_len
 from textual.content import Content
 
 from engine.core import formatting
-from engine.diagnostics.finding import Finding, Level
+from engine.core.diagnostic import Diagnostic
 from engine.events.kinds import Sample
 from engine.run.status import Tone, Verdict
 from tui.runs.key_numbers import Comparison, Figure
+from tui.widgets.diagnostic_rows import advice_sign
 
 TONES: dict[Tone, tuple[str, str]] = {  # a sign and a colour; the sign alone tells as well
     "good": ("●", "$success"),
@@ -20,7 +21,6 @@ TONES: dict[Tone, tuple[str, str]] = {  # a sign and a colour; the sign alone te
     "bad": ("✖", "$error"),
     "quiet": ("○", "$quiet"),
 }
-LEVEL_TONES: dict[Level, Tone] = {"bad": "bad", "warn": "warn", "hint": "busy"}
 
 
 def sign(tone: Tone) -> Content:
@@ -96,34 +96,17 @@ def heading(text: str, width: int, note: str = "") -> Content:
     return Content.styled(text, "bold $primary") + Content.styled(f" {rule}{note}", "$faint")
 
 
-def advice_line(findings: Sequence[Finding], key: str, width: int) -> Content:
+def advice_line(found: Sequence[Diagnostic], key: str, width: int) -> Content:
     """The most serious piece of advice, and how many there are."""
-    if not findings:
+    if not found:
         return Content("")
-    first = findings[0]
-    more = f"  {key} for all {len(findings)}" if len(findings) > 1 else f"  {key} for more"
+    first = found[0]
+    more = f"  {key} for all {len(found)}" if len(found) > 1 else f"  {key} for more"
     text = f" {first.message}"
     room = width - cell_len(more) - 1
     text = text if cell_len(text) <= room else text[: room - 1].rstrip() + "…"
     gap = " " * max(0, width - 1 - cell_len(text) - cell_len(more))
-    return sign(LEVEL_TONES[first.level]) + Content(text + gap) + Content.styled(more, "$quiet")
-
-
-def advice_rows(findings: Sequence[Finding], width: int, commands: bool = False) -> list[Content]:
-    """Each piece of advice: what is, what to do, what it brings; with `commands` also the settings that do it."""
-    if not findings:
-        return [Content.styled("No advice. The run looks healthy.", "$quiet")]
-    rows: list[Content] = []
-    for finding in findings:
-        for i, part in enumerate(textwrap.wrap(finding.message, width - 2) or [""]):
-            rows.append(
-                (sign(LEVEL_TONES[finding.level]) if i == 0 else Content(" ")) + Content.styled(f" {part}", "bold")
-            )
-        rows += [Content(f"  {part}") for part in textwrap.wrap(finding.advice, width - 2)]
-        if commands and finding.change:
-            settings = " ".join(f"--set {path}={value}" for path, value in finding.change.items())
-            rows += [Content.styled(f"  {part}", "$secondary") for part in textwrap.wrap(settings, width - 2)]
-    return rows
+    return advice_sign(first) + Content(text + gap) + Content.styled(more, "$quiet")
 
 
 def sample_rows(samples: Sequence[Sample], width: int, height: int | None = None) -> list[Content]:

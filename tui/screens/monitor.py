@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from engine.diagnostics.finding import Finding
+from engine.core.diagnostic import Diagnostic
 from engine.diagnostics.live import diagnose
 from engine.diagnostics.oom import ran_out
 from engine.run.directory import RunDirectory
@@ -25,6 +25,7 @@ from tui.runs.stage_bar import pipeline_line
 from tui.runs.watcher import News, RunWatcher
 from tui.screens.base import ConsoleScreen
 from tui.screens.run_files import show_files
+from tui.widgets.diagnostic_rows import advice_rows
 from tui.widgets.lines import Lines
 
 ADVICE_SECONDS = 5.0
@@ -59,7 +60,7 @@ class MonitorScreen(ConsoleScreen):
         self.watcher: RunWatcher | None = None
         self.news: News | None = None
         self.feed = Feed()
-        self.findings: list[Finding] = []
+        self.findings: list[Diagnostic] = []
         self._advised = 0.0  # when it was last asked what there is to advise
         self._unadvised = False  # whether something came since
         self._doctored: set[tuple[str, float]] = set()
@@ -196,7 +197,7 @@ class MonitorScreen(ConsoleScreen):
                 *panels.comparison_table(compared, width)[1:],
                 Content(""),
             ]
-            rows += [panels.heading("Advice", width, "a: more"), *panels.advice_rows(findings, width)]
+            rows += [panels.heading("Advice", width, "a: more"), *advice_rows(findings, width)]
             return rows
 
         live = self.news is None or self.news.state != "failed"
@@ -234,7 +235,7 @@ class MonitorScreen(ConsoleScreen):
         findings, compared = self.findings, comparisons(self.watcher.history, self.watcher.plan)
 
         def build(width: int, height: int) -> list[Content]:
-            rows = panels.advice_rows(findings, width, commands=True)
+            rows = advice_rows(findings, width, commands=True)
             if compared:
                 rows += [Content(""), panels.heading("Predicted and measured", width)]
                 rows += panels.comparison_table(compared, width)

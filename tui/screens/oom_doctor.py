@@ -107,7 +107,7 @@ class OomDoctor(ModalScreen[None]):
             console.watch_run(started)
 
         self.dismiss()
-        actions.relaunch_with(console, self.run, way.change, effect, then)
+        actions.relaunch_with(console, self.run, way.change or {}, effect, then)
 
     def action_copy(self) -> None:
         lines = [f"{self.run.name} ran out of memory", *_story(self.found)]
@@ -167,4 +167,4 @@ def _time(factor: float) -> str:
 
 
 def _settings(way: Suggestion) -> str:
-    return " ".join(f"--set {path}={value}" for path, value in way.change.items())
+    return " ".join(f"--set {path}={value}" for path, value in (way.change or {}).items())

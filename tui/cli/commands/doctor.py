@@ -1,16 +1,16 @@
-"""`nanosolo doctor`: what this machine is fit for."""
+"""`nanosolo doctor`: checks whether this machine can train."""
 
 import argparse
 import sys
 
 import msgspec
 
+from engine.core.diagnostic import first_error
 from engine.core.errors import EXIT_CRASHED, EXIT_DONE
 from engine.diagnostics.device_checks import ANNOUNCEMENT, device_here
 from engine.diagnostics.doctor import examine
 from engine.hardware.probe_machine import survey
-
-MARKS = {"ok": "+", "note": "-", "warning": "!", "problem": "x"}
+from tui.cli.diagnostic_text import check_json, check_table
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -21,11 +21,7 @@ def doctor(options: argparse.Namespace) -> int:
         print(ANNOUNCEMENT, file=sys.stderr, flush=True)
         checks += [device_here(look.gpu)]
     if options.json:
-        print(msgspec.json.format(msgspec.json.encode(checks), indent=2).decode())
+        print(msgspec.json.format(msgspec.json.encode([check_json(check) for check in checks]), indent=2).decode())
     else:
-        width = max(len(check.name) for check in checks)
-        for check in checks:
-            print(f"{MARKS[check.verdict]} {check.name:<{width}}  {check.finding}")
-            if check.action:
-                print(f"  {'':<{width}}  {check.action}")
-    return EXIT_CRASHED if any(check.verdict == "problem" for check in checks) else EXIT_DONE
+        print("\n".join(check_table(checks)))
+    return EXIT_DONE if first_error(checks) is None else EXIT_CRASHED

@@ -17,6 +17,7 @@ from engine.plan.plan import Plan
 from engine.plan.shape import shape_of
 from engine.run.planning import plan_here
 from tui.cli.commands.configuration import configuration
+from tui.cli.diagnostic_text import diagnostic_lines
 from tui.planning import stage_table
 
 BAR = 40  # characters
@@ -69,7 +70,7 @@ def plan_lines(plan: Plan) -> list[str]:
     else:
         lines += _stage_bases(plan)
     for warning in plan.warnings:
-        lines += ["", f"{warning.mark} {warning.message}", f"  {warning.fix}"]
+        lines += ["", *diagnostic_lines(warning)]
     return lines
 
 

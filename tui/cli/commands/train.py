@@ -22,6 +22,7 @@ from engine.plan.plan import Plan
 from engine.run.directory import RunDirectory, find_run, named_run
 from engine.run.stage_status import is_finished, next_command
 from tui.cli.commands.configuration import configuration
+from tui.cli.diagnostic_text import diagnostic_line
 from tui.cli.follow import follow
 from tui.planning.stage_table import pipeline_range
 
@@ -201,11 +202,10 @@ def _print_launch(launch: Launch) -> None:
     plan = launch.plan
     print(f"{plan.preset}: {_summary(launch.config, plan)} on {plan.gpu_name}")
     for check in launch.checks:
-        if check.verdict == "warning" or check.name == "device":
-            mark, action = "!" if check.verdict == "warning" else "-", f"{check.action[:1].upper()}{check.action[1:]}"
-            print(f"{mark} {check.name}: {check.finding}. {action}.")
+        if check.severity == "warning" or check.subject == "device":
+            print(diagnostic_line(check))
     for warning in plan.warnings:
-        print(f"{warning.mark} {warning.message} {warning.fix[:1].upper()}{warning.fix[1:]}.")
+        print(diagnostic_line(warning))
 
 
 def _summary(config: RunConfig, plan: Plan) -> str:

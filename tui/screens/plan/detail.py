@@ -14,12 +14,13 @@ from textual.widgets import Input, Static
 from engine.config.schema import AboutConfig, get
 from engine.config.setting import Setting
 from engine.core import formatting
+from engine.core.diagnostic import Diagnostic
 from engine.hardware.gpu_catalog import Gpu
-from engine.plan.plan_warnings import Warning
 from tui.keys.bindings import bindings_for
 from tui.planning.draft import Draft
 from tui.planning.formulas import Figure
 from tui.planning.setting_fields import parse, step, to_text, valid_values
+from tui.widgets.diagnostic_rows import SIGNS, help_sentence, sign
 from tui.widgets.rows import clip
 
 ORIGINS = {
@@ -34,17 +35,17 @@ ORIGINS = {
 class WarningBar(Static):
     """The plan's warnings: one line for one of them, or all of them where there is room."""
 
-    warnings: reactive[tuple[Warning, ...]] = reactive(())
+    warnings: reactive[tuple[Diagnostic, ...]] = reactive(())
     at: reactive[int] = reactive(0)
     roomy: reactive[bool] = reactive(False)
 
     @property
-    def warning(self) -> Warning | None:
+    def warning(self) -> Diagnostic | None:
         """The one that is shown."""
         return self.warnings[self.at % len(self.warnings)] if self.warnings else None
 
     @property
-    def fixable(self) -> Warning | None:
+    def fixable(self) -> Diagnostic | None:
         """The one that is shown if it has a fix, else the first that has one."""
         shown = [self.warning] if self.warning is not None else []
         return next((warning for warning in (*shown, *self.warnings) if warning.change), None)
@@ -56,7 +57,7 @@ class WarningBar(Static):
     def on_resize(self) -> None:
         self._draw()
 
-    def watch_warnings(self, before: tuple[Warning, ...], now: tuple[Warning, ...]) -> None:
+    def watch_warnings(self, before: tuple[Diagnostic, ...], now: tuple[Diagnostic, ...]) -> None:
         if [warning.code for warning in before] != [warning.code for warning in now]:
             self.at = 0  # what has come up is shown
         self._draw()
@@ -75,24 +76,19 @@ class WarningBar(Static):
         else:
             self.update(self._one(self.warning, self.content_size.width))
 
-    def _one(self, warning: Warning, width: int) -> Content:
+    def _one(self, warning: Diagnostic, width: int) -> Content:
         count = len(self.warnings)
         tail = "  f fixes" if warning.change else ""
         tail += f"  w {self.at % count + 1}/{count}" if count > 1 else ""
-        head = Content.styled(f"{warning.mark} ", _style(warning))
+        head = sign(warning) + Content(" ")
         text = clip(warning.message, width - 2 - len(tail))
         return head + Content(text) + Content.styled(tail, "bold $quiet")
 
-    def _whole(self, warning: Warning) -> Content:
+    def _whole(self, warning: Diagnostic) -> Content:
         shown = warning is self.warning and len(self.warnings) > 1
-        mark = "▸ " if shown else f"{warning.mark} "
-        fix = warning.fix[:1].upper() + warning.fix[1:]
+        mark = Content.styled("▸", SIGNS[warning.severity][1]) if shown else sign(warning)
         key = Content.styled("  f ", "bold $primary") if warning is self.fixable else Content("  ")
-        return Content.styled(mark, _style(warning)) + Content(warning.message) + key + Content.styled(fix, "$quiet")
-
-
-def _style(warning: Warning) -> str:
-    return "bold $quiet" if warning.level == "note" else "bold $warning"
+        return mark + Content(f" {warning.message}") + key + Content.styled(help_sentence(warning), "$quiet")
 
 
 class Editor(Input):
@@ -199,12 +195,10 @@ class Detail(Vertical):
         """How a number came about."""
         self._say(f"{figure.label} · how it is computed", figure.formula)
 
-    def show_warning(self, warning: Warning) -> None:
+    def show_warning(self, warning: Diagnostic) -> None:
         """The whole of one warning."""
         key = Content.styled("f ", "bold $primary") if warning.change else Content("")
-        self._say(
-            warning.level.capitalize(), warning.message, key + Content(warning.fix[:1].upper() + warning.fix[1:] + ".")
-        )
+        self._say(warning.severity.capitalize(), warning.message, key + Content(f"{help_sentence(warning)}."))
 
     def show_preset(self, about: AboutConfig) -> None:
         """What the preset is for."""

@@ -91,7 +91,7 @@ class PlanScreen(ConsoleScreen):
         # memory first: it ends runs; notes last
         warnings = sorted(
             self.plan.warnings,
-            key=lambda w: (w.level == "note", not w.code.endswith(("does_not_fit", "tight_memory"))),
+            key=lambda w: (w.severity == "note", not w.code.endswith(("does_not_fit", "tight_memory"))),
         )
         self.query_one(WarningBar).warnings = tuple(warnings)
         self.query_one("#presets", ChoiceList).choose(draft.name)
@@ -273,7 +273,7 @@ class PlanScreen(ConsoleScreen):
             self.console.tell("No warning here has a fix that a key can apply.")
             return
         self._change(warning.change)
-        self.console.tell(f"Applied: {warning.fix}.")
+        self.console.tell(f"Applied: {warning.help}.")
 
     def action_budget(self) -> None:
         from tui.screens.plan.budget_screen import BudgetScreen

@@ -1,6 +1,5 @@
 """Launch review: exactly what will run, what differs from the preset, and what prevents it. Starts what it shows."""
 
-import textwrap
 from collections.abc import Iterable
 
 from textual import on, work
@@ -11,9 +10,9 @@ from textual.widgets import Input, Static
 
 from engine.config.layers import to_toml
 from engine.core import formatting
+from engine.core.diagnostic import Diagnostic, by_severity, checked, refused
 from engine.core.errors import NanosoloError, UsageError
 from engine.core.paths import runs_home
-from engine.diagnostics.machine import Check, Level, problem_of
 from engine.launch.prepare import Launch, prepare, try_device
 from engine.launch.start import start
 from engine.run.directory import RunDirectory, free_name, require_free
@@ -25,14 +24,8 @@ from tui.planning.setting_fields import to_text
 from tui.planning.stage_table import header, stage_rows
 from tui.screens.base import ConsoleScreen
 from tui.terminal.background import read_aside
+from tui.widgets.diagnostic_rows import check_line
 
-SIGNS: dict[Level, tuple[str, str]] = {
-    "ok": ("✓", "$success"),
-    "note": ("·", "$quiet"),
-    "warning": ("!", "bold $warning"),
-    "problem": ("✗", "bold $error"),
-}
-GRAVEST: tuple[Level, ...] = ("problem", "warning", "note", "ok")
 # fixes that the keys of this screen offer, in addition to those of the check
 KEYS = {
     "device": "E writes the TOML for that machine; d on the Plan screen plans for this CPU.",
@@ -67,7 +60,7 @@ class ReviewScreen(ConsoleScreen):
         self.plan = here.plan(draft.config)  # until the launch is prepared
         self.launch: Launch | None = None  # what Enter starts
         self.run_name = free_name(draft.config.about.preset)
-        self.checks: tuple[Check, ...] | None = None
+        self.checks: tuple[Diagnostic, ...] | None = None
         self.trying = ""  # what is being checked and takes seconds
         self.whole = False
         self.launching = False  # Enter was pressed: starts as soon as everything is checked
@@ -121,24 +114,24 @@ class ReviewScreen(ConsoleScreen):
                 self._start_or_refuse()
 
     def _not_prepared(self, error: NanosoloError) -> None:
-        self.launch, self.checks, self.trying, self.launching = None, (problem_of("plan", error),), "", False
+        self.launch, self.checks, self.trying, self.launching = None, (refused("plan", error),), "", False
         if self.is_attached:
             self._show()
 
     @property
-    def findings(self) -> list[Check]:
+    def findings(self) -> list[Diagnostic]:
         """All checks, the most severe first: the name, this machine, and stages that do not fit."""
         found = [_check_name(self.run_name), *(self.checks or ())]
         for warning in self.plan.warnings:
             if warning.code.endswith("does_not_fit"):
-                action = f"{warning.fix}; press f on the Plan screen to apply it" if warning.change else warning.fix
-                found.append(Check(name="plan", verdict="warning", finding=warning.message.rstrip("."), action=action))
-        return sorted(found, key=lambda check: GRAVEST.index(check.verdict))
+                help = f"{warning.help}; press f on the Plan screen to apply it" if warning.change else warning.help
+                found.append(checked("plan", "warning", warning.message.rstrip("."), help))
+        return by_severity(found)
 
     @property
-    def refusals(self) -> list[Check]:
+    def refusals(self) -> list[Diagnostic]:
         """What prevents the launch."""
-        return [check for check in self.findings if check.verdict == "problem"]
+        return [check for check in self.findings if check.severity == "error"]
 
     # what is shown
 
@@ -147,7 +140,7 @@ class ReviewScreen(ConsoleScreen):
         where = f"in {runs_home() / self.run_name}"
         self.query_one("#where", Static).update(Content.styled(where, "$quiet"))
         width = self.size.width - 6
-        lines = [_check_line(check, width) for check in self.findings]
+        lines = [check_line(check, INDENT, width, _more(check)) for check in self.findings]
         self.query_one("#checks", Static).update(Content("\n").join(lines))
         rows = [Content.styled(header(), "$quiet"), *(Content(row.line) for row in stage_rows(self.plan))]
         self.query_one("#stages", Static).update(Content("\n").join(rows))
@@ -169,14 +162,14 @@ class ReviewScreen(ConsoleScreen):
 
     def _verdict(self) -> Content:
         if self.refusals:
-            return Content.styled("✗ Cannot launch here: ", "bold $error") + Content(f"{self.refusals[0].finding}.")
+            return Content.styled("✗ Cannot launch here: ", "bold $error") + Content(f"{self.refusals[0].message}.")
         if self.checks is None:
             return Content.styled("checking this machine …", "$quiet")
         if self.trying:
             return Content.styled(self.trying.replace("...", "…"), "$quiet")
         if self.launching:
             return Content.styled("starting the runner …", "bold $primary")
-        noted = list(dict.fromkeys(check.name for check in self.findings if check.verdict == "warning"))
+        noted = list(dict.fromkeys(check.subject for check in self.findings if check.severity == "warning"))
         ready = Content.styled("✓ Ready. ", "bold $success")
         if noted:
             ready = Content.styled(f"! Ready, with warnings: {', '.join(noted)}. ", "bold $warning")
@@ -266,7 +259,7 @@ class ReviewScreen(ConsoleScreen):
         if refusals or self.launch is None:
             self.launching = False
             if refusals:
-                self.console.tell(_text_of(refusals[0]), "error")
+                self.console.tell(f"{refusals[0]} {_more(refusals[0])}".rstrip(), "error")
             if self.checks is not None:
                 self._prepare()
             return
@@ -295,24 +288,14 @@ class ReviewScreen(ConsoleScreen):
         self.console.tell_error(error)
 
 
-def _check_name(name: str) -> Check:
+def _check_name(name: str) -> Diagnostic:
     try:
         require_free(name)
     except UsageError as error:
-        return problem_of("name", error)
-    return Check(name="name", verdict="ok", finding=f"{name} is free")
+        return refused("name", error)
+    return checked("name", "ok", f"{name} is free")
 
 
-def _text_of(check: Check) -> str:
-    """What was found, and the fix where there is one."""
-    action = f"{check.action[:1].upper()}{check.action[1:]}".rstrip(".")
-    text = f"{check.finding}. {action}." if action else check.finding
-    return f"{text} {KEYS[check.name]}" if check.verdict == "problem" and check.name in KEYS else text
-
-
-def _check_line(check: Check, width: int) -> Content:
-    """A sign, what was checked, and what was found, wrapped under itself."""
-    sign, style = SIGNS[check.verdict]
-    first, *rest = textwrap.wrap(_text_of(check), max(20, width - INDENT)) or [""]
-    head = Content.styled(f"{sign} ", style) + Content.styled(f"{check.name:<{INDENT - 2}}", "$quiet")
-    return Content("\n").join([head + Content(first), *(Content(" " * INDENT + line) for line in rest)])
+def _more(check: Diagnostic) -> str:
+    """What this screen's keys offer where a check fails."""
+    return KEYS.get(check.subject, "") if check.severity == "error" else ""
