@@ -1,4 +1,4 @@
-"""Measures the chart: appending to the pyramid, the first picture, and steady redraws at 10^4, 10^5 and 10^6 points.
+"""Measure the chart: appending to the pyramid, the first drawing, and redraws at 10^4, 10^5 and 10^6 points.
 
 Prints one JSON object; all times are CPU milliseconds of this process. Steady means a fixed x domain and ten samples
 added before each redraw. `paint` is the chart alone, `textual` the whole app on a headless screen of the same size.
@@ -26,7 +26,7 @@ from tui.chart.widget import Chart
 
 BATCH = 10  # samples between two redraws
 SMOOTHING = 0.99
-SHARE_DONE = 0.6  # of the x domain that holds samples when measuring starts
+SHARE_DONE = 0.6  # share of the x domain with samples when measuring starts
 
 
 def loss_curve(points: int) -> tuple["array[float]", "array[float]"]:
@@ -38,7 +38,7 @@ def loss_curve(points: int) -> tuple["array[float]", "array[float]"]:
 
 
 def median_ms(samples: list[float]) -> float:
-    """The middle one, in milliseconds."""
+    """The median, in milliseconds."""
     return round(sorted(samples)[len(samples) // 2] * 1e3, 4)
 
 
@@ -86,7 +86,7 @@ def measure_plot(points: int, width: int, height: int, redraws: int) -> dict[str
 
 
 async def measure_textual(points: int, width: int, height: int, redraws: int) -> dict[str, float]:
-    """The whole app: from new samples to what would go to the terminal, event loop and compositor included."""
+    """The complete app: from new samples to the terminal's output, including event loop and compositor."""
     xs, ys = loss_curve(points + BATCH * redraws)
 
     class Bench(App[None]):
@@ -113,7 +113,7 @@ async def measure_textual(points: int, width: int, height: int, redraws: int) ->
 
 
 def main() -> None:
-    """Runs the measurements and prints them."""
+    """Run the measurements and print them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="160x45", help="columns x rows (default 160x45)")
     parser.add_argument("--redraws", type=int, default=200)

@@ -1,4 +1,4 @@
-"""What a checkpoint costs: python bench/checkpoint.py [--depth 8]; how long training stands still, writes, verifies."""
+"""Measure how long training waits for a checkpoint, and writing and verifying it: bench/checkpoint.py [--depth 8]."""
 
 import argparse
 import json
@@ -74,7 +74,7 @@ def measure(config: RunConfig, device: str, folder: Path) -> dict[str, object]:
         started = time.monotonic() - began
         _forward_and_backward(model, tokens)
         before = time.monotonic()
-        writer.hold_still()  # the update comes here
+        writer.hold_still()  # the update would be here
         stalls.append(started + time.monotonic() - before)
         written = writer.wait()
         assert written is not None
@@ -105,7 +105,7 @@ def measure(config: RunConfig, device: str, folder: Path) -> dict[str, object]:
 
 
 def _forward_and_backward(model: GPT, tokens: torch.Tensor) -> None:
-    """What training does between two updates; a small micro-batch, so that it hides as little as it ever would."""
+    """The work between two updates, with a small micro-batch, so that it hides as little of the write as possible."""
     model.trunk(tokens).float().pow(2).mean().backward()
     if tokens.is_cuda:
         torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""What the console costs: first paint, attaching to a long run, redraws, and a steady hour's share of core and link.
+"""Measure the console: first paint, attaching to a long run, redraws, and CPU and bandwidth while it watches a run.
 
     python bench/console.py [--seconds 30] > bench/results/console.json
 
@@ -31,10 +31,10 @@ from tui.chart.plot import Plot
 from tui.chart.series import Series
 
 STEPS = 200_000
-BRAILLE = (b"\xe2\xa1", b"\xe2\xa2", b"\xe2\xa3")  # first bytes of all braille patterns but the sparsest
+BRAILLE = (b"\xe2\xa1", b"\xe2\xa2", b"\xe2\xa3")  # first bytes of all braille patterns except the sparsest
 SIZES = ((80, 24), (120, 40), (200, 60))
 PATIENCE = 60.0
-BUDGET = {  # docs: what the console may cost
+BUDGET = {  # limits
     "first_paint_cpu_seconds": 0.5,
     "attach_seconds": 1.0,
     "redraw_ms_at_1000000": 3.0,
@@ -56,13 +56,13 @@ class Console:
         self.seen = b""
 
     def read(self, seconds: float) -> int:
-        """Read for some time. Returns how many bytes came."""
+        """Read for some time. Returns the number of bytes."""
         end, count = time.monotonic() + seconds, 0
         while (left := end - time.monotonic()) > 0:
             if select.select([self.child.child_fd], [], [], left)[0]:
                 try:
                     data = os.read(self.child.child_fd, 1 << 16)
-                except OSError:  # the console has left
+                except OSError:  # the console has ended
                     return count
                 self.seen = (self.seen + data)[-(1 << 20) :]
                 count += len(data)
@@ -89,7 +89,7 @@ class Console:
 
 
 def first_paint(home: Path) -> dict[str, float]:
-    """From the start of the interpreter to the whole Plan screen."""
+    """From the start of the interpreter to the complete Plan screen."""
     console = Console(home, 80, 24, None)
     painted = console.until(b"leave")
     console.close()
@@ -97,7 +97,7 @@ def first_paint(home: Path) -> dict[str, float]:
 
 
 def attach(home: Path, run: RunDirectory) -> dict[str, Any]:
-    """From the start of the interpreter to the first chart, and to the whole run."""
+    """From the start of the interpreter to the first chart, and to the complete run."""
     console = Console(home, 80, 24, run.name)
     frame = console.until(b"EMA")
     chart = console.until(*BRAILLE)
@@ -108,7 +108,7 @@ def attach(home: Path, run: RunDirectory) -> dict[str, Any]:
 
 
 def redraw(points: int) -> dict[str, float]:
-    """CPU milliseconds to paint one chart of 120x20 cells anew, and after one more sample."""
+    """CPU milliseconds to paint a chart of 120x20 cells completely, and after one more sample."""
     random.seed(1)
     model = Model(title="loss", smoothing=0.9, domains={0: (0.0, 1.1 * points)})
     series = Series(1)
@@ -138,7 +138,7 @@ def redraw(points: int) -> dict[str, float]:
 
 
 def steady(home: Path, seconds: float, columns: int, rows: int) -> dict[str, float]:
-    """Watching a live run that has 20,000 steps behind it and makes one a second."""
+    """Watch an active run that has made 20,000 steps and makes one per second."""
     story = story_of("live", time.time()).steps(19_000).reading().until(time.time())
     run = write_run(home, f"live-{columns}", story)
     with FakeRunner(run, home, seconds=1.0, first=19_000):

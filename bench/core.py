@@ -1,4 +1,4 @@
-"""CORE in batches with shared beginnings, against one question at a time: time, work, and what rounding does.
+"""Compare CORE in batches with shared beginnings and one question at a time: time, work, and effects of rounding.
 
 Run: python bench/core.py --run RUN. It writes bench/results/core.json. The bundle is bench/core_bundle.py's:
 shaped like the real one, made up in text. Three parts:
@@ -46,12 +46,12 @@ from engine.run.directory import find_run
 from engine.run.environment import prepare_this_process
 
 RESULTS = Path(__file__).parent / "results" / "core.json"
-MOST = 500  # questions of a task, evaluate.core_max_per_task's default
-LARGEST = 32_768  # vocabulary that the built-in text gives
+MOST = 500  # questions per task, the default of evaluate.core_max_per_task
+LARGEST = 32_768  # the largest vocabulary that the built-in text gives
 
 
 def asked(folder: Path, tokenizer: Tokenizer) -> list[Asked]:
-    """All tasks, as they are asked."""
+    """All tasks, as they are evaluated."""
     found = []
     for task in read_tasks(folder):
         examples = read_examples(task, MOST)
@@ -62,7 +62,7 @@ def asked(folder: Path, tokenizer: Tokenizer) -> list[Asked]:
 
 
 def random_model(shape: Shape, device: str, dtype: torch.dtype | None = None, logits: float = 1.0) -> GPT:
-    """A model with no weight zero, whose logits have this standard deviation."""
+    """A model without zero weights, whose logits have this standard deviation."""
     model = GPT(shape, device=device, compute_dtype=dtype)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -78,7 +78,7 @@ def random_model(shape: Shape, device: str, dtype: torch.dtype | None = None, lo
 
 @torch.no_grad()
 def one_at_a_time(model: GPT, question: Question) -> bool:
-    """A question by one forward pass over its options, with the loss and the likeliest token of every position."""
+    """A question by one forward pass over its options, with the loss and the most likely token of every position."""
     rows = whole_rows(question)
     longest = max(map(len, rows))
     padded = np.zeros((len(rows), longest), np.int64)
@@ -100,7 +100,7 @@ def one_at_a_time(model: GPT, question: Question) -> bool:
 
 
 def race(model: GPT, questions: list[Question], rounds: int) -> tuple[dict[str, list[list[float]]], bool]:
-    """(wall, processor) seconds of each round of both ways, by turns, and whether all their answers are equal."""
+    """(wall, CPU) seconds of each round of both methods, in turn, and whether all their answers are equal."""
     clocks = (time.perf_counter, time.process_time)
     sides = {
         "one_at_a_time": lambda: [one_at_a_time(model, question) for question in questions],
@@ -121,7 +121,7 @@ def race(model: GPT, questions: list[Question], rounds: int) -> tuple[dict[str, 
 
 
 def speed(tasks: Sequence[Asked], model: GPT, tokens: int, rounds: int) -> dict[str, Any]:
-    """Seconds of both ways for each question of each task, and of all tasks together."""
+    """Seconds of both methods for each question of each task, and of all tasks together."""
     rows = []
     whole = {name: [0.0, 0.0] for name in ("one_at_a_time", "ours")}
     kinds: dict[str, dict[str, float]] = {}
@@ -170,7 +170,7 @@ def speed(tasks: Sequence[Asked], model: GPT, tokens: int, rounds: int) -> dict[
 
 
 def preparing(tasks: Sequence[Asked], tokenizer: Tokenizer) -> dict[str, float]:
-    """Processor's seconds to make the tokens of all questions: every prompt as a whole, and ours."""
+    """CPU seconds to encode all questions: each complete prompt, and with shared parts."""
     seconds = 0.0
     for _, questions, _ in tasks:
         some = questions[:10]
@@ -187,7 +187,7 @@ def preparing(tasks: Sequence[Asked], tokenizer: Tokenizer) -> dict[str, float]:
 
 
 def drift(tasks: Sequence[Asked], model: GPT, tokens: int) -> dict[str, Any]:
-    """What a batch does to scores, and whether all decisions are those of one at a time."""
+    """How batching changes scores, and whether all decisions are the same as one question at a time."""
     moved: dict[str, list[float]] = {"nats": [], "leads": []}
     used: dict[str, list[float]] = {"nats": [], "leads": []}
     questions, again, rows_again, different = 0, 0, 0, 0
@@ -226,12 +226,12 @@ def drift(tasks: Sequence[Asked], model: GPT, tokens: int) -> dict[str, Any]:
 
 
 def best(scores: list[float]) -> int:
-    """The first of the least."""
+    """The index of the smallest value, the first of equals."""
     return scores.index(min(scores))
 
 
 def spread(moved: list[float]) -> dict[str, float]:
-    """How far scores moved."""
+    """How much scores changed."""
     return {
         "scores": len(moved),
         "median": float(np.median(moved)),

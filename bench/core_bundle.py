@@ -1,4 +1,4 @@
-"""A bundle shaped like CORE's 22 tasks, of text that every Python carries: made up in words, real in its figures.
+"""A bundle with the shots, lengths and numbers of CORE's 22 tasks, filled with text from the Python installation.
 
 Shots, delimiters, options and numbers of examples are CORE's. Lengths are drawn log-normally through the 10 %, 50 % and
 90 % quantiles of the tasks' own files; those of HellaSwag, SQuAD and CoQA are estimates from what was published.
@@ -17,14 +17,14 @@ import yaml
 from engine.data.core_bundle import TaskKind
 from engine.data.corpora.builtin_corpus import BuiltinCorpus
 
-Quantiles = tuple[int, int, int]  # characters: of 10 %, 50 % and 90 % of the texts
+Quantiles = tuple[int, int, int]  # characters at 10 %, 50 % and 90 % of the texts
 
 LETTERS = ("A", "B", "C", "D")
 ANSWER = "\nAnswer: "
 
 
 class Shape(NamedTuple):
-    """One task's figures."""
+    """The figures of one task."""
 
     label: str
     kind: TaskKind
@@ -68,14 +68,14 @@ SHAPES = (
 
 
 class Writer:
-    """Draws texts of asked lengths."""
+    """Draws texts of given lengths."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self._words = " ".join(BuiltinCorpus(0.02).documents("train")).split()
 
     def text(self, lengths: Quantiles, style: str = "prose") -> str:
-        """A text in words."""
+        """A text."""
         low, middle, high = lengths
         spread = math.log(max(high, low + 1) / low) / 2.563  # standard deviations between the quantiles
         characters = middle * math.exp(self.random.gauss(0, spread))

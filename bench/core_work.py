@@ -1,4 +1,4 @@
-"""The work of CORE in tokens and FLOPs, one question at a time and in our batches."""
+"""The work of CORE in tokens and FLOPs, one question at a time and in batches."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ class Asked(NamedTuple):
 
     task: CoreTask
     questions: list[Question]
-    seconds: float  # to make them
+    seconds: float  # to encode them
 
 
 def shape_at(depth: int, vocab_size: int) -> Shape:
@@ -28,19 +28,19 @@ def shape_at(depth: int, vocab_size: int) -> Shape:
 
 
 def whole_rows(question: Question) -> list[np.ndarray]:
-    """Each option's tokens, the last included."""
+    """The tokens of each option, including the last."""
     return [np.append(row.tokens, end[-1:]) for row, end in zip(question.rows, question.targets, strict=True)]
 
 
 def flops(shape: Shape, tokens: float, pairs: float, scored: float) -> float:
-    """Of `tokens` through the blocks, `pairs` of a token and one it attends to, and `scored` positions at the head."""
+    """FLOPs of `tokens` through the blocks, `pairs` of tokens in attention, and `scored` positions at the head."""
     matrices = 2.0 * shape.params.matrices * tokens
     attention = 4.0 * shape.width * shape.depth * pairs
     return matrices + attention + 2.0 * shape.vocab_size * shape.width * scored
 
 
 def counts(question: Question) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """(tokens, pairs, scored) of a question: one at a time, and ours."""
+    """(tokens, pairs, scored) of a question: one at a time, and batched."""
     longest = max(len(row.tokens) for row in question.rows) + 1
     rows, packed = len(question.rows), pack(question.rows)
     ends = np.bincount(packed.branch)[1:]
@@ -52,7 +52,7 @@ def counts(question: Question) -> tuple[tuple[float, float, float], tuple[float,
 
 
 def work(tasks: Sequence[Asked], depths: Sequence[int], vocab_size: int) -> dict[str, Any]:
-    """Tokens and FLOPs of both ways."""
+    """Tokens and FLOPs of both methods."""
     rows, total = [], np.zeros((2, 3))
     by_kind: dict[str, np.ndarray] = {}
     for task, questions, _ in tasks:
@@ -75,7 +75,7 @@ def work(tasks: Sequence[Asked], depths: Sequence[int], vocab_size: int) -> dict
 
 
 def ratios(found: np.ndarray, questions: int | None) -> dict[str, Any]:
-    """What one row of counts says."""
+    """One row of counts, as text."""
     ratio = {"fewer_tokens": found[0, 0] / found[1, 0]}
     if questions is None:
         return ratio

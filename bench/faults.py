@@ -17,15 +17,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
-from tests.faults.campaign import CampaignResult, Outcome, deal, play  # noqa: E402
-from tests.faults.ground import midtraining, pretraining  # noqa: E402
+from tests.faults.baseline import midtraining, pretraining  # noqa: E402
+from tests.faults.campaign import CampaignResult, Outcome, choose_faults, play  # noqa: E402
 from tests.helpers import tiny_run  # noqa: E402  (found by the path above)
 
 RESULT = ROOT / "bench" / "results" / "faults.json"
 
 
 def main() -> int:
-    """Run until the time is up; 1 when anything was lost."""
+    """Run until the time is up. Returns 1 if anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--workers", type=int, default=2, help="runs at a time")
@@ -34,18 +34,18 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     os.environ["NANOSOLO_HOME"] = str(folder / "home")
     base = tiny_run.Base(folder / "base")
-    grounds = (pretraining(base, folder / "pretrain"), midtraining(base, folder / "midtrain"))
+    baselines = (pretraining(base, folder / "pretrain"), midtraining(base, folder / "midtrain"))
     began = time.monotonic()
 
     def one(seed: int) -> Outcome | None:
         if time.monotonic() - began > given.minutes * 60:
             return None
-        return play(grounds[seed % 2], folder / f"run-{seed}", deal(random.Random(seed)), seed)
+        return play(baselines[seed % 2], folder / f"run-{seed}", choose_faults(random.Random(seed)), seed)
 
     def seeds() -> Iterator[int]:
         return iter(range(given.seed * 1_000_000, given.seed * 1_000_000 + 100_000))
 
-    tally = CampaignResult()
+    result = CampaignResult()
     with ThreadPoolExecutor(given.workers) as pool:
         pending = seeds()
         running = {pool.submit(one, next(pending)) for _ in range(given.workers)}
@@ -58,39 +58,39 @@ def main() -> int:
             outcome = done.result()
             if outcome is None:
                 continue
-            tally.add(outcome)
+            result.add(outcome)
             running.add(pool.submit(one, next(pending)))
-            count = sum(tally.injected.values())
-            print(f"{tally.runs} runs, {count} faults, {len(tally.lost)} lost", outcome.lost or "", flush=True)
+            count = sum(result.injected.values())
+            print(f"{result.runs} runs, {count} faults, {len(result.lost)} lost", outcome.lost or "", flush=True)
     minutes = (time.monotonic() - began) / 60
-    RESULT.write_text(json.dumps(report(tally, minutes), indent=1) + "\n")
+    RESULT.write_text(json.dumps(report(result, minutes), indent=1) + "\n")
     print(RESULT.read_text())
-    return 1 if tally.lost or tally.beyond_a_write else 0
+    return 1 if result.lost or result.beyond_a_write else 0
 
 
-def report(tally: CampaignResult, minutes: float) -> dict[str, object]:
-    """What was injected, survived and lost, and on what."""
+def report(result: CampaignResult, minutes: float) -> dict[str, object]:
+    """What was injected, survived and lost, and on which machine."""
     return {
-        "what": f"faults at moments of chance in pretraining and midtraining, {tiny_run.STEPS} steps a run, "
+        "what": f"faults at random moments in pretraining and midtraining, {tiny_run.STEPS} steps per run, "
         f"a checkpoint every {tiny_run.SAVE_EVERY}",
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(["python", "bench/faults.py", *sys.argv[1:]]),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version(), "torch": version("torch"), "nanosolo": version("nanosolo")},
         "minutes": round(minutes, 1),
-        "runs": tally.runs,
-        "injected": sum(tally.injected.values()),
-        "survived": sum(tally.survived.values()),
-        "lost": len(tally.lost),
+        "runs": result.runs,
+        "injected": sum(result.injected.values()),
+        "survived": sum(result.survived.values()),
+        "lost": len(result.lost),
         "of_runs_that_kept_their_checkpoints": {
-            "most_steps_repeated": tally.most_repeated,
-            "repeated_more_than_save_every_and_those_made_during_a_write": tally.beyond_a_write,
+            "most_steps_repeated": result.most_repeated,
+            "repeated_more_than_save_every_and_those_made_during_a_write": result.beyond_a_write,
         },
         "by_kind": {
-            name: {"injected": count, "survived": tally.survived[name]}
-            for name, count in sorted(tally.injected.items())
+            name: {"injected": count, "survived": result.survived[name]}
+            for name, count in sorted(result.injected.items())
         },
-        "losses": [{"faults": list(o.faults), "lost": o.lost, "seed": o.seed} for o in tally.lost],
+        "losses": [{"faults": list(o.faults), "lost": o.lost, "seed": o.seed} for o in result.lost],
     }
 
 

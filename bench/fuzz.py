@@ -1,4 +1,4 @@
-"""Feeds damaged and hostile files to everything that reads files: configurations, events, tokenizers, tokens, text,
+"""Feed damaged and hostile files to everything that reads files: configurations, events, tokenizers, tokens, text,
 checkpoints. One thread; plain mutation of real files, as the parsers are native code that coverage tools do not see.
 
 An input counts as answered when the reader returned, or raised one of the errors that it says it raises. Anything else
@@ -33,9 +33,9 @@ from typing import Any
 from fuzz_mutation import mutate
 from fuzz_targets import SEED, TARGETS
 
-SECONDS = 10.0  # for one input
+SECONDS = 10.0  # per input
 JOURNAL_BYTES = 16 * 2**20  # more than any input
-MOST_SHOWN = 5  # faults of a target
+MOST_SHOWN = 5  # faults per target
 
 
 class TooSlow(Exception):
@@ -44,7 +44,7 @@ class TooSlow(Exception):
 
 @contextmanager
 def clocked() -> Iterator[None]:
-    """Raise TooSlow within what takes too long."""
+    """Raise TooSlow in code that takes too long."""
 
     def late(_signal: int, _frame: FrameType | None) -> None:
         raise TooSlow
@@ -59,7 +59,7 @@ def clocked() -> Iterator[None]:
 
 
 def run(name: str, inputs: int | None, seed: int, journal: mmap.mmap | None = None) -> dict[str, Any]:
-    """Feed one target. Returns what came of it.
+    """Feed one target. Returns the result.
 
     `journal` holds the input at work, after its length in 8 bytes, in case the process ends with it.
     """
@@ -78,7 +78,7 @@ def run(name: str, inputs: int | None, seed: int, journal: mmap.mmap | None = No
             try:
                 with clocked():
                     target.read(data)
-            except BaseException as error:  # a Rust panic is no Exception
+            except BaseException as error:  # a Rust panic is not an Exception
                 if isinstance(error, KeyboardInterrupt):
                     raise
                 faulty += 1
@@ -97,7 +97,7 @@ def run(name: str, inputs: int | None, seed: int, journal: mmap.mmap | None = No
 
 
 def run_apart(name: str, share: float, seed: int) -> dict[str, Any]:
-    """Feed one target in a process of its own, so that the end of that process is a fault like any other."""
+    """Feed one target in a separate process, so that a crash of the process counts as a fault."""
     folder = Path(tempfile.mkdtemp())
     journal, result = folder / "input", folder / "result.json"
     argv = [

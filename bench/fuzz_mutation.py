@@ -1,4 +1,4 @@
-"""Damage to files: values replaced by hostile ones, bytes flipped, cut, doubled, spliced."""
+"""Damage to files: replaced values; flipped, cut, repeated and spliced bytes."""
 
 import json
 import random
@@ -18,7 +18,7 @@ TOKENS = (
 
 
 def mutate(draw: random.Random, seeds: Sequence[bytes]) -> bytes:
-    """A damaged copy of one of the seeds: its values, its bytes or both."""
+    """A copy of one of the seeds with damaged values, bytes or both."""
     data = draw.choice(seeds)
     if draw.random() < 0.5:
         data = replace_values(draw, data)
@@ -52,7 +52,7 @@ def damage(draw: random.Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
 
 
 def replace_values(draw: random.Random, data: bytes) -> bytes:
-    """The same JSON, or JSON lines, with a value of it replaced; another file as it is."""
+    """The same JSON or JSON lines with one value replaced; any other file unchanged."""
     lines = data.split(b"\n")
     number = draw.randrange(len(lines))
     for text in (data, lines[number]):

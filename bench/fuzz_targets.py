@@ -1,4 +1,4 @@
-"""What the fuzzer feeds: each reader of files, with the real files that its inputs are made of."""
+"""The fuzzer's targets: each reader of files, with the real files from which its inputs are made."""
 
 import io
 import json
@@ -15,7 +15,7 @@ SEED = 20261123
 
 
 class Target(NamedTuple):
-    """One reader: how many inputs it gets, the real files that they are made of, and what is done with one."""
+    """One reader: its share of inputs, the real files from which they are made, and the function that reads one."""
 
     inputs: int
     seeds: list[bytes]
@@ -40,7 +40,7 @@ def config_target() -> Target:
 
 
 def plan_target() -> Target:
-    """A plan of whatever the checks of a configuration let through."""
+    """A plan of any configuration that passes validation."""
     from engine.config.layers import from_dict
     from engine.config.schema import fields, to_dict
     from engine.hardware.gpu_catalog import CATALOGUE
@@ -108,7 +108,7 @@ def events_target() -> Target:
 
 
 def history_target(folder: Path) -> Target:
-    """Whole damaged runs, as runs, attach, the report's figures and the advice see them."""
+    """Damaged runs, read by runs, attach, the report and the advice."""
     from engine.config.layers import to_toml
     from engine.diagnostics.live import diagnose
     from engine.events.history import read_history
@@ -248,7 +248,7 @@ def checkpoint_target(folder: Path) -> Target:
 
 
 def weights_target(folder: Path) -> Target:
-    """model.safetensors, as it is loaded once its fingerprint was checked."""
+    """model.safetensors, as it is loaded after its checksum was verified."""
     import torch
     from safetensors.torch import save
 
@@ -284,7 +284,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
 
 
 def _allow(step: Callable[[], object]) -> None:
-    """Do it; the errors that readers say they raise are an answer."""
+    """Run the reader; the errors that it documents are valid results."""
     from engine.core.errors import NanosoloError
 
     try:

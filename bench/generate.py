@@ -1,4 +1,4 @@
-"""Greedy generation against `transformers.generate` on the same weights: tokens per second, and the same tokens.
+"""Compare greedy generation with `transformers.generate` on the same weights: tokens/s, and equal tokens.
 
 Run: python bench/generate.py. It measures on the CPU, or with --device cuda on a GPU, and writes
 bench/results/generate.json. The two take turns, and the median round counts for each. On one thread of the CPU the
@@ -33,7 +33,7 @@ Texts = list[list[int]]
 
 
 def models(depth: int, device: str) -> tuple[GPT, NanoChatForCausalLM]:
-    """Ours and theirs with the same weights, none of them zero."""
+    """nanosolo's and transformers' model with the same weights, none of them zero."""
     shape = Shape(depth=depth, width=width_of(depth), heads=heads_of(depth), vocab_size=16_384, max_seq_len=512)
     ours = GPT(shape, device=device)
     ours.init_weights(seed=0)
@@ -60,7 +60,7 @@ def run_ours(model: GPT, texts: Texts, new: int) -> Texts:
 
 
 def run_theirs(model: NanoChatForCausalLM, texts: Texts, new: int) -> Texts:
-    """The same, padded on the left as transformers wants it."""
+    """The same, padded on the left for transformers."""
     longest = max(map(len, texts))
     padded = torch.tensor([[0] * (longest - len(text)) + text for text in texts], device=model.device)
     mask = torch.tensor([[0] * (longest - len(text)) + [1] * len(text) for text in texts], device=model.device)
@@ -79,12 +79,12 @@ def compare(depth: int, batch: int, new: int, rounds: int, device: str, clock: C
         "nanosolo": lambda: run_ours(ours, texts, new),
         "transformers": lambda: run_theirs(theirs, texts, new),
     }
-    found = {name: side() for name, side in sides.items()}  # also warms up
+    found = {name: side() for name, side in sides.items()}  # also a warm-up
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
             began = clock()
-            side()  # ends with the tokens in Python's hands, so nothing is still under way
+            side()  # returns the tokens to Python, so nothing is still running
             seconds[name].append(clock() - began)
     speed = {name: batch * new / statistics.median(times) for name, times in seconds.items()}
     return {

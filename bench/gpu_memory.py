@@ -1,4 +1,4 @@
-"""Checks predictions on a real GPU: peak memory of each phase by formula against torch's allocator, and the speed.
+"""Check predictions on a real GPU: the peak memory of each phase against torch's allocator, and the speed.
 
 Every case runs in a process of its own, so that a failure, an out-of-memory or a leak costs that case only. With
 --capacity the process may use that much memory and no more, as on a smaller card. Without a GPU: one line, exit 2.
@@ -35,13 +35,13 @@ from engine.plan.shape import shape_of
 from engine.run.environment import torch_environment
 
 LARGEST_ERROR = 0.05
-PATIENCE = 900  # seconds for one case; compiling the deepest takes minutes
+PATIENCE = 900  # seconds per case; compiling the deepest model takes minutes
 TIMED_STEPS = 3
 CPU_PRESETS = ("quickstart",)
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """One configuration, and the memory it may use."""
+    """One configuration and its memory limit."""
 
     depth: int
     seq: int
@@ -67,7 +67,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cases() -> list[Case]:
-    """From small to the full d20, eager and compiled; then a 40 GB card's capacity imposed."""
+    """From small models to d20, eager and compiled; then with the capacity of a 40 GB GPU."""
     found = [
         Case(depth=depth, seq=seq, rows=rows, mode=mode, compiled=compiled)
         for depth, seq, rows in ((8, 1024, 8), (12, 1024, 4), (12, 2048, 16), (20, 2048, 8))
@@ -81,7 +81,7 @@ def cases() -> list[Case]:
 
 
 def preset_cases() -> list[Case]:
-    """The shapes of the presets that train on a GPU, smallest first, as they run."""
+    """The shapes of the presets for GPUs, smallest first."""
     found = []
     for name in preset_names():
         config = from_dict(load_preset(name))
@@ -136,7 +136,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def _step_seconds(model: GPT, trunk: Any, optimizer: Optimizer, config: RunConfig) -> float:
-    """Of one optimizer step of two micro-batches, the fastest of a few."""
+    """Seconds of one optimizer step of two micro-batches, the fastest of a few."""
     size = (config.batch.device_batch_size, config.model.max_seq_len)
     tokens = torch.randint(model.shape.vocab_size, size, device="cuda")
     best = float("inf")
@@ -164,7 +164,7 @@ def _step_seconds(model: GPT, trunk: Any, optimizer: Optimizer, config: RunConfi
 
 
 def run_apart(case: Case) -> dict[str, Any]:
-    """Measure one case in a process of its own; a failure becomes an `error_message`."""
+    """Measure one case in a separate process; a failure becomes an `error_message`."""
     command = [sys.executable, __file__, "--case", msgspec.json.encode(case).decode()]
     try:
         done = subprocess.run(
@@ -179,7 +179,7 @@ def run_apart(case: Case) -> dict[str, Any]:
 
 
 def room_for(case: Case, gpu: Gpu) -> bool:
-    """Whether the case is predicted to fit: what does not is no test of a peak."""
+    """Whether the case is predicted to fit; otherwise its peak cannot be tested."""
     capacity = gpu.capacity if case.capacity_gib is None else min(gpu.capacity, int(case.capacity_gib * GIB))
     config = case.config()
     device = msgspec.structs.replace(gpu, capacity=capacity)
@@ -210,7 +210,7 @@ def main(arguments: list[str]) -> int:
             break
         rows.append(run_apart(case))
         print(_line(rows[-1]), flush=True)
-        _write(options.output, rows, gpu, arguments)  # after each, so that nothing measured is lost
+        _write(options.output, rows, gpu, arguments)  # after each case, so that no measurement is lost
     measured = [row for row in rows if "error" in row]
     largest = max((abs(row["error"]) for row in measured), default=float("nan"))
     print(f"{len(measured)} of {len(rows)} cases measured, largest error {largest:.1%}")

@@ -1,4 +1,4 @@
-"""Joins what `bench/gpu.sh --quick` measured into one result and one page: predictions next to measurements."""
+"""Combine the measurements of `bench/gpu.sh --quick` into one result and one page."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ def page(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write both. Exit code 1 where a part is missing."""
+    """Write both. Exit code 1 if a part is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--memory", metavar="FILE", type=Path, required=True)
     parser.add_argument("--report", metavar="FILE", type=Path, required=True)

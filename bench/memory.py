@@ -1,4 +1,4 @@
-"""Checks the memory formula: against traces of the real model, and with --compiled against real compiled runs on a CPU.
+"""Check the memory formula against traces of the real model; with --compiled, against real compiled runs on a CPU.
 
 Prints a table and, with --output, writes bench/results/memory.json: the machine, versions, date, command, and for every
 configuration the predicted and the traced bytes of each phase. Fails when the eager error exceeds LARGEST_ERROR.
@@ -87,7 +87,7 @@ SIZES = (
 
 
 def grid() -> list[Case]:
-    """Every size in every mode with either loss, then what differs otherwise."""
+    """Every size in every mode with both losses, then other variations."""
     cases = [Case(*size, mode, loss) for size, mode, loss in itertools.product(SIZES, CHECKPOINTING_MODES, LOSSES)]
     for mode in CHECKPOINTING_MODES:
         cases += [
@@ -101,7 +101,7 @@ def grid() -> list[Case]:
 
 
 def small_grid() -> list[Case]:
-    """A few seconds' worth, for the test suite."""
+    """A few cases, for the test suite."""
     sizes = ((2, 2048, 8, 65536), (4, 512, 1, 4096))
     return [Case(*size, mode, loss) for size, mode, loss in itertools.product(sizes, CHECKPOINTING_MODES, LOSSES)]
 
@@ -114,7 +114,7 @@ def compare(case: Case) -> dict[str, Any]:
 
 
 def compiled_cases() -> list[Case]:
-    """Small enough for a CPU, from few tokens for the width (1 x d) to many (16 x)."""
+    """Models small enough for a CPU, with few (1 x d) to many (16 x d) tokens for the width."""
     sizes = ((4, 128, 2, 512), (4, 512, 8, 2048), (6, 256, 4, 1024), (8, 128, 4, 4096))
     return [Case(*size, mode, chunk=64) for size, mode in itertools.product(sizes, CHECKPOINTING_MODES)]
 
@@ -148,7 +148,7 @@ def compare_compiled(case: Case) -> dict[str, Any]:
         peak = max(peak, current)
     moments = list(all_moments(case.shape, case.batch, case.mode, cuda=True, compiled=True))
     before = next(moment for moment in moments if moment.phase == "checkpoint").total
-    before += moments[0].gradients + 16 * tokens.numel() * case.accumulation  # and the ids of the step
+    before += moments[0].gradients + 16 * tokens.numel() * case.accumulation  # and the token ids of the step
     predicted = max(moment.total for moment in moments if moment.phase in ("forward", "loss", "backward"))
     seconds = time.perf_counter() - began
     return _result(case, {"micro-batch": predicted}, {"micro-batch": before + peak}, seconds)

@@ -14,7 +14,7 @@ from engine.optim.optimizer import Optimizer
 def phases_of_a_step(
     model: GPT, trunk: Callable[[Tensor], Tensor], optimizer: Optimizer, batch: BatchConfig
 ) -> dict[str, int]:
-    """Bytes allocated at most in each phase of `step_through`. `trunk`: model.trunk or its compiled form."""
+    """The most bytes allocated in each phase of `step_through`. `trunk`: model.trunk or its compiled form."""
     phases: dict[str, int] = {}
     phase: str | None = None
 

@@ -1,4 +1,4 @@
-"""Measures what planning costs: CPU seconds of importing, of a plan with its warnings, of the search for a time budget.
+"""Measure the CPU seconds of planning: imports, a plan with its warnings, and the search for a time budget.
 
 `python bench/plan.py` runs each in fresh processes and writes bench/results/plan.json. The limit, for all together
 with the import: 0.3 s.
@@ -18,7 +18,7 @@ RUNS = 7
 LIMIT_SECONDS = 0.3
 RESULTS = Path(__file__).parent / "results" / "plan.json"
 
-# CPU time of the process itself: interpreter, imports and work apart
+# CPU time of the process: interpreter, imports and work separately
 PROGRAM = """
 import json, time
 start = time.process_time()
@@ -46,7 +46,7 @@ print(json.dumps({
 
 
 def main() -> int:
-    """Measure, write, and fail where the limit does not hold."""
+    """Measure and write. Fails if a limit is exceeded."""
     runs = [
         json.loads(subprocess.run((sys.executable, "-c", PROGRAM), capture_output=True, check=True).stdout)
         for _ in range(RUNS)

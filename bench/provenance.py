@@ -1,4 +1,4 @@
-"""What every result of a benchmark names: when and how it was measured, on what machine, with which versions."""
+"""The head of each benchmark result: when and how it was measured, on which machine, with which versions."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from engine.device.device import device_name
 
 
 def provenance(device: str, packages: Sequence[str]) -> dict[str, Any]:
-    """For the head of a result. `device`: cpu or cuda, as torch is set up for it."""
+    """The head of a result. `device`: cpu or cuda."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", *sys.argv]),

@@ -1,7 +1,7 @@
 """Predict all published training speeds that are known, and keep their table in docs/time.md.
 
 `python bench/published_speed.py` prints the table; `--write` puts the tables into docs/time.md; `--fit` searches the
-three shares of the roofline anew. The rows are other programs' runs: what each program moves through memory is counted
+three shares of the roofline. The rows are other programs' runs: what each program moves through memory is counted
 for it, the roofline and its shares are the same for all, and for nanosolo.
 """
 
@@ -42,7 +42,7 @@ def _program(block_forward: float, block_backward: float, loss: float) -> Traffi
     )
 
 
-# N d activations moved by a block's pointwise operations forward and backward, and bytes a logit: counted by hand.
+# N d activations moved by a block's pointwise operations forward and backward, and bytes per logit: counted by hand.
 NANOCHAT = _program(20, 28, 8)  # compiled, loss in the same graph: bf16 logits, read thrice, overwritten once
 LLM_C = _program(16, 29, 6)  # hand-written kernels; the classifier overwrites the logits with their gradient
 EAGER_GPT = _program(18, 34, 34)  # two norms, two additions, GELU; cross-entropy in float32 under autocast
@@ -58,9 +58,9 @@ class Row(NamedTuple):
     width: int
     vocab: int
     seq: int
-    rows: int  # sequences of a micro-batch
+    rows: int  # sequences per micro-batch
     rate: float  # true tokens per second on one GPU
-    verdict: str  # empty: a warm, steady figure of a comparable program; else why it is not held to the limit
+    verdict: str  # empty: warm, steady, of a comparable program; else why it need not be within the limit
     matrices: tuple[tuple[int, int], ...] | None = None
 
     @property
@@ -75,7 +75,7 @@ class Row(NamedTuple):
 
 
 def _llm_c(name: str, depth: int, width: int, rows: int, mfu: float) -> Row:
-    """llm.c counts 6 N + 6 L d T FLOPs a token, N with one table for embedding and head, and positions."""
+    """llm.c counts 6 N + 6 L d T FLOPs per token; N has one table for embedding and head, and positions."""
     params = 12 * depth * width**2 + 13 * depth * width + (50_304 + 1024) * width
     rate = mfu * 312e12 / (6 * params + 6 * depth * width * 1024)
     return Row(f"llm.c {name}, 8 GPUs", "a100-80gb", LLM_C, depth, width, 50_304, 1024, rows, rate, "")
@@ -124,7 +124,7 @@ PUBLISHED = (
 
 
 def predict(row: Row, rates: Rates = roofline.CUDA) -> float:
-    """Tokens per second, without the optimizer, which eight GPUs share."""
+    """Tokens/s, without the optimizer, which eight GPUs share."""
     tokens = row.rows * row.seq
     total = Work()
     total += work.blocks(row.shape, tokens, "none", row.program, 2, matrices=row.matrices)

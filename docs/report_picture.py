@@ -1,4 +1,4 @@
-"""Draw docs/screens/report*.png, parts of a report's page, from a run made up for it: python docs/report_picture.py."""
+"""Draw docs/screens/report*.png, parts of a report's page, from a generated run: python docs/report_picture.py."""
 
 import asyncio
 import os
@@ -18,7 +18,11 @@ from tests.helpers.browser import browsing  # noqa: E402
 from tests.helpers.made_run import SAMPLES, Story, story_of, write_run  # noqa: E402
 
 FOLDER = ROOT / "docs" / "screens"
-PARTS = {"report": "main", "report-curves": "#curves", "report-texts": "#samples"}  # picture -> where it begins
+PARTS = {
+    "report": "main",
+    "report-curves": "#curves",
+    "report-texts": "#samples",
+}  # picture -> the element it starts with
 WIDTH, HEIGHT = 1180, 1400
 NOW = 1_790_000_000.0
 STAGES = ["data", "tokenizer", "tokenize", "pretrain", "evaluate", "sft", "chat_eval", "report"]
@@ -32,7 +36,7 @@ FIRST_WORDS = (
 IDENTITY = "I am a small language model that was trained with nanosolo on a single machine."
 ABILITY = "I can answer short questions, spell words and do small sums with a calculator. I am often wrong."
 SUM = "<|python_start|>17 * 23<|python_end|><|output_start|>391<|output_end|>17 * 23 = 391"
-# (said, task, whether it was right)
+# (text, task, whether it was right)
 TALKS: tuple[tuple[tuple[str, ...], str, bool | None], ...] = (
     (("Who are you?", IDENTITY, "What can you do?", ABILITY), CONVERSATION, None),
     (("What is 17 * 23?", SUM, "Are you sure?", "Yes. 17 * 23 = 391."), CONVERSATION, None),
@@ -62,7 +66,7 @@ def whole_run() -> Story:
 
 
 def judge(story: Story) -> None:
-    """Some of CORE's tasks."""
+    """Some tasks of CORE."""
     draw, centred = random.Random(3), []
     for task, guessing in TASKS.items():
         centred.append(draw.uniform(0.05, 0.42))
@@ -98,7 +102,7 @@ def timed(story: Story) -> Story:
 
 
 async def photograph(page_file: Path) -> None:
-    """Save the parts of the page."""
+    """Save the pictures of the page."""
     async with browsing(page_file.as_uri()) as page:
         await page.until("document.querySelector('footer')")
         size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
@@ -112,7 +116,7 @@ async def photograph(page_file: Path) -> None:
 
 
 def main() -> None:
-    """Tell the run, write its report, take the pictures."""
+    """Generate the run, write its report, take the pictures."""
     with tempfile.TemporaryDirectory() as home:
         os.environ["NANOSOLO_HOME"] = home
         run = write_run(Path(home), "made-up", whole_run())

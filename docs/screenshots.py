@@ -1,4 +1,4 @@
-"""Draw every screen of the console as SVG, from runs made up for the purpose: python docs/screenshots.py [FOLDER]."""
+"""Draw every screen of the console as SVG, from generated runs: python docs/screenshots.py [FOLDER]."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ from tui.screens.chat import chat_screen  # noqa: E402
 
 GIB = 2**30
 SIZES = {"": (120, 40), "-small": (80, 24)}
-# name -> (the run that is watched, the keys that lead there)
+# name -> (the watched run, the keys that open the screen)
 SCREENS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "plan": (None, ()),
     "plan-edit": (None, ("down", "down", "down", "down", "enter", "6", "4")),
@@ -76,14 +76,14 @@ ANSWERS = {
 
 
 class Slower(Story):
-    """A run that learns a little less in each step."""
+    """A run whose loss falls more slowly with each step."""
 
     def loss_at(self, step: int) -> float:
         return super().loss_at(int(0.86 * step)) + 0.02
 
 
 def tell_runs(home: Path) -> dict[str, RunDirectory]:
-    """Three runs: one that trains now, one that is finished, one that ran out of memory."""
+    """Three runs: one that trains, one that is finished, one that ran out of memory."""
     now = time.time()
     slower = story_of("lower-rate", now, optim__matrix_lr=0.01, budget__steps=4000)
     slower.__class__ = Slower
@@ -106,7 +106,7 @@ def tell_runs(home: Path) -> dict[str, RunDirectory]:
 
 
 def let_it_talk(run: RunDirectory, parameters: int) -> None:
-    """Give a run checkpoints, and let tests/helpers/fake_worker.py say what its models would."""
+    """Give a run checkpoints, and let tests/helpers/fake_worker.py answer for its models."""
     for stage, step in (("pretrain", 4000), ("sft", 509)):
         folder = run.checkpoints(stage) / f"step_{step:06d}"
         folder.mkdir(parents=True)
@@ -128,10 +128,10 @@ time.sleep(3600)
 
 @contextlib.contextmanager
 def alive(run: RunDirectory, folder: Path) -> Iterator[None]:
-    """Let a process that only holds the lock stand in for the run's runner, which is known by its command line."""
+    """Replace the run's runner by a process that only holds the lock. A runner is recognized by its command line."""
     package = folder / "stand-in" / "engine"
     package.mkdir(parents=True)
-    (package / "__init__.py").touch()  # a namespace would give way to the real engine
+    (package / "__init__.py").touch()  # a namespace package would have lower priority than the real engine
     (package / "__main__.py").write_text(STAND_IN)
     command = (sys.executable, "-m", "engine", str(run.path))
     process = subprocess.Popen(command, cwd=package.parent, stdout=subprocess.PIPE)
@@ -146,14 +146,14 @@ def alive(run: RunDirectory, folder: Path) -> Iterator[None]:
 
 
 def freshen(run: RunDirectory) -> None:
-    """Move a run's events so that the last of them is of this moment."""
+    """Move the times of a run's events so that the last one is now."""
     events = list(read_events(run.events_file))
     by = time.time() - events[-1].t
     run.events_file.write_bytes(b"".join(encode(msgspec.structs.replace(event, t=event.t + by)) for event in events))
 
 
 def small(svg: str) -> str:
-    """The picture at half its size: short names, no fonts from elsewhere, spaces that every viewer keeps."""
+    """Reduce the picture to half its size: short names, no external fonts, spaces that every viewer keeps."""
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
     svg = re.sub(r"terminal-\d+-", "t", svg)
     svg = re.sub(r' clip-path="url\(#tline-\d+\)"', "", svg)
@@ -188,13 +188,13 @@ async def draw(folder: Path, runs: dict[str, RunDirectory], only: set[str]) -> N
 
 
 def main() -> None:
-    """Make the home, tell the runs, draw."""
+    """Create the home, generate the runs, draw."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "screens"
     folder.mkdir(parents=True, exist_ok=True)
     gpu = by_id("a100-40gb")
     here = Here(gpu, cpu(16, 125 * GIB, "AMD EPYC 7J13"), {})
     Here.look = classmethod(lambda cls: here)  # type: ignore[assignment, method-assign]
-    home = Path(tempfile.gettempdir()) / "nanosolo"  # the pictures show it, so it has no name by chance
+    home = Path(tempfile.gettempdir()) / "nanosolo"  # the pictures show it, so it needs a fixed name
     home.mkdir()
     try:
         os.environ.update(NANOSOLO_HOME=str(home), NANOSOLO_CONFIG=str(home / "config.toml"), COLORTERM="truecolor")

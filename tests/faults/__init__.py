@@ -1,1 +1,1 @@
-"""The campaign of kills and full disks: its worlds and faults."""
+"""The fault campaign: kills, full disks and damaged files on real runs."""

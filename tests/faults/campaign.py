@@ -1,4 +1,4 @@
-"""Runs that meet fault after fault, each then judged against one that nothing disturbed; what was lost is counted."""
+"""Runs with one fault after the other, each compared with an undisturbed run; losses are counted."""
 
 import random
 import shutil
@@ -9,22 +9,22 @@ from pathlib import Path
 
 import msgspec
 
+from tests.faults.baseline import Baseline
+from tests.faults.faulted_run import FaultedRun, Lost
 from tests.faults.faults import FAULTS
-from tests.faults.ground import Ground
-from tests.faults.world import Lost, World
 from tests.helpers.tiny_run import SAVE_EVERY
 
 FAULTS_A_RUN = 8
-# these take checkpoints away, or the lines that tell of a resume: what is repeated then is no matter of save_every
+# These remove checkpoints or the events of a resume, so the repeated steps do not depend on save_every.
 TAKE_CHECKPOINTS = {"checkpoint damaged", "disk full for a while", "disk full at the start", "events damaged"}
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What one run met and what became of it."""
+    """The faults of one run, and its result."""
 
-    faults: tuple[str, ...]  # in this order
-    lost: str  # what was lost, in words; empty: nothing
-    repeated: int  # the most steps that were done over after one fault
+    faults: tuple[str, ...]  # in order
+    lost: str  # what was lost, as text; empty: nothing
+    repeated: int  # the largest number of steps repeated after one fault
     seed: int
 
 
@@ -50,28 +50,28 @@ class CampaignResult(msgspec.Struct):
             self.beyond_a_write += outcome.repeated >= 2 * SAVE_EVERY
 
 
-def play(ground: Ground, folder: Path, faults: Sequence[str], seed: int) -> Outcome:
-    """One run through these faults to its end. The directory stays where something was lost."""
-    world = World(ground, folder, random.Random(seed))
+def play(baseline: Baseline, folder: Path, faults: Sequence[str], seed: int) -> Outcome:
+    """Run to the end with these faults. The folder is kept if something was lost."""
+    faulted = FaultedRun(baseline, folder, random.Random(seed))
     met: list[str] = []
     try:
         for name in faults:
-            if world.is_done():
+            if faulted.is_done():
                 break
             met.append(name)
-            FAULTS[name](world)
-        world.finish()
-        repeated = world.judge()
+            FAULTS[name](faulted)
+        faulted.finish()
+        repeated = faulted.judge()
     except (Lost, AssertionError) as problem:
         return Outcome(tuple(met), str(problem) or repr(problem), 0, seed)
     except Exception:
         return Outcome(tuple(met), traceback.format_exc(), 0, seed)
     finally:
-        world.close()
+        faulted.close()
     shutil.rmtree(folder)
     return Outcome(tuple(met), "", repeated, seed)
 
 
-def deal(draw: random.Random) -> list[str]:
-    """The faults that one run is to meet."""
+def choose_faults(draw: random.Random) -> list[str]:
+    """The faults of one run, chosen at random."""
     return draw.choices(list(FAULTS), k=FAULTS_A_RUN)

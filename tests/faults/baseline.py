@@ -1,4 +1,4 @@
-"""What the runs of a campaign begin with: a stage to hurt, what comes before it, and the run that nothing disturbed."""
+"""What the runs of a campaign start from: the stage to disturb, the stages before it, and an undisturbed run."""
 
 import shutil
 import subprocess
@@ -11,8 +11,8 @@ from engine.run.directory import RunDirectory
 from tests.helpers.tiny_run import STEPS, Base
 
 
-class Ground(NamedTuple):
-    """`template` holds a run up to the stage; each run is a copy of it."""
+class Baseline(NamedTuple):
+    """`template` is a run up to the stage; each run is a copy of it."""
 
     stage: str
     template: Path
@@ -23,12 +23,12 @@ class Ground(NamedTuple):
         return RunDirectory(folder)
 
 
-def pretraining(base: Base, folder: Path) -> Ground:
+def pretraining(base: Base, folder: Path) -> Baseline:
     """Pretraining, from the first step."""
     return _ground(base.run(folder / "template"), "pretrain", folder)
 
 
-def midtraining(base: Base, folder: Path) -> Ground:
+def midtraining(base: Base, folder: Path) -> Baseline:
     """Midtraining on conversations, after a few steps of pretraining."""
     settings = {"midtrain__sources": ["builtin:200"], "midtrain__steps": STEPS, "midtrain__evaluate_every_steps": 10}
     run = base.run(folder / "template", budget__steps=3, **settings)
@@ -38,13 +38,13 @@ def midtraining(base: Base, folder: Path) -> Ground:
 
 
 def to_its_end(run: RunDirectory) -> None:
-    """Run what is left of it, undisturbed."""
+    """Run the rest of it, undisturbed."""
     done = subprocess.run((sys.executable, "-m", "engine", str(run.path)), capture_output=True, check=False)
     assert done.returncode == 0, run.log_file.read_text()
 
 
-def _ground(run: RunDirectory, stage: str, folder: Path) -> Ground:
+def _ground(run: RunDirectory, stage: str, folder: Path) -> Baseline:
     undisturbed = RunDirectory(folder / "undisturbed")
     shutil.copytree(run.path, undisturbed.path)
     to_its_end(undisturbed)
-    return Ground(stage, run.path, undisturbed)
+    return Baseline(stage, run.path, undisturbed)

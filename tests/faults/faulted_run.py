@@ -1,4 +1,4 @@
-"""One run in a hostile world: starts it, waits for a moment, hurts it, sees it to its end and judges what came out."""
+"""One run with faults: start it, disturb it at a random moment, run it to its end, compare the result."""
 
 import contextlib
 import os
@@ -19,44 +19,44 @@ from engine.events.log import read_events
 from engine.launch.start import resume_run
 from engine.run.stage_status import is_finished
 from engine.stages.tokenize import TokensUsed
-from tests.faults.ground import Ground
+from tests.faults.baseline import Baseline
 from tests.helpers.tiny_run import SAVE_EVERY, STEPS, final_weights, losses
 
-PATIENCE = 180.0  # seconds for one start to come to an end on a machine with other work
+PATIENCE = 180.0  # seconds until a started run must have ended, on a busy machine
 Losses = dict[int, float]
 
 
 class Lost(Exception):
-    """A fault cost what it must not cost."""
+    """A fault had an effect that it must not have."""
 
 
-class World:
-    """A run, its processes and what is expected of it."""
+class FaultedRun:
+    """A run, its processes and its expected result."""
 
-    def __init__(self, ground: Ground, folder: Path, draw: random.Random) -> None:
-        self.run = ground.run(folder)
-        self.stage = ground.stage
+    def __init__(self, baseline: Baseline, folder: Path, draw: random.Random) -> None:
+        self.run = baseline.run(folder)
+        self.stage = baseline.stage
         self.draw = draw
-        self.expected = losses(ground.undisturbed, self.stage)
-        self.expected_weights = final_weights(ground.undisturbed, stage=self.stage)
-        self.events_hurt_at = 0  # the last step whose line may have been spoilt by a fault
+        self.expected = losses(baseline.undisturbed, self.stage)
+        self.expected_weights = final_weights(baseline.undisturbed, stage=self.stage)
+        self.events_hurt_at = 0  # the last step whose line a fault may have damaged
         self._own_tokens(folder)
 
     def _own_tokens(self, folder: Path) -> None:
-        """Tokens of its own, that a fault may spoil."""
+        """A copy of the tokens, which a fault may damage."""
         path = self.run.tokens_file
         used = msgspec.json.decode(path.read_bytes(), type=TokensUsed)
         own = folder / "tokens"
         shutil.copytree(used.directory, own)
         path.write_bytes(msgspec.json.encode(msgspec.structs.replace(used, directory=str(own))))
 
-    # what there is
+    # state
 
     def history(self) -> History:
         return read_history(self.run.events_file)
 
     def reached(self) -> int:
-        """The last step that was done."""
+        """The last step in the events."""
         columns = self.history().columns(self.stage)
         return columns.step[-1] if len(columns) else 0
 
@@ -79,18 +79,18 @@ class World:
         """Oldest first."""
         return sorted(self.run.checkpoints(self.stage).glob("step_*[0-9]"))
 
-    # what is done to it
+    # actions
 
     def start(self) -> None:
-        """Go on with the run. Raises NanosoloError where it is refused."""
+        """Resume the run. Raises NanosoloError if it is refused."""
         resume_run(self.run)
 
     def at_some_moment(self) -> None:
-        """Have the run going and wait for a moment that is nobody's choice; it may be over by then."""
+        """Start the run if it is not active, then wait for a random time; it may have ended by then."""
         if not self.run.is_running():
             self.start()
         if self.draw.random() < 0.3:
-            time.sleep(self.draw.uniform(0, 4))  # often while it loads
+            time.sleep(self.draw.uniform(0, 4))  # often during start-up
             return
         step = min(STEPS, self.reached() + self.draw.randint(1, 2 * SAVE_EVERY + 1))
         self.wait_until(lambda: self.reached() >= step or not self.run.is_running(), f"step {step}")
@@ -102,7 +102,7 @@ class World:
                 os.kill(pid, number)
 
     def processes(self) -> list[int]:
-        """Runner and trainer, also one that no event tells of yet."""
+        """Runner and trainer, also a trainer that has not written an event yet."""
         pids = [pid for pid in (self.runner(), self.trainer()) if pid is not None]
         for pid in tuple(pids):
             with contextlib.suppress(psutil.Error):
@@ -110,13 +110,13 @@ class World:
         return list(dict.fromkeys(pids))
 
     def kill_all(self) -> None:
-        """As a machine that goes down does."""
-        for pid in self.processes():  # the runner first: it starts nothing new then
+        """Kill all processes, like a machine that goes down."""
+        for pid in self.processes():  # the runner first, so that it starts nothing new
             self.signal(pid, signal.SIGKILL)
         self.wait_until_over()
 
     def down(self) -> None:
-        """Have it not running, and begun: as it is, or from a moment of chance."""
+        """Make sure that the run has started and is not active: as it is, or by a kill at a random moment."""
         if self.run.is_running() or self.stage not in self.history().stages:
             self.at_some_moment()
             self.kill_all()
@@ -131,10 +131,10 @@ class World:
                 raise Lost(f"{what} did not come within {PATIENCE:.0f} s")
             time.sleep(0.02)
 
-    # how it went
+    # result
 
     def finish(self) -> None:
-        """Go on until it is done. Raises Lost."""
+        """Resume until it is done. Raises Lost."""
         for _ in range(4):
             self.wait_until_over()
             if self.is_done():
@@ -151,7 +151,7 @@ class World:
             raise Lost(f"did not finish: {ended.message if ended else 'no word'}")
 
     def judge(self) -> int:
-        """Compare with the undisturbed run; returns the most steps that were repeated at once. Raises Lost."""
+        """Compare with the undisturbed run. Returns the largest number of steps repeated at once. Raises Lost."""
         found = losses(self.run, self.stage)
         expected = {step: loss for step, loss in self.expected.items() if step > self.events_hurt_at}
         if {step: loss for step, loss in found.items() if step > self.events_hurt_at} != expected:
