@@ -9,7 +9,7 @@ import argcomplete
 from argcomplete.completers import DirectoriesCompleter, FilesCompleter, SuppressCompleter
 
 from engine.config.setting import settings
-from engine.config.stages import LINE, STAGES
+from engine.config.stages import MODEL_STAGES, STAGES
 from engine.core.errors import NanosoloError
 from engine.core.paths import presets_home, runs_home
 from engine.hardware.gpu_catalog import CATALOGUE
@@ -91,7 +91,7 @@ COMPLETERS: dict[str, Completer] = {
     "set": _settings,
     "stages": _stages,
     "skip": _stages,
-    "stage": lambda **_: list(LINE),
+    "stage": lambda **_: list(MODEL_STAGES),
     "config": FilesCompleter(["toml"]),
     "export": FilesCompleter(["toml"]),
     "write": FilesCompleter(["toml"]),
