@@ -1,4 +1,4 @@
-"""A scenario that runs in this process: how often the host waits for the device while a model answers."""
+"""A scenario in this process: how often the host waits for the device while a model answers."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ TOKENS_AT_ONCE = 512  # of questions
 
 
 def answers(session: Session) -> Iterator[Check]:
-    """Letters are read once for each batch of questions, written answers once for each token of all rows."""
+    """Multiple choice is read once per batch of questions, generated answers once per token of all rows."""
     tokenizer = train_tokenizer(BuiltinCorpus(0.02), TokenizerConfig(vocab_size=512, train_chars=100_000))
     shape = Shape(
         depth=DEPTH, width=width_of(DEPTH), heads=heads_of(DEPTH), vocab_size=tokenizer.vocab_size, max_seq_len=256

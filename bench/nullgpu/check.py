@@ -1,4 +1,4 @@
-"""Runs the scenarios, prints what held and what did not, and writes the results. Start it with run.sh."""
+"""Run the scenarios, print which checks passed, and write the results. Start it with run.sh."""
 
 import argparse
 import json
@@ -41,7 +41,7 @@ PACKAGES = ("torch", "triton", "nvidia-ml-py", "numpy")
 
 
 def main(arguments: list[str]) -> int:
-    """Exit codes: 0 all held, 1 something did not."""
+    """Exit codes: 0 all checks passed, 1 a check failed."""
     options = _parse(arguments)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="nullgpu-"))
     session = Session(folder)
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
                 checks.append(check)
                 print(findings.table([check]), flush=True)
                 _write(options, session, checks, seconds)  # after each, so that nothing is lost
-        except Exception as error:  # one that breaks is one that does not hold; the others still run
+        except Exception as error:  # an error counts as a failed check; the others still run
             checks.append(Check(name, "comes to its end", f"{type(error).__name__}: {error}", "yes", False))
             print(findings.table(checks[-1:]), flush=True)
         seconds[name] = round(time.monotonic() - began, 1)
@@ -90,7 +90,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _write(options: argparse.Namespace, session: Session, checks: list[Check], seconds: dict[str, float]) -> None:
-    """All that was found so far."""
+    """All results so far."""
     head = provenance("cuda", PACKAGES)
     # without the options, which say where files go
     head["command"] = " ".join(["bash bench/nullgpu/run.sh", *options.scenarios])

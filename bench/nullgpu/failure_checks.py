@@ -1,4 +1,4 @@
-"""Scenarios of drivers that refuse something, and of settings that refuse kernels: what nanosolo makes of it."""
+"""Scenarios with drivers that refuse a function, and settings that refuse kernels."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def deterministic(session: Session) -> Iterator[Check]:
 
 
 def fabric(session: Session) -> Iterator[Check]:
-    """A driver that does not answer what segments that expand need: training continues without them, and says so."""
+    """A driver without what expandable segments need: training continues without them, and says so."""
     arguments = ("--preset", "balanced", "--name", "fabric", *UNTIL_PRETRAIN, *settings(SMALL, TINY))
     code = session.nanosolo("fabric", *arguments, env={"NULLGPU_FABRIC": FABRIC_NOT_SUPPORTED})
     yield from session.ended("fabric", "fabric", code)
@@ -31,7 +31,7 @@ def fabric(session: Session) -> Iterator[Check]:
 
 
 def exhausted(session: Session) -> Iterator[Check]:
-    """Memory that runs out outside of torch's allocator: exit code 3 and one line that says which memory."""
+    """Memory that runs out outside torch's allocator: exit code 3, and one line that says which memory."""
     for name, variable, error, outcome in (
         ("kernels", "NULLGPU_LOAD_FAIL", "2", "out_of_memory"),
         ("cublas", "NULLGPU_BLAS_FAIL", "1", "out_of_memory"),

@@ -1,4 +1,4 @@
-"""What the accounts of runs on the null GPU say: costs of steps and of other events, and which of them are too high.
+"""Read the counters of runs on the null GPU: the costs of steps and other events, and which are too high.
 
 Pure functions over the lines that shim/sitecustomize.py writes; no torch.
 """
@@ -21,11 +21,11 @@ COUNTS = (
 )
 SYNCS = ("stream_syncs", "device_syncs", "event_syncs", "blocking")
 LAUNCHES = ("kernels", "triton", "gemms")
-WIDEST = 56  # characters of a column of the table; what is longer sticks out
+WIDEST = 56  # characters of a table column; longer text is not cut
 
 
 class Check(NamedTuple):
-    """One thing that must hold, and what was found."""
+    """One check: what must be true, and what was found."""
 
     scenario: str
     what: str
@@ -35,7 +35,7 @@ class Check(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What the device and the compiler were asked for between one event of a process and the event before."""
+    """Counts of the device and the compiler between one event of a process and the event before."""
 
     pid: int
     stage: str
@@ -45,7 +45,7 @@ class Cost(NamedTuple):
 
     @property
     def syncs(self) -> int:
-        """How often the host waited for the device."""
+        """The number of times the host waited for the device."""
         return sum(self.counts[name] for name in SYNCS)
 
     @property
@@ -55,7 +55,7 @@ class Cost(NamedTuple):
 
 
 def read_account(text: str) -> list[Cost]:
-    """The costs in an account, in order; what a process did before its first event is the cost of that event."""
+    """The costs, in order; what a process did before its first event is the cost of that event."""
     before: dict[int, dict[str, int]] = {}
     found = []
     for line in text.splitlines():
@@ -74,7 +74,7 @@ def of_each_process(costs: Sequence[Cost]) -> Iterator[list[Cost]]:
 
 
 def warm_steps(costs: Sequence[Cost], stage: str) -> list[Cost]:
-    """The steps of a stage that found everything compiled: all but the first of each process and the first after an
+    """The steps of a stage that compiled nothing: all except the first of each process and the first after an
     out-of-memory."""
     found = []
     for process in of_each_process([cost for cost in costs if cost.stage == stage]):
@@ -90,7 +90,7 @@ def warm_steps(costs: Sequence[Cost], stage: str) -> list[Cost]:
 
 
 def steady_steps(costs: Sequence[Cost], stage: str) -> list[Cost]:
-    """Warm steps during which no checkpoint was copied: that is done by a thread, which waits for the device too."""
+    """Warm steps without a checkpoint copy, which a thread does that also waits for the device."""
     copied: set[tuple[int, int]] = set()
     for process in of_each_process([cost for cost in costs if cost.stage == stage]):
         last_step = 0
@@ -103,7 +103,7 @@ def steady_steps(costs: Sequence[Cost], stage: str) -> list[Cost]:
 
 
 def later_ones(costs: Sequence[Cost], stage: str, kind: str) -> list[Cost]:
-    """All costs of a kind but the first of each process."""
+    """All costs of a kind except the first of each process."""
     return [
         cost
         for process in of_each_process([c for c in costs if (c.stage, c.kind) == (stage, kind)])
@@ -112,11 +112,11 @@ def later_ones(costs: Sequence[Cost], stage: str, kind: str) -> list[Cost]:
 
 
 def stage_checks(scenario: str, costs: Sequence[Cost], stages: Iterable[str]) -> Iterator[Check]:
-    """What must hold for stages that train: one wait a step, nothing compiled again, no graph broken."""
+    """Checks of stages that train: one wait per step, no recompilation, no graph break."""
     for stage in stages:
         steps = steady_steps(costs, stage)
         yield _every(scenario, f"host syncs of a {stage} step", steps, lambda cost: cost.syncs, 1)
-        # the read of loss and norm goes to ordinary memory, and is the wait itself
+        # reading loss and norm goes to ordinary memory, and is the wait itself
         yield _every(
             scenario, f"copies of a {stage} step that are not pinned", steps, lambda cost: cost.counts["pageable"], 1
         )
@@ -130,7 +130,7 @@ def stage_checks(scenario: str, costs: Sequence[Cost], stages: Iterable[str]) ->
 
 
 def usual_syncs(scenario: str, costs: Sequence[Cost], stage: str, kind: str, wanted: int) -> Check:
-    """How often the host usually waits for all events of a kind after one step (a copied checkpoint adds to some)."""
+    """The usual number of waits for all events of a kind after one step (a checkpoint copy adds some)."""
     rounds: dict[tuple[int, int], int] = {}
     for cost in costs:
         if (cost.stage, cost.kind) == (stage, kind):
@@ -150,13 +150,13 @@ def _every(scenario: str, what: str, costs: Sequence[Cost], count: Callable[[Cos
 
 
 def none_of(scenario: str, what: str, costs: Sequence[Cost], name: str) -> Check:
-    """That a count stays 0; with nothing to count it does not hold."""
+    """Check that a count is 0; fails if there is nothing to count."""
     total = sum(cost.counts[name] for cost in costs)
     return Check(scenario, what, f"{total} in {len(costs)} events", "0", bool(costs) and total == 0)
 
 
 def cost_table(costs: Sequence[Cost]) -> list[dict[str, Any]]:
-    """For each stage and kind of event: the first of its process, and what a later one costs (the most frequent)."""
+    """For each stage and kind of event: the cost of the first of its process, and the most frequent cost later."""
     rows = []
     for stage, kind in dict.fromkeys((cost.stage, cost.kind) for cost in costs):
         of_kind = [cost for cost in costs if (cost.stage, cost.kind) == (stage, kind)]
@@ -178,12 +178,12 @@ def cost_table(costs: Sequence[Cost]) -> list[dict[str, Any]]:
 
 
 def most_frequent(values: Sequence[int]) -> int | None:
-    """The value that comes most often, the smaller of equals; None without any."""
+    """The most frequent value, the smaller of equals; None without values."""
     return min(set(values), key=lambda value: (-values.count(value), value), default=None)
 
 
 def table(checks: Sequence[Check]) -> str:
-    """The checks as lines of text: what was looked at, what was found, what is wanted."""
+    """The checks as lines of text: what was checked, found and expected."""
     widths = [min(WIDEST, max((len(check[column]) for check in checks), default=0)) for column in range(4)]
     return "\n".join(
         f"{'+' if check.holds else 'x'} "

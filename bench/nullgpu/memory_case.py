@@ -29,7 +29,7 @@ from engine.plan.memory_timeline import all_moments, phase_peaks
 from engine.plan.presets import load_preset
 from engine.plan.shape import shape_of
 
-CARD = "a100-80gb"  # for presets that name no card
+CARD = "a100-80gb"  # for presets that name no GPU
 
 
 def measure(preset: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def measure(preset: str, changes: dict[str, Any]) -> dict[str, Any]:
     mode = memory.resolve_checkpointing(shape, config.batch, gpu, compiled)
     predicted = phase_peaks(all_moments(shape, config.batch, mode, cuda=True, compiled=compiled))
     torch.set_float32_matmul_precision("high")
-    model = GPT(shape, mode, "cuda")  # no weights are filled in: the device has no numbers
+    model = GPT(shape, mode, "cuda")  # weights stay unset: the device has no numbers
     optimizer = Optimizer(model, config.optim, shape.width)
     trunk = compile_for_each_size(model.trunk) if compiled else model.trunk
     began = Spent.now()
@@ -85,7 +85,7 @@ def measure(preset: str, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 class Spent(NamedTuple):
-    """Seconds: by the clock, of this process' cores, and of those of the processes that compile kernels for it."""
+    """Seconds: wall time, CPU time of this process, and CPU time of its compile processes."""
 
     wall: float
     cpu: float
@@ -109,14 +109,14 @@ class Spent(NamedTuple):
 
 
 def _workspaces() -> int:
-    """Bytes that cuBLAS' workspaces take of what the allocator counts; plans have them in the overhead."""
+    """Bytes of cuBLAS's workspaces in the allocator; plans have them in the overhead."""
     with_them = torch.cuda.memory_allocated()
     torch._C._cuda_clearCublasWorkspaces()
     return with_them - torch.cuda.memory_allocated()
 
 
 def _cached_graphs() -> int:
-    """Graphs that another case had compiled before; compile times are those of the rest."""
+    """Graphs that another case compiled before; compile times are those of the others."""
     from torch._dynamo.utils import counters as of_dynamo
 
     return int(of_dynamo["inductor"]["fxgraph_cache_hit"])
@@ -124,4 +124,4 @@ def _cached_graphs() -> int:
 
 if __name__ == "__main__":
     print(json.dumps(measure(sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else {})), flush=True)
-    os._exit(0)  # nothing is worth tidying up
+    os._exit(0)  # nothing to clean up

@@ -1,4 +1,4 @@
-"""Scenarios that measure memory and compiling: every preset at its full size, and one model in every mode."""
+"""Scenarios that measure memory and compilation: every preset at full size, and one model in every mode."""
 
 import json
 import subprocess
@@ -15,10 +15,8 @@ from engine.plan.memory import CHECKPOINTING_MODES
 from engine.plan.presets import preset_names
 from engine.run.environment import torch_environment
 
-LARGEST_ERROR = (
-    0.015  # of the formula at the peak; and the most that a phase may take beyond it, as a share of the peak
-)
-LARGEST_SURPLUS = 0.03  # and the most that it may take less: what Inductor lets lie in one place is for it to say
+LARGEST_ERROR = 0.015  # of the formula at the peak, and for a phase above its formula, as a share of the peak
+LARGEST_SURPLUS = 0.03  # and below it: Inductor may share buffers
 CARD_GIB = 79.15
 SEGMENTS = {"expandable": {}, "plain": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:False"}}  # runs: expandable
 
@@ -30,7 +28,7 @@ def memory(session: Session) -> Iterator[Check]:
 
 
 def modes(session: Session) -> Iterator[Check]:
-    """Balanced in each checkpointing mode, with each kind of segments: what is reserved beyond what is allocated."""
+    """Balanced in each checkpointing mode, with each kind of segments: reserved and allocated memory."""
     for mode in CHECKPOINTING_MODES:
         for segments in SEGMENTS:
             yield from _checked(session, "modes", "balanced", {"batch.activation_checkpointing": mode}, segments)
@@ -63,7 +61,7 @@ def _checked(
 def _case(
     session: Session, scenario: str, preset: str, changes: Mapping[str, Any], segments: str
 ) -> dict[str, Any] | None:
-    """One case in a process of its own, with caches of this session: the first of its kind compiles."""
+    """One case in a separate process, with the caches of this session: the first of its kind compiles."""
     script = Path(__file__).with_name("memory_case.py")
     command = [sys.executable, str(script), preset, json.dumps(dict(changes))]
     environment = {

@@ -1,4 +1,4 @@
-"""Scenarios that run nanosolo itself, from data to report: real runner, real stages, real compiler, real allocator."""
+"""Scenarios that run nanosolo from data to report: real runner, real stages, real compiler, real allocator."""
 
 import json
 import os
@@ -21,14 +21,14 @@ from engine.plan.presets import load_preset
 from engine.plan.shape import shape_of
 
 TINY = {"model.depth": 4, "model.max_seq_len": 256}
-LONG = {"model.depth": 4, "model.max_seq_len": 1024}  # so that a row takes memory worth speaking of
-CORE_EXAMPLES = 2  # of each task
-WORKSPACES = 17 * 2**20  # bytes that cuBLAS asks of the allocator
+LONG = {"model.depth": 4, "model.max_seq_len": 1024}  # so that a row takes noticeable memory
+CORE_EXAMPLES = 2  # per task
+WORKSPACES = 17 * 2**20  # bytes that cuBLAS requests from the allocator
 UNTIL_PRETRAIN = ("--stages", "data,tokenizer,tokenize,pretrain")
 
 
 def smoke(session: Session) -> Iterator[Check]:
-    """The preset smoke as it is, from data to report."""
+    """The preset smoke, from data to report."""
     code = session.nanosolo("smoke", "--preset", "smoke", "--name", "smoke")
     yield from session.ended("smoke", "smoke", code)
     yield _reported("smoke", session, "smoke")
@@ -36,7 +36,7 @@ def smoke(session: Session) -> Iterator[Check]:
 
 
 def balanced(session: Session) -> Iterator[Check]:
-    """The preset balanced with a small model: accumulation, evaluations, samples, checkpoints on the way, and CORE."""
+    """The preset balanced with a small model: accumulation, evaluations, samples, checkpoints, and CORE."""
     changes = {
         "evaluate.core": write_bundle(session.folder / "core", CORE_EXAMPLES),
         "evaluate.core_max_per_task": CORE_EXAMPLES,
@@ -63,7 +63,7 @@ def balanced(session: Session) -> Iterator[Check]:
 
 
 def resume(session: Session) -> Iterator[Check]:
-    """A run that is stopped on the way writes a checkpoint and resumes from it."""
+    """A run that is stopped writes a checkpoint and resumes from it."""
     steps = 400
     changes = {"budget.steps": steps, "batch.total_batch_size": 2048}
     arguments = ("--preset", "balanced", "--name", "resume", *UNTIL_PRETRAIN, *settings(SMALL, TINY, changes))
@@ -85,7 +85,7 @@ def resume(session: Session) -> Iterator[Check]:
 
 
 def rl(session: Session) -> Iterator[Check]:
-    """Reinforcement learning, asked for after the pipeline of smoke."""
+    """Reinforcement learning, requested after the pipeline of smoke."""
     if not session.run("smoke").exists():
         yield from smoke(session)
     code = session.nanosolo("rl", "resume", "smoke", "--stages", "rl", *settings(LEARN))
@@ -101,7 +101,7 @@ def rl(session: Session) -> Iterator[Check]:
 
 
 def fit(session: Session) -> Iterator[Check]:
-    """`fit` climbs until memory runs out, and takes that for an answer."""
+    """`fit` tries larger sizes until memory runs out, and handles that."""
     changes = {"batch.total_batch_size": 8192}
     sizes = (4, 8)
     room = _room_between(_config({**SMALL, **LONG, **changes}), *sizes)
@@ -119,7 +119,7 @@ def fit(session: Session) -> Iterator[Check]:
 
 
 def ladder(session: Session) -> Iterator[Check]:
-    """Memory runs out: the step is replayed in halves, and training continues; where one row does not fit, it ends."""
+    """Memory runs out: the step is replayed in halves and training continues; it ends if one row does not fit."""
     changes = {"batch.device_batch_size": 8, "batch.total_batch_size": 8192, "budget.steps": 8}
     config = _config({**SMALL, **LONG, **changes})
     arguments = ("--preset", "balanced", *UNTIL_PRETRAIN, *settings(SMALL, LONG, changes))
@@ -162,7 +162,7 @@ def _config(changes: dict[str, object]) -> RunConfig:
 
 
 def _peak(config: RunConfig, rows: int) -> int:
-    """Bytes of a training step with so many rows at a time, by formula, with cuBLAS' workspaces."""
+    """Bytes of a training step with this many rows at a time, by formula, with cuBLAS's workspaces."""
     sized = with_changes(config, {"batch.device_batch_size": rows})
     gpu = gpu_catalog.by_id("a100-40gb")
     mode = memory.resolve_checkpointing(shape_of(sized), sized.batch, gpu, True)
@@ -171,7 +171,7 @@ def _peak(config: RunConfig, rows: int) -> int:
 
 
 def _room_between(config: RunConfig, fits: int, does_not: int) -> float:
-    """Bytes of memory in which one number of rows trains and the other does not."""
+    """Bytes of memory in which one number of rows fits and the other does not."""
     return (_peak(config, fits) + _peak(config, does_not)) / 2
 
 

@@ -1,4 +1,4 @@
-"""Scenario of machines that cannot train: every start is refused by its cause, before a run is made."""
+"""Scenario of machines that cannot train: every start is refused with its cause before a run is created."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,7 +13,7 @@ NOT_LOADED, OTHER_VERSION = "9", "18"  # of NVML
 
 
 class Refusal(NamedTuple):
-    """A machine, by the variables of the null GPU, and what a start on it says."""
+    """A machine, set by the variables of the null GPU, and the message of a start on it."""
 
     machine: str
     variables: dict[str, str]
@@ -42,7 +42,7 @@ def refusals(session: Session) -> Iterator[Check]:
     log = session.folder / "refusals.log"
     for number, (machine, variables, says) in enumerate(REFUSALS):
         name = f"refused-{number}"
-        # a cache of its own, so that nothing is there already that a compiler would have to make
+        # a separate cache, so that it contains nothing that a compiler must build
         variables = {**variables, "TRITON_CACHE_DIR": str(session.folder / name)}
         before = log.stat().st_size if log.exists() else 0
         start = ("--preset", "smoke", "--gpu", "a100-40gb", "--set", "runtime.device=auto", "--name", name, "--detach")

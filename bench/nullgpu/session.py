@@ -1,4 +1,4 @@
-"""What the scenarios share: a home of their own, nanosolo as a process on the null GPU, the accounts of its runs."""
+"""What the scenarios share: a separate home, nanosolo as a process on the null GPU, the counters of its runs."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from findings import Check, Cost
 ENTRY = "import sys; from tui.cli.main import entry; sys.argv[0] = 'nanosolo'; entry()"
 PATIENCE = 3600  # seconds for one run; compiling on a busy machine takes minutes
 
-# The text that Python carries, and little of everything: what a run on the null GPU shows does not depend on it.
+# The built-in text, and few of everything: the results on the null GPU do not depend on it.
 SMALL = {
     "data.source": "builtin",
     "tokenizer.vocab_size": 4096,
@@ -31,7 +31,7 @@ SMALL = {
     "chat_eval.max_new_tokens": 8,
 }
 
-# Of reinforcement learning, too.
+# Also for reinforcement learning.
 LEARN = {
     "rl.task": "arithmetic",
     "rl.steps": 2,
@@ -50,17 +50,17 @@ class Session:
         self.folder = folder
         self.home = folder / "home"
         self.home.mkdir(parents=True, exist_ok=True)
-        self.measured: dict[str, Any] = {}  # scenario -> figures that are no checks
+        self.measured: dict[str, Any] = {}  # scenario -> figures that are not checks
 
     def nanosolo(self, scenario: str, *arguments: str, env: Mapping[str, str] | None = None) -> int:
-        """Run a command to its end and return its exit code. What it prints is in SCENARIO.log."""
+        """Run a command and return its exit code. Its output is in SCENARIO.log."""
         with self.process(scenario, *arguments, env=env) as process:
             return process.wait(PATIENCE)
 
     def process(
         self, scenario: str, *arguments: str, env: Mapping[str, str] | None = None, stdout: Any = None
     ) -> subprocess.Popen[bytes]:
-        """The command that is running."""
+        """Start the command."""
         with (self.folder / f"{scenario}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-c", ENTRY, *arguments],
@@ -80,7 +80,7 @@ class Session:
         return self.folder / f"{scenario}.jsonl"
 
     def costs(self, scenario: str) -> list[Cost]:
-        """The costs of all that a scenario ran so far; they become part of the results."""
+        """The costs of everything that a scenario has run; they become part of the results."""
         path = self.account(scenario)
         costs = findings.read_account(path.read_text()) if path.exists() else []
         self.measured[scenario] = findings.cost_table(costs)
@@ -93,11 +93,11 @@ class Session:
         """The events of a kind that a run has written."""
         path = self.run(name) / "events.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        found = [json.loads(line) for line in lines if line.endswith("\n")]  # one may be half written
+        found = [json.loads(line) for line in lines if line.endswith("\n")]  # the last one may be incomplete
         return [event for event in found if event["kind"] == kind]
 
     def ended(self, scenario: str, name: str, code: int, wanted: int = 0) -> Iterator[Check]:
-        """That the run's command ended as it should, on the GPU; where not, its log says why."""
+        """Check that the run's command ended as expected, on the GPU; otherwise its log says why."""
         log = self.run(name) / "engine.log"
         devices = {event["device"] for event in self.events(name, "device")}
         yield Check(scenario, f"exit code of {name}", str(code), str(wanted), code == wanted)

@@ -1,4 +1,4 @@
-"""What the null GPU's reports make of a run's account, and that its stand-ins fit the engine and each other."""
+"""How the null GPU's checks read a run's counters, and that its stand-ins match the engine and each other."""
 
 import ast
 import importlib.util
@@ -17,7 +17,7 @@ TOOL = ROOT / "bench" / "nullgpu"
 
 
 def load(path: Path) -> ModuleType:
-    """A module that is no part of a package."""
+    """A module that is not in a package."""
     spec = importlib.util.spec_from_file_location(f"nullgpu_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -44,7 +44,7 @@ class Account:
         return self
 
     def step(self, step: int, pid: int = 1, stage: str = "pretrain", **more: int) -> "Account":
-        """One that costs what it should."""
+        """A step with the expected cost."""
         return self.add("Step", step, pid, stage, **{"stream_syncs": 1, "pageable": 1, "kernels": 10, **more})
 
     def costs(self) -> list[Any]:
@@ -75,7 +75,7 @@ def test_one_more_wait_of_any_kind_in_any_warm_step_is_told(wait: str) -> None:
 
 
 def test_a_step_that_never_waits_is_told_too() -> None:
-    """It would mean that loss and norm are not looked at."""
+    """It would mean that loss and norm are not read."""
     assert failed(Account().step(1).step(2).add("Step", 3, pageable=1)) == ["host syncs of a pretrain step"]
 
 
@@ -105,7 +105,7 @@ def test_a_broken_graph_is_told_wherever_it_breaks() -> None:
 
 
 def test_waits_of_the_thread_that_copies_a_checkpoint_are_not_the_steps() -> None:
-    """The checkpoint of step 2 was copied during steps 3 and 4, and told of after step 4."""
+    """The checkpoint of step 2 was copied during steps 3 and 4, and reported after step 4."""
     account = Account().step(1).step(2).step(3, stream_syncs=50).step(4, stream_syncs=2).add("Checkpoint", 2).step(5)
     assert failed(account) == []
     assert [cost.step for cost in findings.steady_steps(account.costs(), "pretrain")] == [2, 5]

@@ -1,1 +1,1 @@
-"""What tests share: runs made in seconds, stand-ins for hardware, servers, snapshots."""
+"""What tests share: small runs, fake hardware, servers, snapshots."""

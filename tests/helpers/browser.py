@@ -29,7 +29,7 @@ _OPTIONS = [
 
 
 class Page:
-    """One page and what goes wrong on it."""
+    """One page and its errors."""
 
     def __init__(self, socket: Any) -> None:
         self._socket = socket
@@ -65,7 +65,7 @@ class Page:
         )
 
     async def type(self, text: str) -> None:
-        """Type into what has the focus."""
+        """Type into the focused element."""
         await self.call("Input.insertText", text=text)
 
     async def press(self, key: str, code: int) -> None:
@@ -83,10 +83,12 @@ class Page:
 
 @contextlib.asynccontextmanager
 async def browsing(address: str) -> AsyncIterator[Page]:
-    """A page of a fresh browser at an address."""
+    """Open an address in a new browser."""
     import aiohttp
 
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # its processes end a little later
+    with tempfile.TemporaryDirectory(
+        ignore_cleanup_errors=True
+    ) as profile:  # its processes end a little later than it does
         process = subprocess.Popen(
             [CHROMIUM, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.PIPE, text=True
         )

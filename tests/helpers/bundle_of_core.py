@@ -1,4 +1,4 @@
-"""A small bundle in the format of CORE's, with a task of each kind."""
+"""A small bundle in the format of CORE, with one task of each kind."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""A chat server as a user starts it, and browsers and clients to reach it with."""
+"""A chat server as a user starts it, and clients for it."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ from tests.helpers.trained_run import home_of
 
 
 class Server:
-    """A running one."""
+    """A running server."""
 
     def __init__(self, address: str, process: "subprocess.Popen[str]") -> None:
         self.address = address
@@ -36,7 +36,7 @@ class Server:
 
 @contextmanager
 def serving(run: RunDirectory, *options: str) -> Iterator[Server]:
-    """`nanosolo chat --serve` on a free port, from its first line to its end."""
+    """Run `nanosolo chat --serve` on a free port."""
     command = [sys.executable, "-c", "from tui.cli.main import entry; entry()"]
     process = subprocess.Popen(
         [*command, "chat", run.name, "--serve", "--port", "0", *options],

@@ -1,4 +1,4 @@
-"""Runs `nanosolo` as a user does: a process, its exit code, what it printed."""
+"""Run `nanosolo` as a user does: a process, its exit code, its output."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ PROGRAM = (sys.executable, "-c", "from tui.cli.main import entry; entry()")
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Ours, with another home and without what a developer may have set."""
+    """The environment with another home and without a developer's variables."""
     ours = {key: value for key, value in os.environ.items() if key not in ("NANOSOLO_HOME", "COLUMNS", "PYTHONPATH")}
     return {**ours, "NANOSOLO_HOME": str(home), "CUDA_VISIBLE_DEVICES": "", **more}
 
@@ -32,7 +32,7 @@ def nanosolo(
 
 
 def in_a_mount(folder: Path, options: str) -> tuple[str, ...] | None:
-    """A command that runs another with a file system of its own at `folder`; None where that is not allowed."""
+    """A command that runs another one with a separate file system at `folder`; None if that is not allowed."""
     if shutil.which("unshare") is None:
         return None
     mount = f'mount -t tmpfs -o "{options}" tmpfs "{folder}" && exec "$0" "$@"'

@@ -1,4 +1,4 @@
-"""A console for tests: its own empty home, true colours, and a machine of known size."""
+"""A console for tests: an empty home, true colors, and a machine of known size."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ CPU = gpu_catalog.cpu(2, 16 * gpu_catalog.GIB, "x86_64")
 
 
 def use_home(monkeypatch: pytest.MonkeyPatch, home: Path, config: str = "", gpu: Gpu | None = None) -> None:
-    """Point the console at an empty home and a settings file, on a machine with two cores and perhaps a GPU."""
+    """Give the console an empty home and a settings file, on a machine with two cores and optionally a GPU."""
     settings = home / "config.toml"
     home.mkdir(parents=True, exist_ok=True)
     settings.write_text(config, encoding="utf-8")
@@ -28,5 +28,5 @@ def use_home(monkeypatch: pytest.MonkeyPatch, home: Path, config: str = "", gpu:
 
 
 def console(**options: object) -> NanosoloApp:
-    """The application, as run_console makes it."""
+    """The application, as run_console creates it."""
     return NanosoloApp(**options)  # type: ignore[arg-type]

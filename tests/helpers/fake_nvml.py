@@ -1,4 +1,4 @@
-"""A GPU that is not there: the part of pynvml that nanosolo calls, over values that a test sets."""
+"""A fake GPU: the part of pynvml that nanosolo calls, with values that a test sets."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,7 @@ NUMBERS = {"Invalid Argument": 2, "Not Supported": 3, "Timeout": 10, "GPU is los
 
 
 class NVMLError(Exception):
-    """What the real bindings raise for everything that NVML refuses; `value` is NVML's number for it."""
+    """The error that the real bindings raise; `value` is NVML's error number."""
 
     @property
     def value(self) -> int:
@@ -32,7 +32,7 @@ class FakeNvml:
         self.name = "NVIDIA A100-SXM4-40GB"
         self.total = 40 * GIB
         self.used = 5 * 2**20
-        self.reserved: int | None = None  # by the driver for itself; None: an old driver, which does not say
+        self.reserved: int | None = None  # by the driver; None: an old driver that does not report it
         self.processes = 0
         self.driver = "580.65.06"
         self.cuda = 13000
@@ -43,10 +43,10 @@ class FakeNvml:
         self.throttle = 0
         self.mig = False
         self.slices: list[str] = []  # names of MIG slices
-        self.xids: list[int] = []  # to be told, one a call
-        self.refused: set[str] = set()  # functions that this driver does not have
+        self.xids: list[int] = []  # reported one per call
+        self.refused: set[str] = set()  # functions that this driver lacks
         self.lost = False
-        self.fails = 0  # NVML's number of the error with which it does not start
+        self.fails = 0  # NVML's error number at initialization
 
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("nvml") and name[4].isupper() and name in object.__getattribute__(self, "refused"):

@@ -1,4 +1,4 @@
-"""A process that looks and behaves like the runner of a run, but trains nothing: lock, steps, signals, an end."""
+"""A process that behaves like the runner of a run but does not train: lock, steps, signals, an end."""
 
 import json
 import os
@@ -46,7 +46,7 @@ while True:
 
 
 class FakeRunner:
-    """Runs beside a test; `with FakeRunner(run, folder):` ends it again."""
+    """Runs during a test; `with FakeRunner(run, folder):` ends it."""
 
     def __init__(self, run: RunDirectory, folder: Path, *, seconds: float = 0.02, first: int = 0) -> None:
         package = folder / "fake" / "engine"
@@ -54,7 +54,7 @@ class FakeRunner:
         (package / "__init__.py").write_text("")
         (package / "__main__.py").write_text(PROGRAM)
         self.run = run
-        # told from any other process by its command line, as the runner is
+        # recognized by its command line, like the runner
         self.process = subprocess.Popen(
             (sys.executable, "-m", "engine", str(run.path)),
             cwd=package.parent,
@@ -70,7 +70,7 @@ class FakeRunner:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """End it as the kernel would."""
+        """Kill it."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 

@@ -1,4 +1,4 @@
-"""Poses as engine.serve.model_worker, without a model: python fake_worker.py RUN --stage S --device D. What it is asked
+"""A fake engine.serve.model_worker without a model: python fake_worker.py RUN --stage S --device D. What it is asked
 decides what it does; its figures are always the same. FAKE_WORKER says how loading ends, if not well, FAKE_ANSWERS
 what is answered: {question: {stage: [[kind, text], ...]}}; FAKE_PARAMETERS and FAKE_SPEED how large and fast it is."""
 
@@ -30,11 +30,11 @@ ANSWERS: dict[str, list[tuple[str, str]]] = {
     "sum": SUM,
     "empty": [],
 }
-RATES = {"sft": 52.0, "pretrain": 48.0}  # tokens per second
+RATES = {"sft": 52.0, "pretrain": 48.0}  # tokens/s
 
 
 def answer_to(question: str, stage: str) -> list[tuple[str, str]]:
-    """Pieces; a word each where nothing else is agreed."""
+    """The pieces of an answer, by default one word each."""
     told = json.loads(os.environ.get("FAKE_ANSWERS", "{}"))
     if question in told:
         return [(kind, word) for kind, text in told[question][stage] for word in _words(text)]
@@ -53,7 +53,7 @@ def say(event: Event) -> None:
 
 
 def load(run: Path, stage: str, device: str) -> None:
-    """Say that the model is there, or end as FAKE_WORKER says."""
+    """Report that the model is loaded, or end as FAKE_WORKER says."""
     match os.environ.get("FAKE_WORKER"):
         case "damaged":
             say(Refusal(id=None, message=f"{run}/model.safetensors has 3 bytes, not 10"))
@@ -65,7 +65,7 @@ def load(run: Path, stage: str, device: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "slow":
             time.sleep(3600)
-    print("a library says hello", flush=True)  # which is no event
+    print("a library says hello", flush=True)  # not an event
     step = max(int(path.name.removeprefix("step_")) for path in (run / "checkpoints" / stage).iterdir())
     parameters = int(os.environ.get("FAKE_PARAMETERS", "5242880"))
     where = "cpu" if device == "cpu" else "cuda"
@@ -74,7 +74,7 @@ def load(run: Path, stage: str, device: str) -> None:
 
 
 def serve(stage: str) -> None:
-    """Answer one after the other until the input ends."""
+    """Answer requests until the input ends."""
     lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
 
     def read() -> None:
@@ -89,7 +89,7 @@ def serve(stage: str) -> None:
 
 
 def answer(operation: dict[str, Any], stage: str, lines: "queue.Queue[dict[str, Any] | None]") -> None:
-    """Write one answer. `forever` goes on until it is cancelled; `die` kills the process after a few words."""
+    """Write one answer. `forever` continues until it is canceled; `die` kills the process after a few words."""
     key, messages = operation["id"], operation["messages"]
     speed = float(os.environ.get("FAKE_SPEED", "1"))
     question = str(messages[-1]["content"])

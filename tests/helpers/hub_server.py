@@ -1,4 +1,4 @@
-"""A small server that speaks as much of the Hugging Face hub's protocol as downloading takes, faults included."""
+"""A small server with the parts of the Hugging Face hub's protocol that downloads need, and with faults."""
 
 import hashlib
 import json
@@ -10,17 +10,17 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class HubServer:
-    """Serves `files` of one dataset. The faults to show are set by file name before the download."""
+    """Serves `files` of one dataset. Faults are set by file name before the download."""
 
     def __init__(self, repo: str, files: dict[str, bytes]) -> None:
         self.repo = repo
         self.files = files
-        self.cut_after: dict[str, int] = {}  # the first transfer breaks off after so many bytes
-        self.corrupt: dict[str, int] = {}  # how many transfers arrive with a flipped byte
-        self.status: dict[str, int] = {}  # answer of GET and HEAD
-        self.claimed_size: dict[str, int] = {}  # what the list says instead of the true size
+        self.cut_after: dict[str, int] = {}  # the first transfer is cut after this many bytes
+        self.corrupt: dict[str, int] = {}  # the number of transfers with a flipped byte
+        self.status: dict[str, int] = {}  # status of GET and HEAD
+        self.claimed_size: dict[str, int] = {}  # the size in the list, instead of the true one
         self.held_back: dict[str, threading.Event] = {}  # GET answers only when this is set
-        self.failing_lists = 0  # how many requests for checksums end in 503
+        self.failing_lists = 0  # the number of requests for checksums that fail with 503
         self.requests: list[tuple[str, str, str | None]] = []  # method, file, Range
         hub = self
 
@@ -51,7 +51,7 @@ class HubServer:
         self._thread.join()
 
     def transfers(self) -> list[str]:
-        """The files fetched, each as often as it was asked for."""
+        """The requested files, each as often as it was requested."""
         return [name for method, name, _ in self.requests if method == "GET"]
 
     def _list(self, handler: BaseHTTPRequestHandler) -> None:
@@ -116,7 +116,7 @@ class HubServer:
         status: int,
         body: bytes,
         headers: dict[str, str],
-        length: int | None = None,  # announced; default: the true one
+        length: int | None = None,  # Content-Length; default: the true one
     ) -> None:
         handler.send_response(status)
         for key, value in headers.items():

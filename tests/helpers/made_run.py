@@ -1,4 +1,4 @@
-"""Runs made from events alone, as real ones look on disk: noise, evaluations, checkpoints, a resume, any ending."""
+"""Generated runs that look like real ones on disk: noise, evaluations, checkpoints, a resume, any exit status."""
 
 import math
 import random
@@ -51,7 +51,7 @@ def config_of(preset: str = "balanced", **changes: Any) -> RunConfig:
 
 
 def frozen(plan: Plan) -> Plan:
-    """The plan with round predictions, for pictures that must not change when the predictions become better."""
+    """The plan with rounded predictions, for pictures that must not change when predictions improve."""
     time = msgspec.structs.replace(
         plan.time,
         tokens_per_second=plan.total_batch_size / 2.8,
@@ -72,7 +72,7 @@ def plan_of(config: RunConfig, gpu: Gpu | None = None) -> Plan:
 
 
 class Story:
-    """Events of one run in the order they happen, on a clock of its own that ends at `end`."""
+    """The events of one run, in order, on a simulated clock that ends at `end`."""
 
     def __init__(self, plan: Plan, config: RunConfig, begin: float, *, seed: int = 7, host: str | None = None) -> None:
         self.plan, self.config, self.now = plan, config, begin
@@ -98,7 +98,7 @@ class Story:
         return self
 
     def end_stage(self, stage: str, outcome: str = "done", seconds: float | None = None, message: str = "") -> "Story":
-        """`seconds`: as told, instead of those since it began."""
+        """`seconds`: the recorded duration, instead of the time since the stage began."""
         code = {"done": 0, "stopped": 130, "out_of_memory": 3, "diverged": 4}.get(outcome, 5)
         seconds = self.now + 0.1 - self.stage_began if seconds is None else seconds
         return self.add(StageEnded, 0.1, stage=stage, outcome=outcome, seconds=seconds, exit_code=code, message=message)
@@ -108,7 +108,7 @@ class Story:
         return self.add(RunEnded, 0.1, outcome=outcome, exit_code=code, message=message)
 
     def preparation(self) -> "Story":
-        """The stages before training, done."""
+        """Complete the stages before training."""
         self.stage("data").add(Progress, 5, stage="data", done=10**9, total=int(9.8e9), unit="bytes")
         self.add(Progress, 200, stage="data", done=int(9.8e9), total=int(9.8e9), unit="bytes").end_stage("data")
         self.stage("tokenizer").add(Progress, 50, stage="tokenizer", done=2 * 10**9, total=2 * 10**9, unit="characters")
@@ -140,7 +140,7 @@ class Story:
         return smooth - 0.16 * max(0.0, done - 0.8) / 0.2 + self.random.gauss(0, 0.022 + 0.06 * math.exp(-8 * done))
 
     def steps(self, count: int, *, evaluations: bool = True, machine: bool = True, **changes: Any) -> "Story":
-        """`count` steps with what comes between them. `changes` replace fields of every step."""
+        """`count` steps and the events between them. `changes` replace fields of every step."""
         every, saved = self.config.evaluate.every_steps, self.config.checkpoint.every_steps
         sampled = self.config.evaluate.sample_every_steps
         next_reading = self.now + 5
@@ -176,7 +176,7 @@ class Story:
         return self
 
     def rewards(self, count: int, every: int = 20) -> "Story":
-        """`count` steps of rl: rewards rise, the policy's loss lies about 0 but for one leap; judged now and then."""
+        """`count` steps of rl: rewards rise, the policy's loss is near 0 except for one jump; evaluated sometimes."""
         for step in range(count + 1):
             reward = min(0.9, 0.1 + step / count)
             if step:
@@ -232,14 +232,14 @@ class Story:
         return self.end_stage("pretrain", "out_of_memory", message=message).end("out_of_memory", message)
 
     def begun(self, at: float) -> "Story":
-        """Move the whole story so that its first event happens at `at`."""
+        """Shift all times so that the first event is at `at`."""
         return self.until(self.now + at - self.events[0].t)
 
     def lines(self) -> Iterator[bytes]:
         return (encode(event) for event in self.events)
 
     def until(self, end: float) -> "Story":
-        """Move the whole story so that its last event happens at `end`."""
+        """Shift all times so that the last event is at `end`."""
         by = end - self.now
         self.events = [msgspec.structs.replace(event, t=event.t + by) for event in self.events]
         self.now = end
@@ -247,7 +247,7 @@ class Story:
 
 
 def write_run(home: Path, name: str, story: Story) -> RunDirectory:
-    """A run directory under `home` that holds what the story tells."""
+    """Write the run to a directory under `home`."""
     run = RunDirectory(home / "runs" / name)
     run.path.mkdir(parents=True)
     run.config_file.write_text(to_toml(story.config))
@@ -257,6 +257,6 @@ def write_run(home: Path, name: str, story: Story) -> RunDirectory:
 
 
 def story_of(name: str, end: float, preset: str = "balanced", **changes: Any) -> Story:
-    """A run on an A100 with a round plan, up to its first training step; call `until` when all is told."""
+    """A run on an A100 with a rounded plan, up to its first training step; call `until` when all events are added."""
     config = config_of(preset, **changes)
     return Story(frozen(plan_of(config)), config, end).start(name).preparation().stage("pretrain").device()

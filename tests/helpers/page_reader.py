@@ -1,4 +1,4 @@
-"""Reads a report's page as a browser would: elements, their text, and whether every tag is closed by its own."""
+"""Read a report's page: elements, their text, and whether tags are balanced."""
 
 from html.parser import HTMLParser
 from typing import NamedTuple
@@ -8,7 +8,7 @@ INLINE = {"a", "b", "code", "span", "strong"}
 
 
 class Element(NamedTuple):
-    """One element, with all text within it."""
+    """One element with all its text."""
 
     tag: str
     attributes: dict[str, str]
@@ -20,7 +20,7 @@ class Element(NamedTuple):
 
 
 class PageReader(HTMLParser):
-    """Collects elements; raises AssertionError where tags are not balanced."""
+    """Collects elements; raises AssertionError if tags are not balanced."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -54,7 +54,7 @@ class PageReader(HTMLParser):
             element.inside.append(data)
 
     def all(self, tag: str, kind: str | None = None) -> list[Element]:
-        """Elements of a tag, and of a class if one is given, in their order."""
+        """The elements with a tag, and with a class if one is given, in order."""
         return [
             element
             for element in self.elements

@@ -1,4 +1,4 @@
-"""Bytes that torch really allocates on the CPU, by phase."""
+"""The bytes that torch allocates on the CPU, by phase."""
 
 from collections.abc import Callable, Iterable
 
@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peaks_of(work: Callable[[Callable[[str], None]], object], there: Iterable[Tensor]) -> dict[str, int]:
-    """Most bytes alive in each phase that `work` announces, those of the tensors that are `there` before included."""
+    """The most bytes allocated in each phase that `work` announces, including those of the tensors `there` before."""
     current = sum(tensor.nbytes for tensor in there)
 
     def begin(phase: str) -> None:

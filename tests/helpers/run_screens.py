@@ -1,4 +1,4 @@
-"""What tests of the screens that show runs share: homes with runs in them, and waiting for what threads bring."""
+"""What tests of screens with runs share: homes with runs, and waiting for results of threads."""
 
 import os
 import time
@@ -18,7 +18,7 @@ SIZES = ((80, 24), (120, 40), (200, 60))
 
 
 async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
-    """Wait until it holds. Raises AssertionError with the screen when it never does."""
+    """Wait until it is true. Raises AssertionError with the screen if it never is."""
     deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline, text_of(pilot.app)
@@ -27,15 +27,15 @@ async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
 
 
 async def shows(pilot: Pilot[None], *texts: str) -> None:
-    """Wait until all the texts are on the screen."""
+    """Wait until all texts are on the screen."""
     await until(pilot, lambda: all(text in text_of(pilot.app) for text in texts))
 
 
 def finished(
     name: str = "red", preset: str = "conservative", steps: int = 600, end: bool = True, **changes: object
 ) -> Story:
-    """A run that is done, or, without `end`, about to go on to further stages."""
-    # one micro-batch a step: no advice then rests on the memory of larger ones, which is predicted ever better
+    """A finished run, or without `end` one that has more stages to run."""
+    # one micro-batch per step: no advice then depends on the predicted memory of larger ones, which may change
     changes = {"batch__device_batch_size": 128, "pipeline__stages": STAGES, **changes}
     story = story_of(name, time.time(), preset, budget__steps=steps, evaluate__every_steps=100, **changes)
     story.steps(steps).evaluate().end_stage("pretrain").stage("evaluate").end_stage("evaluate")
@@ -54,7 +54,7 @@ def stopped(name: str = "rest", steps: int = 300) -> Story:
 
 
 def put(home: Path, *stories: tuple[str, Story]) -> list[RunDirectory]:
-    """Run directories in the order given, oldest first."""
+    """Run directories in the given order, oldest first."""
     runs = []
     for i, (name, story) in enumerate(stories):
         run = write_run(home, name, story)

@@ -1,4 +1,4 @@
-"""A bare place in which the install script runs: few commands, fake Pythons and GPUs, and an index with small wheels.
+"""A sandbox for the install script: few commands, fake Pythons and GPUs, and an index with small wheels.
 
 Real: bash, the script, Python, virtual environments, pip. Stand-ins: nanosolo itself (a package of one file), torch
 (wheels of a few bytes), PyTorch's index and PyPI (folders), nvidia-smi, and a Python whose venv is missing.
@@ -76,7 +76,7 @@ def main():
 
 
 def write_wheel(index: Path, name: str, version: str) -> None:
-    """A package of one module in a folder that pip takes for an index."""
+    """Write a package of one module to a folder that pip can use as an index."""
     folder = index / name
     folder.mkdir(parents=True, exist_ok=True)
     module, info = name.replace("-", "_"), f"{name.replace('-', '_')}-{version}.dist-info"
@@ -90,14 +90,14 @@ def write_wheel(index: Path, name: str, version: str) -> None:
 
 
 def write_command(path: Path, text: str) -> None:
-    """An executable script for bash."""
+    """Write an executable bash script."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/usr/bin/env bash\n{text}\n")
     path.chmod(0o755)
 
 
 class Sandbox:
-    """A checkout, a PATH of its own, and two indexes."""
+    """A checkout, a separate PATH, and two indexes."""
 
     def __init__(self, root: Path, template: Path) -> None:
         self.root, self.template = root, template
@@ -130,9 +130,9 @@ class Sandbox:
         (self.checkout / "fake_nanosolo.py").write_text(NANOSOLO)
 
     def add_python(self, name: str, venv: str = "works", version: str = "") -> None:
-        """A Python on PATH. `venv`: works, missing (as on Debian: half of it is made), or slow (made, then waits).
+        """Add a Python to PATH. `venv`: works, missing (as on Debian: creates half of it), or slow (then waits).
 
-        Where it works, a virtual environment that was made once is copied: that is faster.
+        If it works, it copies an existing virtual environment, which is faster.
         """
         half = f'mkdir -p "$3/bin" && ln -sf {sys.executable} "$3/bin/python" && touch "$3/pyvenv.cfg"'
         made = f'cp -a "{self.template}/." "$3"'
@@ -145,7 +145,7 @@ class Sandbox:
         write_command(self.bin / name, text)
 
     def add_gpu(self, driver: str, capability: str = "8.0", name: str = "NVIDIA A100-SXM4-40GB") -> None:
-        """An nvidia-smi that finds this GPU."""
+        """Add an nvidia-smi that finds this GPU."""
         text = f"""case "$1" in
     *driver_version,compute_cap,name) echo "{driver}, {capability}, {name}" ;;
     *) exit 2 ;;
@@ -153,7 +153,7 @@ esac"""
         write_command(self.bin / "nvidia-smi", text)
 
     def environment(self, **more: str) -> dict[str, str]:
-        """No pip settings but these; no locale."""
+        """The environment: only these pip settings, no locale."""
         return {
             "PATH": str(self.bin),
             "HOME": str(self.home),
@@ -166,7 +166,7 @@ esac"""
         }
 
     def run(self, *arguments: str, cwd: Path | None = None, **more: str) -> "subprocess.CompletedProcess[str]":
-        """Run the script to its end."""
+        """Run the script."""
         return subprocess.run(
             [str(self.bin / "bash"), str(self.checkout / "run_single_a100.sh"), *arguments],
             cwd=cwd or self.checkout,
@@ -179,16 +179,16 @@ esac"""
         )
 
     def setup(self, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
-        """Install, which has to succeed."""
+        """Install. Raises AssertionError if that fails."""
         done = self.run("--setup", *arguments, **more)
         assert done.returncode == 0, done.stdout + done.stderr
         return done
 
     def torch(self) -> str:
-        """The version of torch that is installed."""
+        """The installed version of torch."""
         found = self.venv.glob("lib/python3*/site-packages/torch-*.dist-info")
         return ", ".join(path.name.removeprefix("torch-").removesuffix(".dist-info") for path in found)
 
     def pip_calls(self) -> int:
-        """How many lines pip wrote to its log: more when it was asked for anything."""
+        """The number of lines in pip's log. It grows with each use of pip."""
         return len(self.pip_log.read_text().splitlines()) if self.pip_log.exists() else 0

@@ -15,16 +15,16 @@ FOLDER = Path(__file__).parents[1] / "tui" / "snapshots"
 
 
 def text_of(app: App[Any]) -> str:
-    """The screen as lines of text, as a terminal would show it, without colours."""
+    """The screen as lines of text, as a terminal shows it, without colors."""
     width, height = app.size
     lines = app.screen._compositor.render_strips()
     return "\n".join(line.text.rstrip() for line in lines[:height]) + "\n" if width else ""
 
 
 async def matches_snapshot(pilot: Pilot[Any], name: str, *hide: str, without: str = "") -> None:
-    """Wait until the screen is what the file holds. Raises AssertionError with both texts where it never is.
+    """Wait until the screen equals the file. Raises AssertionError with both texts if it never does.
 
-    `hide`: texts that vary. `without`: lines that hold this text are left out.
+    `hide`: texts that vary. `without`: lines that contain this text are left out.
     """
     path = FOLDER / f"{name}.txt"
     if os.environ.get("UPDATE_SNAPSHOTS"):

@@ -1,4 +1,4 @@
-"""A driver and a torch that are not there: a real libcuda.so.1, built here, and a package named torch."""
+"""A fake driver and a fake torch: a real libcuda.so.1, built here, and a package named torch."""
 
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ def cuda_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cuda(cuda_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Processes that are started find this driver and this torch. Returns a file that grows with each torch import."""
+    """Make new processes use this driver and this torch. Returns a file that grows with each import of torch."""
     count = tmp_path / "count"
     count.touch()
     monkeypatch.setenv("LD_LIBRARY_PATH", str(cuda_library))

@@ -1,4 +1,4 @@
-"""Runs whose stages are stand-ins: fixtures and what tests of processes need."""
+"""Runs with fake stages: fixtures and helpers for tests of processes."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from engine.hardware.gpu_catalog import cpu
 from engine.run.directory import RunDirectory, create_run
 from tests.helpers.made_run import config_of, plan_of
 
-PATIENCE = 30.0  # seconds; a test that needs them has failed
+PATIENCE = 30.0  # seconds; a test that takes longer has failed
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def make_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RunDirectory]]:
-    """Makes a run whose stages do what the arguments say; whatever works on it at the end of the test is ended."""
+    """Create a run whose stages do what the arguments say. Its processes are ended after the test."""
     monkeypatch.setenv("STAND_IN", "1")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "stand_in"))
     made: list[RunDirectory] = []
@@ -48,12 +48,12 @@ def make_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
 
 
 def processes_of(run: RunDirectory) -> list[psutil.Process]:
-    """Every process that has the run's path in its command line."""
+    """All processes with the run's path in their command line."""
     return [p for p in psutil.process_iter(["cmdline"]) if str(run.path) in (p.info["cmdline"] or ())]
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Return when the condition holds; fails the test when it does not come to hold."""
+    """Return when the condition is true; fail the test if it never is."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -1,4 +1,4 @@
-"""How much memory tensors take while some code runs: a dispatch mode that follows every storage made in it."""
+"""Measure the memory of tensors while code runs: a dispatch mode that tracks every storage created in it."""
 
 import weakref
 from typing import Any
@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class StorageTracker(TorchDispatchMode):
-    """Within it, `current` are the bytes alive of storages made since, `peak` the most so far, `largest` of one."""
+    """`current`: bytes of live storages created in this mode; `peak`: the most so far; `largest`: the largest one."""
 
     def __init__(self) -> None:
         super().__init__()

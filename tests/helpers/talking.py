@@ -1,4 +1,4 @@
-"""The Chat screen under test: runs to talk to, a process that poses as their models, what tests do and see there."""
+"""The Chat screen under test: runs with models, a fake process for the models, and helpers to use the screen."""
 
 import os
 import time
@@ -23,7 +23,7 @@ FAKE = str(Path(__file__).with_name("fake_worker.py"))
 
 
 def pose(monkeypatch: pytest.MonkeyPatch, home: Path) -> Path:
-    """An empty home on a machine without a GPU, where the fake process stands for every model."""
+    """An empty home on a machine without a GPU, where the fake process replaces every model."""
     use_home(monkeypatch, home)
     monkeypatch.setattr(worker_client, "WORKER", (FAKE,))
     monkeypatch.setattr("tui.chat.model_picker.detect_gpu", lambda: None)
@@ -31,7 +31,7 @@ def pose(monkeypatch: pytest.MonkeyPatch, home: Path) -> Path:
 
 
 def talkers(home: Path, *names: str) -> list[RunDirectory]:
-    """Runs with a base model and one that chats, oldest first."""
+    """Runs with a base model and a chat model, oldest first."""
     runs = put(home, *((name, stopped(name, 20)) for name in names))
     for run in runs:
         for stage, step in (("pretrain", 300), ("sft", 72)):
@@ -48,7 +48,7 @@ def screen_of(pilot: Pilot[None]) -> ChatScreen:
 
 
 async def say(pilot: Pilot[None], text: str) -> None:
-    """Put a text into the field, as a paste would, and send it."""
+    """Paste a text into the field and send it."""
     pilot.app.screen.query_one(Composer).insert(text)
     await pilot.press("enter")
 

@@ -1,4 +1,4 @@
-"""A corpus for tests: real files in a folder, read by the real reader."""
+"""A corpus for tests: real files in a folder, read by the normal reader."""
 
 import json
 import random
@@ -13,7 +13,7 @@ WORDS = (
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
-    """Different documents of 5 to 60 words."""
+    """Distinct documents of 5 to 60 words."""
     source = random.Random(seed)
     return [f"{i}: " + " ".join(source.choices(WORDS.split(), k=source.randint(5, 60))) + "." for i in range(count)]
 

@@ -1,4 +1,4 @@
-"""The smallest real runs there are: a corpus of one file, tokens made once, training in processes of its own."""
+"""The smallest real runs: a small corpus, tokens written once, training in separate processes."""
 
 import os
 import random
@@ -26,7 +26,7 @@ from engine.stages import tokenize, train_tokenizer
 
 STEPS = 40
 SAVE_EVERY = 5
-PATIENCE = 60.0  # seconds for what takes about five on an idle machine
+PATIENCE = 60.0  # seconds for what takes about 5 s on an idle machine
 
 
 def tiny_config(corpus: Path, **changes: Any) -> RunConfig:
@@ -48,7 +48,7 @@ def tiny_config(corpus: Path, **changes: Any) -> RunConfig:
 
 
 def write_corpus(path: Path) -> Path:
-    """A text of words that a model can learn something of; the same every time."""
+    """Write a text that a model can learn from; the same every time."""
     draw = random.Random(11)
     words = ["".join(draw.choices("abcdefghij", k=draw.randint(2, 7))) for _ in range(200)]
     documents = ("\n".join(" ".join(draw.choices(words, k=12)) for _ in range(20)) for _ in range(60))
@@ -59,7 +59,7 @@ def write_corpus(path: Path) -> Path:
 
 
 class Base:
-    """A tokenised corpus, and runs on it."""
+    """A tokenized corpus, and runs on it."""
 
     def __init__(self, folder: Path) -> None:
         self.corpus = write_corpus(folder / "corpus")
@@ -90,14 +90,14 @@ class Base:
 
 
 def train(run: RunDirectory, setup: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the pretrain stage in a process of its own, after some lines of Python that change its world."""
+    """Run the pretrain stage in a separate process, after some lines of Python that change its environment."""
     arguments = [str(run.path), "pretrain"]
     code = f"import sys\nfrom engine.stages import runtime\n{setup}\nsys.exit(runtime.main({arguments!r}))"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def run_stages(base: Base, run: RunDirectory, names: Sequence[str]) -> None:
-    """Run stages in processes of their own. Raises AssertionError with what one says that fails."""
+    """Run stages in separate processes. Raises AssertionError with the output of one that fails."""
     for stage in names:
         done = subprocess.run(
             [sys.executable, "-m", "engine.stages.runtime", str(run.path), stage],
@@ -111,7 +111,7 @@ def run_stages(base: Base, run: RunDirectory, names: Sequence[str]) -> None:
 
 
 def losses(run: RunDirectory, stage: str = "pretrain") -> dict[int, float]:
-    """Loss by step, as the events tell it: what was declared void does not count."""
+    """Loss by step, from the events, without void steps."""
     columns = read_history(run.events_file).columns(stage)
     return dict(zip(columns.step, columns.loss, strict=True))
 
@@ -122,13 +122,13 @@ def events_of(run: RunDirectory, kind: type) -> list[Any]:
 
 
 def final_weights(run: RunDirectory, step: int = STEPS, stage: str = "pretrain") -> dict[str, bytes]:
-    """The files of the last checkpoint, byte for byte; without the manifest, which only repeats them."""
+    """The files of the last checkpoint as bytes, without the manifest, which only repeats them."""
     folder = run.checkpoints(stage) / f"step_{step:06d}"
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".safetensors"}
 
 
 def wait_for_step(run: RunDirectory, step: int) -> None:
-    """Return once the events tell of this step."""
+    """Return when the events have this step."""
     wait_until(lambda: any(e.step >= step for e in events_of(run, Step)), f"step {step} of {run.name}")
 
 

@@ -1,4 +1,4 @@
-"""A run that was really trained, for a few seconds; it also poses as a chat model."""
+"""A run that was trained for a few seconds; it also serves as a chat model."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ STEPS = 30
 
 
 def trained_run(folder: Path) -> RunDirectory:
-    """A home with one run, `tiny`: pretrained, with a second checkpoint under `sft`, whose model has merely never seen
+    """A home with one run, `tiny`: pretrained, with a second checkpoint under `sft`, whose model has never seen
     a conversation."""
     base = tiny_run.Base(folder / "base")
     run = base.run(
@@ -34,11 +34,11 @@ def trained_run(folder: Path) -> RunDirectory:
 
 
 def nanosolo(run: RunDirectory, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command of the command line where it finds the run."""
+    """Run a command in the home of the run."""
     command = [sys.executable, "-c", "from tui.cli.main import entry; entry()", *arguments]
     return subprocess.run(command, env=home_of(run), capture_output=True, text=True, check=False, **options)
 
 
 def home_of(run: RunDirectory) -> dict[str, str]:
-    """The environment in which commands find the run."""
+    """The environment with the home of the run."""
     return os.environ | {"NANOSOLO_HOME": str(run.path.parents[1]), "OMP_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""The sandbox, and one virtual environment that all of them copy."""
+"""The sandbox, and one virtual environment that all tests copy."""
 
 import subprocess
 import sys

@@ -70,17 +70,17 @@ def test_an_extra_stays_when_another_is_added(sandbox: Sandbox) -> None:
 
 def test_another_driver_replaces_torch_only_when_it_no_longer_works(sandbox: Sandbox) -> None:
     sandbox.setup("dev")
-    sandbox.add_gpu("570.86.15")  # a GPU appears: the CPU build does not use it
+    sandbox.add_gpu("570.86.15")  # a GPU is added: the CPU build cannot use it
     sandbox.setup()
     assert sandbox.torch() == f"{RELEASE}+cu126"
     calls = sandbox.pip_calls()
-    sandbox.add_gpu("590.44.01")  # what is there runs on it
+    sandbox.add_gpu("590.44.01")  # the installed build runs on it
     sandbox.setup()
     (sandbox.bin / "nvidia-smi").unlink()  # and without a GPU
     sandbox.setup()
     assert (sandbox.torch(), sandbox.pip_calls()) == (f"{RELEASE}+cu126", calls)
     sandbox.add_gpu("590.44.01")
-    sandbox.setup(TORCH_INDEX="auto")  # asked again
+    sandbox.setup(TORCH_INDEX="auto")  # chosen again
     assert sandbox.torch() == RELEASE
     sandbox.add_gpu("535.129.03")
     sandbox.setup()
@@ -108,9 +108,9 @@ def test_an_index_that_cannot_be_reached_is_said_and_pips_own_is_used(sandbox: S
     assert "TORCH_INDEX=cpu bash" in done.stderr
     assert sandbox.torch() == RELEASE
     calls = sandbox.pip_calls()
-    assert "installing" not in sandbox.setup().stdout  # not tried at every start
+    assert "installing" not in sandbox.setup().stdout  # it is not tried at every start
     assert sandbox.pip_calls() == calls
-    done = sandbox.run("--setup", TORCH_INDEX="cpu")  # named by the user: no other will do
+    done = sandbox.run("--setup", TORCH_INDEX="cpu")  # named by the user: no other index is used
     assert done.returncode == 2 and done.stderr.startswith("error: TORCH_INDEX: ")
     away.rename(sandbox.pytorch)
     sandbox.setup(TORCH_INDEX="cpu")
@@ -158,7 +158,7 @@ def test_a_missing_venv_leaves_nothing_behind_and_its_remedy_works(sandbox: Sand
 
 
 def test_a_folder_with_other_files_is_left_alone(sandbox: Sandbox) -> None:
-    sandbox.add_python("python3", venv="missing")  # what it makes is removed again
+    sandbox.add_python("python3", venv="missing")  # what it creates is removed
     kept = sandbox.home / "thesis.tex"
     kept.write_text("years of work")
     done = sandbox.run(NANOSOLO_VENV=str(sandbox.home))
@@ -258,7 +258,7 @@ def test_ctrl_c_while_installing_is_repaired_by_the_next_call(sandbox: Sandbox) 
     assert sandbox.torch() == f"{RELEASE}+cpu"
 
 
-# --- places and people ---
+# --- folders and users ---
 
 
 def run_read_only(sandbox: Sandbox, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
@@ -278,7 +278,7 @@ def test_a_read_only_checkout_that_is_set_up_runs(sandbox: Sandbox) -> None:
     done = run_read_only(sandbox, "balanced")
     assert (done.returncode, done.stderr) == (0, "")
     assert "ran --preset balanced" in done.stdout
-    assert f"{sandbox.venv}/bin/nanosolo chat" in done.stdout  # from elsewhere the commands name the whole path
+    assert f"{sandbox.venv}/bin/nanosolo chat" in done.stdout  # in another folder, the commands have the full path
 
 
 def test_a_read_only_checkout_that_is_not_set_up_says_what_to_do(sandbox: Sandbox) -> None:

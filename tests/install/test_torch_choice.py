@@ -1,4 +1,4 @@
-"""Which build of torch is chosen, as a table, and what is found out about the GPU."""
+"""Which build of torch is chosen, and how the GPU is detected."""
 
 from pathlib import Path
 
@@ -24,8 +24,8 @@ def gpu(driver: str, capability: tuple[int, int] | None = (8, 0)) -> FoundGpu:
         ("Linux", gpu("580.65.06", None), "default"),
         ("Linux", gpu("570.86.15"), CU126),
         ("Linux", gpu("525.60.13"), CU126),
-        ("Linux", gpu("590.1", (7, 0)), CU126),  # Volta: the newer build has no code for it
-        ("Darwin", None, "default"),  # its only build
+        ("Linux", gpu("590.1", (7, 0)), CU126),  # Volta: the newer build does not support it
+        ("Darwin", None, "default"),  # the only build
     ],
 )
 def test_the_machine_decides(system: str, found: FoundGpu | None, source: str) -> None:

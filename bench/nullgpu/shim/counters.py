@@ -1,4 +1,4 @@
-"""Reads the null GPU's counters, torch's compiler and torch's allocator, in the process that asks."""
+"""Read the counters of the null GPU, of torch's compiler and of torch's allocator, in this process."""
 
 import ctypes
 import sys
@@ -17,7 +17,7 @@ NAMES = (
 
 
 def read() -> dict[str, int]:
-    """All counts since the process began: of the device, `graphs` that dynamo made and `breaks` of graphs, and bytes
+    """All counts since the process began: of the device, `graphs` that dynamo compiled and graph `breaks`, and bytes
     that torch's allocator holds."""
     return {**_device(), **_compiler(), **_allocator()}
 

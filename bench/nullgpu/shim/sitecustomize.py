@@ -1,4 +1,4 @@
-"""Python loads this first in every process on the null GPU: it answers what needs real numbers, and keeps the account.
+"""Loaded at the start of each Python process on the null GPU: replaces what needs real numbers, and records counters.
 
 A shim is a change to one module of the engine, made when that module is imported. There is one that a run needs to get
 through (`judge_in_turns`) and one that only watches (`keep_account`). Everything else runs as it is.
@@ -18,14 +18,14 @@ from typing import Any
 
 
 def judge_in_turns(module: ModuleType) -> None:
-    """Reinforcement learning learns from answers of which some are right. A model without numbers never writes one, so
+    """Reinforcement learning needs some right answers. A model without numbers never writes one, so
     answers are right and wrong in turn."""
     turn = itertools.cycle((True, False))
     module.is_right = lambda *_: next(turn)  # type: ignore[attr-defined]
 
 
 def keep_account(module: ModuleType) -> None:
-    """Behind each event of a run, write down what the device was asked for until then: a line in $NULLGPU_ACCOUNT."""
+    """After each event of a run, append the device's counters to $NULLGPU_ACCOUNT."""
     path = os.environ.get("NULLGPU_ACCOUNT")
     if not path:
         return
@@ -33,7 +33,7 @@ def keep_account(module: ModuleType) -> None:
 
     def write_and_note(self: Any, event: Any) -> None:
         write(self, event)
-        if "torch" in sys.modules:  # the runner and some stages do without
+        if "torch" in sys.modules:  # the runner and some stages do not use it
             import counters
 
             entry = {
@@ -49,7 +49,7 @@ def keep_account(module: ModuleType) -> None:
     module.EventLog.write = write_and_note  # type: ignore[attr-defined]
 
 
-# What is changed: module -> (the change, the attribute that it needs there).
+# module -> (the change, the attribute that it needs)
 SHIMS: dict[str, tuple[Callable[[ModuleType], None], str]] = {
     "engine.evaluate.chat.answers": (judge_in_turns, "is_right"),
     "engine.events.log": (keep_account, "EventLog"),
@@ -57,7 +57,7 @@ SHIMS: dict[str, tuple[Callable[[ModuleType], None], str]] = {
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds a module as always, and changes it when it is loaded."""
+    """Finds a module normally, and changes it when it is loaded."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -1,4 +1,4 @@
-"""Puts stand-ins in the place of the stages' work: what each does stands in behaviour.json of the run."""
+"""Replace the work of the stages: behaviour.json of the run says what each does."""
 
 import json
 import os
@@ -13,7 +13,7 @@ def _work(context: Any) -> None:
     given = os.environ.get("STAND_IN_BEHAVIOUR") or (context.run.path / "behaviour.json").read_text()
     behaviour = json.loads(given)
     what = behaviour.get(context.stage, "done")
-    context.stops_at_boundary = what == "train"  # before anyone can know that the work began
+    context.stops_at_boundary = what == "train"  # before another process can see that the work began
     (context.run.path / f"{context.stage}.began").touch()
     match what:
         case "done":
@@ -40,11 +40,11 @@ def _work(context: Any) -> None:
 
 
 def _leave_result(context: Any) -> None:
-    """What is left of a stage: a checkpoint and a step where it trains, what was found where it judges."""
+    """Write the results of a stage: a checkpoint and a step if it trains, scores if it evaluates."""
     from engine.config.stages import MODEL_STAGES
     from engine.events.kinds import Evaluation, Step
 
-    number = len(list(context.run.path.glob(f"checkpoints/{context.stage}*")))  # another figure every time
+    number = len(list(context.run.path.glob(f"checkpoints/{context.stage}*")))  # a different value every time
     if context.stage in MODEL_STAGES:
         folder = context.run.checkpoints(context.stage) / "step_000001"
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def _leave_result(context: Any) -> None:
 
 
 def _train(context: Any) -> None:
-    """Steps until asked to stop, as the real stage does, with a file for a checkpoint."""
+    """Make steps until a stop is requested, like the real stage, with a file as checkpoint."""
     from engine.core.errors import Stopped
     from engine.events.kinds import Checkpoint
 

@@ -1,4 +1,4 @@
-"""In torch's place: a build that does on a GPU what the variables say. The message in STAND_IN_TORCH is its failure."""
+"""A fake torch that behaves on a GPU as the variables say. STAND_IN_TORCH is the message of its failure."""
 
 import os
 from pathlib import Path
