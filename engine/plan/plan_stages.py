@@ -7,7 +7,7 @@ import msgspec
 
 from engine.config.layers import with_changes
 from engine.config.schema import RunConfig
-from engine.config.stage_overrides import finetuning_steps, problem_steps, stage_config
+from engine.config.train_spec import finetuning_steps, problem_steps, stage_config
 from engine.core.diagnostic import Changes
 from engine.plan import duration, memory
 from engine.plan.batch import tokens_per_step

@@ -5,8 +5,8 @@ from bisect import bisect_left
 from typing import Literal, NamedTuple
 
 from engine.config.schema import RunConfig
-from engine.config.stage_overrides import stage_config
 from engine.config.stages import MODEL_STAGES
+from engine.config.train_spec import train_spec
 from engine.core import formatting
 from engine.events.attempts import seconds_at_work
 from engine.events.history import History
@@ -145,7 +145,7 @@ def _why_quiet(history: History, stage: str, step: int, pace: float | None, conf
     if pace is None:
         return "compiling?"
     if config is not None:
-        every = stage_config(config, stage).evaluate.every_steps
+        every = train_spec(config, stage).evaluate.every_steps
         if every and step % every == 0:
             return "evaluating?"
         if config.checkpoint.every_steps and step % config.checkpoint.every_steps == 0:

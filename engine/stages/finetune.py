@@ -10,7 +10,7 @@ from collections.abc import Callable
 from engine.checkpoint.checkpoint import load_weights, read_state
 from engine.checkpoint.lineage import last_weights, no_weights
 from engine.config.schema import MidtrainConfig, SftConfig
-from engine.config.stage_overrides import finetuning_steps, stage_config
+from engine.config.train_spec import finetuning_steps
 from engine.core.errors import NanosoloError, UsageError
 from engine.core.paths import data_home
 from engine.data.chat.dataset import ConversationSet, PackedRows, write_set
@@ -36,9 +36,7 @@ def finetune(context: StageContext) -> None:
 
     Raises what `engine.train.training.train` raises.
     """
-    settings = context.config.midtrain if context.stage == "midtrain" else context.config.sft
-    context.config = stage_config(context.config, context.stage)
-    train(context, lambda context: Finetuning(context, settings))
+    train(context, Finetuning)
 
 
 class Finetuning:
@@ -46,8 +44,9 @@ class Finetuning:
 
     loss_falls = True
 
-    def __init__(self, context: StageContext, settings: MidtrainConfig | SftConfig) -> None:
+    def __init__(self, context: StageContext) -> None:
         config = context.config
+        settings = config.midtrain if context.stage == "midtrain" else config.sft
         self._context = context
         self._tokenizer = Tokenizer.load(context.run.tokenizer)
         conversations = conversations_of(context, settings, self._tokenizer)

@@ -6,7 +6,7 @@ probable: policy gradient, on policy, without a reference model, as in nanochat.
 
 from collections.abc import Callable
 
-from engine.config.stage_overrides import problem_steps, stage_config
+from engine.config.train_spec import problem_steps
 from engine.core.paths import data_home
 from engine.data.loader import RowSource
 from engine.data.order import permutation
@@ -30,7 +30,6 @@ def reinforce(context: StageContext) -> None:
 
     Raises what `engine.train.training.train` raises.
     """
-    context.config = stage_config(context.config, context.stage)
     train(context, Reinforcement)
 
 

@@ -8,6 +8,7 @@ from typing import NoReturn, Protocol
 import torch
 
 from engine.checkpoint.checkpoint import TrainingState
+from engine.config.train_spec import TrainSpec, effective_config, train_spec
 from engine.core.errors import EXIT_DIVERGED, Interrupted, NanosoloError, Stopped
 from engine.data.loader import RowLoader, RowSource
 from engine.device.allocator import settle_for_stage
@@ -89,23 +90,25 @@ def train(context: StageContext, open_task: Callable[[StageContext], TrainingTas
 
     Raises Stopped (after a checkpoint), Diverged, OutOfMemory, or NanosoloError when nothing can be saved.
     """
-    forget_notice(context.run)  # of an earlier time
+    forget_notice(context.run)  # of an earlier start
+    spec = train_spec(context.config, context.stage)
+    context.config = effective_config(context.config, spec)
     device = prepare_device(context.config, context.run.plan())
     settle_for_stage(context, device)
     # may take long, as the first step may that compiles; until its end a stop ends the stage at once, as all there is
     # to save is on the disk
     task = open_task(context)
-    Training(context, device, task).run()
+    Training(context, device, task, spec).run()
 
 
 class Training:
     """One process' part of training in one stage."""
 
-    def __init__(self, context: StageContext, device: str, task: TrainingTask) -> None:
-        """The stage's own settings stand in `context.config`, in the places of pretraining's."""
+    def __init__(self, context: StageContext, device: str, task: TrainingTask, spec: TrainSpec) -> None:
         self.context = context
         self.stage = context.stage
         self.task = task
+        self.spec = spec
         self.config = config = context.config
         self.device = device
         self.folder = context.run.checkpoints(self.stage)
@@ -116,8 +119,8 @@ class Training:
         self.peak_flops = gpu.peak_flops if device == "cuda" else 0.0
 
         compiled = uses_compile(config, gpu)
-        self.model = GPT(self.shape, resolve_checkpointing(self.shape, config.batch, gpu, compiled), device)
-        self.optimizer = Optimizer(self.model, config.optim, self.shape.width)
+        self.model = GPT(self.shape, resolve_checkpointing(self.shape, spec.batch, gpu, compiled), device)
+        self.optimizer = Optimizer(self.model, spec.optim, self.shape.width)
         self.state = resume.restore(context, self.model, self.optimizer, task.begin)
         self.step_began_at = self.state.loader  # where the data of the last step begins
         self.history = read_history(context.run.events_file)
@@ -135,7 +138,7 @@ class Training:
                 torch=str(torch.__version__),
                 compiled=compiled,
                 grad_accum_steps=grad_accum_steps(config),
-                device_batch_size=config.batch.device_batch_size,
+                device_batch_size=spec.batch.device_batch_size,
                 threads=torch.get_num_threads(),
             )
         )
@@ -169,10 +172,10 @@ class Training:
     def _loader(self) -> RowLoader:
         return RowLoader(
             self.task.rows,
-            self.config.batch.device_batch_size,
+            self.spec.batch.device_batch_size,
             self.config.runtime.seed,
-            self.config.data.shuffle,
-            self.config.data.on_exhausted,
+            self.spec.shuffle,
+            self.spec.on_exhausted,
             self.state.loader,
             self.device,
             prefetch=grad_accum_steps(self.config),  # a step takes all of its batches at its beginning
@@ -210,7 +213,7 @@ class Training:
         spike = find_spike(self.state.losses, loss) if self.task.loss_falls else None
         if spike is None:
             return True
-        skips = self.config.runtime.on_spike == "skip"
+        skips = self.spec.on_spike == "skip"
         message = f"{spike}; {'update skipped' if skips else 'training continues'}"
         self.context.emit(kinds.Warning(stage=self.stage, step=step, code=SPIKE, message=message))
         return not skips
@@ -237,7 +240,7 @@ class Training:
 
     def _rates(self) -> tuple[float, float]:
         """(learning rate scale, Muon's momentum) of the next step."""
-        optim, step = self.config.optim, self.state.step
+        optim, step = self.spec.optim, self.state.step
         scale = learning_rate_scale(
             step, self.steps, optim.warmup_steps, optim.warmdown_fraction, optim.final_lr_fraction
         )
@@ -313,7 +316,7 @@ class Training:
 
     def _evaluate_if_due(self) -> None:
         """Evaluate and sample where this step is due for it, and it was not done before a resume."""
-        step, settings = self.state.step, self.config.evaluate
+        step, settings = self.state.step, self.spec.evaluate
         if self._is_due(settings.every_steps) and not self._was_validated(step):
             try:
                 value = self.evaluator.validation(step)

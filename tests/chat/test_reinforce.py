@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from engine.config.layers import from_dict, to_toml
 from engine.config.schema import RunConfig
-from engine.config.stage_overrides import stage_config
+from engine.config.train_spec import stage_config
 from engine.data.chat.conversation import Message, prompt_of
 from engine.data.loader import RowLoader
 from engine.evaluate.chat.problems import Problem

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from engine.config.layers import from_dict
 from engine.config.schema import RunConfig
-from engine.config.stage_overrides import stage_config
+from engine.config.train_spec import stage_config
 from engine.data.loader import Batch, LoaderState
 from engine.events.history import read_history
 from engine.events.kinds import Evaluation, Resumed, Sample, Step

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.config.layers import from_dict, to_toml
 from engine.config.schema import CheckpointingMode, LossKind, RunConfig
-from engine.config.stage_overrides import stage_config
+from engine.config.train_spec import stage_config
 from engine.data.chat.conversation import Message, prompt_of
 from engine.data.loader import Batch, LoaderState
 from engine.evaluate.bits_per_byte import bits_per_byte

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.config.layers import from_dict, with_changes
 from engine.config.schema import RunConfig
-from engine.config.stage_overrides import stage_config
+from engine.config.train_spec import stage_config
 from engine.core.units import GIB
 from engine.hardware.gpu_catalog import CATALOGUE, Gpu, by_id, by_name, cpu
 from engine.plan import calibration, stage_memory
