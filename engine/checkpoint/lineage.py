@@ -6,7 +6,7 @@ from engine.checkpoint.checkpoint import warning_of, whole_checkpoint
 from engine.config.stages import MODEL_STAGES
 from engine.core.errors import NanosoloError
 from engine.run.stage_context import StageContext
-from engine.run.stage_status import read_standing
+from engine.run.stage_status import read_stage_status
 
 
 def no_weights(context: StageContext, purpose: str) -> NanosoloError:
@@ -22,7 +22,7 @@ def last_weights(context: StageContext, before: str | None = None) -> Path | Non
     """The newest whole checkpoint of the run's last stage that trained, of those that come before `before`."""
     stages = MODEL_STAGES if before is None else MODEL_STAGES[: MODEL_STAGES.index(before)]
     pipeline = context.config.pipeline.stages
-    belonging = read_standing(context.run, pipeline).line(pipeline)
+    belonging = read_stage_status(context.run, pipeline).all_stages(pipeline)
     for stage in reversed(stages):
         # a stage that is no longer part of the pipeline may have left checkpoints: they are not of this line
         if stage in belonging:

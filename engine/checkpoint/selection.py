@@ -10,7 +10,7 @@ from engine.core.errors import UsageError
 from engine.hardware.versions import this_code, warning_of_other_code
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
-from engine.run.stage_status import is_finished, next_command, read_standing, results_of
+from engine.run.stage_status import is_finished, next_command, read_stage_status, results_of
 
 STAGES: tuple[Stage, ...] = MODEL_STAGES[::-1]  # the best one to talk to first
 CHAT_STAGES = STAGES[:-1]  # these have seen conversations
@@ -61,5 +61,5 @@ def _way_to_one(run: RunDirectory) -> str:
         way = next_command(run)
         return f"{way[:1].upper()}{way[1:]}"
     pipeline = run.config().pipeline.stages
-    stages = ",".join(with_needs(["pretrain"], results_of(run, read_standing(run, pipeline))))
+    stages = ",".join(with_needs(["pretrain"], results_of(run, read_stage_status(run, pipeline))))
     return f"Train it: nanosolo resume {run.name} --stages {stages}"

@@ -1,4 +1,4 @@
-"""The story that a run's events tell, folded into columns and facts: what console, attach, report and runs read."""
+"""The fold of a run's events into columns and facts. Everything that shows or judges a run reads this."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +12,7 @@ from engine.events.kinds import (
     Device,
     Diverged,
     Evaluation,
+    Event,
     OutOfMemory,
     Progress,
     Resumed,
@@ -28,15 +29,26 @@ from engine.events.kinds import (
 )
 from engine.events.log import READ_BYTES, EventReader
 from engine.events.machine_columns import MachineColumns
+from engine.events.stage_requests import StageRequests
 from engine.events.step_columns import StepColumns
 
 CLOCK_TOLERANCE = 5.0  # seconds; runner and stage write to one file, so lines may be a little out of order
-# lists of events that tell of one stage each
+# kinds of events that are kept as they are -> the list that keeps them
+LISTS: dict[type[Event], str] = {
+    Evaluation: "evaluations",
+    Sample: "samples",
+    Checkpoint: "checkpoints",
+    Advice: "advice",
+    OutOfMemory: "out_of_memory",
+    Diverged: "diverged",
+    Warning: "warnings",
+}
+# lists whose events belong to one stage each
 OF_STAGES = ("evaluations", "samples", "checkpoints", "resumes", "out_of_memory", "diverged", "warnings")
 
 
 class StageView(NamedTuple):
-    """One stage as far as it has got."""
+    """A stage that was started."""
 
     stage: str
     started: float
@@ -45,7 +57,7 @@ class StageView(NamedTuple):
 
 
 class History:
-    """All that the events say so far. Feed it with `apply`, in order."""
+    """All that the events say so far. Call `apply` with each event, in order."""
 
     def __init__(self) -> None:
         self.started: RunStarted | None = None
@@ -53,10 +65,9 @@ class History:
         self.first_started: float | None = None
         self.ended: RunEnded | None = None
         self.stages: dict[str, StageView] = {}
-        self.attempts: list[attempts.Attempt] = []  # every time that a stage was at work, in order
-        self.whole = True  # False: events in between were passed over, so not all attempts are known
-        self.asked: tuple[str, ...] = ()  # the stages that were asked for last, apart from the pipeline
-        self.is_to_begin = False  # stages were asked for, and no runner has begun since
+        self.attempts: list[attempts.Attempt] = []  # each start of each stage, in order
+        self.whole = True  # False: events in the middle were skipped, so not all attempts are known
+        self.requests = StageRequests()  # which stages are wanted, done or to restart
         self.current: str | None = None
         self.progress: Progress | None = None
         self.progress_from: Progress | None = None  # the first of the same unit in this stage: rates count from there
@@ -73,7 +84,7 @@ class History:
         self.system: System | None = None
         self.machine = MachineColumns()
         self.last_time: float | None = None
-        self.damaged = 0  # lines of the file that were not an event we know
+        self.damaged = 0  # lines of the file that were not a known event
         self.clock_jumps = 0  # how often the time of events went backwards
 
     def apply(self, event: AnyEvent) -> None:
@@ -84,7 +95,7 @@ class History:
         self.last_time = event.t
         match event:
             case Step():
-                if self.current is None:  # the line that began the stage is damaged or gone
+                if self.current is None:  # the line of the stage's start is damaged or missing
                     self.stages.setdefault(event.stage, StageView(event.stage, event.t, 0, None))
                     self.current = event.stage
                 self.columns(event.stage).append(event)
@@ -96,16 +107,10 @@ class History:
                 if first is None or (first.stage, first.unit) != (event.stage, event.unit) or event.done < first.done:
                     self.progress_from = event
                 self.progress = event
-            case Evaluation():
-                self.evaluations.append(event)
-            case Sample():
-                self.samples.append(event)
-            case Checkpoint():
-                self.checkpoints.append(event)
             case Resumed():
                 self._go_back(event)
             case RunStarted():
-                self.started, self.ended, self.is_to_begin = event, None, False
+                self.started, self.ended, self.requests.unclaimed = event, None, False
                 self.starts.append(event)
                 attempts.cut_off(self.attempts, before)
                 self.first_started = self.first_started or event.t
@@ -113,13 +118,14 @@ class History:
                 self.ended, self.current = event, None
                 attempts.cut_off(self.attempts, before)
             case StagesAsked():
-                self.is_to_begin = True
-                self.asked = event.stages
+                self.requests.request(event)
                 for stage in event.anew:
                     self.stages.pop(stage, None)
             case StageAnew():
+                self.requests.restart.pop(event.stage, None)
                 self._forget(event.stage)
             case StageStarted():
+                self.requests.begun.add(event.stage)
                 self.stages[event.stage] = StageView(event.stage, event.t, event.pid, None)
                 attempts.begin(self.attempts, event.stage, event.t, before)
                 self.current, self.progress, self.progress_from = event.stage, None, None
@@ -128,20 +134,15 @@ class History:
                 started = begun.started if begun else event.t - event.seconds
                 self.stages[event.stage] = StageView(event.stage, started, begun.pid if begun else 0, event)
                 attempts.end(self.attempts, event)
+                self.requests.end(event)
                 self.current = None
             case Device():
                 self.devices[event.stage] = event
-            case Advice():
-                self.advice.append(event)
-            case OutOfMemory():
-                self.out_of_memory.append(event)
-            case Diverged():
-                self.diverged.append(event)
-            case Warning():
-                self.warnings.append(event)
+            case _:
+                getattr(self, LISTS[type(event)]).append(event)
 
     def apply_all(self, events: Iterable[AnyEvent]) -> None:
-        """Take in many events: the same as `apply` for each, several times as fast."""
+        """Take in many events: the same result as `apply` for each, several times faster."""
         steps: list[Step] = []
         for event in events:
             if type(event) is Step and self.current == event.stage:
@@ -150,7 +151,7 @@ class History:
                 self.last_time = event.t
                 steps.append(event)
             else:
-                # what the machine did stands in columns of its own; all else may look at the steps before it
+                # machine readings have columns of their own; all other events may need the steps before them
                 if steps and type(event) is not System:
                     self.columns(steps[0].stage).extend(steps)
                     steps = []
@@ -167,9 +168,9 @@ class History:
         return next((e for e in reversed(self.evaluations) if e.metric == metric), None)
 
     def _forget(self, stage: str) -> None:
-        """What a stage told belongs to a result that is no longer its own."""
+        """The stage restarts: drop the events of its archived result."""
         old = self.steps.pop(stage, None)
-        if old is not None:  # at the end of the order, as it is the one that trains last
+        if old is not None:  # moved to the end: the stage trains last
             self.steps[stage] = fresh = StepColumns()
             fresh.rewinds = old.rewinds + 1
         self.stages.pop(stage, None)
@@ -181,7 +182,7 @@ class History:
     def _go_back(self, event: Resumed) -> None:
         self.resumes.append(event)
         self.columns(event.stage).forget_after(event.step)
-        # what was evaluated or sampled beyond that step belongs to weights that are gone
+        # evaluations and samples after that step belong to weights that no longer exist
         self.evaluations = [e for e in self.evaluations if e.stage != event.stage or e.step <= event.step]
         self.samples = [s for s in self.samples if s.stage != event.stage or s.step <= event.step]
 

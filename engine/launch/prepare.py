@@ -19,7 +19,7 @@ from engine.plan.other_card import figures_of
 from engine.plan.plan import Plan
 from engine.run.directory import RunDirectory, require_own
 from engine.run.planning import plan_on
-from engine.run.stage_status import read_standing
+from engine.run.stage_status import read_stage_status
 
 
 class Launch(NamedTuple):
@@ -52,7 +52,7 @@ def prepare(config: RunConfig, run: RunDirectory | None = None, stages: Sequence
         stages = pipeline
     else:
         require_own(run)
-        stages = stages or read_standing(run, pipeline).left or pipeline
+        stages = stages or read_stage_status(run, pipeline).left or pipeline
     machine = survey()
     gpu = machine.gpu.gpu if machine.gpu is not None else None
     device = launch_device(config, gpu)

@@ -20,7 +20,7 @@ from engine.launch.relaunch import fits_checkpoint, rewrite
 from engine.launch.start import require_unfinished, start
 from engine.run.archive import free_name, holds_result, size_of
 from engine.run.directory import RunDirectory, require_own
-from engine.run.stage_status import Standing, read_standing, results_of
+from engine.run.stage_status import StageStatus, read_stage_status, results_of
 
 DISK_RESERVE = 2**28  # bytes that are to stay free: events, logs, reports
 
@@ -37,31 +37,31 @@ class RerunPlan(NamedTuple):
 
 
 def plan_rerun(
-    run: RunDirectory, stages: Sequence[Stage], restart: bool = False, standing: Standing | None = None
+    run: RunDirectory, stages: Sequence[Stage], restart: bool = False, status: StageStatus | None = None
 ) -> RerunPlan:
     """What running these stages means; nothing is changed. `restart`: incomplete stages start from the beginning too.
-    `standing`: the status of the run's stages, if that is known already.
+    `status`: the status of the run's stages, if that is known already.
 
     Raises UsageError that names the stage to run first, or what to do about a disk that is too small.
     """
     pipeline = run.config().pipeline.stages
-    standing = standing or read_standing(run, pipeline)
-    there = results_of(run, standing)
+    status = status or read_stage_status(run, pipeline)
+    there = results_of(run, status)
     missing = first_missing(stages, there)
     if missing is not None:
         first = ",".join(with_needs(stages, there))
         raise UsageError(
             f"{missing.why}, which run {run.name} lacks. Run it first: nanosolo resume {run.name} --stages {first}"
         )
-    resting = [stage for stage in standing.line(pipeline) if any(other in stages for other in rests_on(stage))]
+    resting = [stage for stage in status.all_stages(pipeline) if any(other in stages for other in rests_on(stage))]
     # an incomplete stage cannot continue once the weights that it started from are replaced
-    incomplete = standing.begun & set(resting) - standing.done - standing.anew.keys() - {"report"}
-    restarted = [s for s in stages if restart or s in incomplete or _starts_over(run, s, standing)]
+    incomplete = status.begun & set(resting) - status.done - status.restart.keys() - {"report"}
+    restarted = [s for s in stages if restart or s in incomplete or _starts_over(run, s, status)]
     others = in_order(incomplete.difference(stages))
     archived = {stage: free_name(run, stage) for stage in [*restarted, *others] if holds_result(run, stage)}
     size = sum(size_of(run.checkpoints(stage)) for stage in archived)
     _require_room(run, archived, size)
-    outdated = [stage for stage in resting if stage not in stages and stage in standing.done]
+    outdated = [stage for stage in resting if stage not in stages and stage in status.done]
     return RerunPlan(tuple(stages), tuple(restarted), tuple(others), archived, size, tuple(outdated))
 
 
@@ -139,11 +139,9 @@ def _record(run: RunDirectory, rerun: RerunPlan) -> None:
         log.close()
 
 
-def _starts_over(run: RunDirectory, stage: str, standing: Standing) -> bool:
+def _starts_over(run: RunDirectory, stage: str, status: StageStatus) -> bool:
     """Whether a stage has nothing to continue: it is done, restarts already, or its result came from elsewhere."""
-    return (
-        stage in standing.done or stage in standing.anew or (stage not in standing.begun and holds_result(run, stage))
-    )
+    return stage in status.done or stage in status.restart or (stage not in status.begun and holds_result(run, stage))
 
 
 def _require_room(run: RunDirectory, archived: Mapping[str, str], size: int) -> None:

@@ -31,7 +31,7 @@ from engine.run.environment import torch_environment
 from engine.run.exit_status import exit_code_of, outcome_of, tail, why
 from engine.run.measuring import record_run
 from engine.run.stage_context import STAGE_SIGNALS
-from engine.run.stage_status import Standing, read_standing
+from engine.run.stage_status import StageStatus, read_stage_status
 
 LOCK_PATIENCE = 3.0  # seconds; whoever only looks whether a run lives holds the lock for an instant
 POLL_SECONDS = 0.1
@@ -62,8 +62,8 @@ class Runner:
         self.deterministic = config.runtime.deterministic
         named = config.runtime.preempt_file
         self.notices = (self.run.preempt_file, *([Path(named)] if named else []))
-        standing = read_standing(self.run, config.pipeline.stages)
-        self.anew = dict(standing.anew)
+        status = read_stage_status(self.run, config.pipeline.stages)
+        self.anew = dict(status.restart)
         self.events = EventLog(self.run.events_file)
         self.monitor = Monitor(self.run.path)
         self.events.write(
@@ -72,14 +72,14 @@ class Runner:
                 version=__version__,
                 host=info.host,
                 pid=info.pid,
-                resumed=standing.started,
+                resumed=status.started,
                 versions=versions(),
             )
         )
         code, outcome, message = EXIT_DONE, "done", ""
-        for stage in standing.wanted:
+        for stage in status.wanted:
             # a report is cheap and must tell of everything before it
-            if stage in standing.done and stage != "report":
+            if stage in status.done and stage != "report":
                 continue
             if self.stop_asked:
                 code, outcome = EXIT_STOPPED, "stopped"
@@ -92,20 +92,20 @@ class Runner:
             if ended.outcome != "done":
                 code, outcome, message = ended.exit_code, ended.outcome, ended.message
                 break
-        if standing.asked and outcome == "done":
-            outcome, message = self._after_what_was_asked(standing, config.pipeline.stages)
+        if status.requested and outcome == "done":
+            outcome, message = self._after_what_was_asked(status, config.pipeline.stages)
         with contextlib.suppress(NanosoloError):  # a run that cannot teach the next one is no worse for it
             record_run(self.run)
         self.events.write(RunEnded(outcome=outcome, exit_code=code, message=message))
         self.events.close(patience=LAST_WORD_SECONDS)
         return code
 
-    def _after_what_was_asked(self, standing: Standing, pipeline: Sequence[str]) -> tuple[str, str]:
+    def _after_what_was_asked(self, status: StageStatus, pipeline: Sequence[str]) -> tuple[str, str]:
         """(outcome, message): the run is done where its pipeline is; else it rests, as it did before."""
-        left = read_standing(self.run, pipeline).left
+        left = read_stage_status(self.run, pipeline).left
         if not left:
             return "done", ""
-        return "stopped", f"{', '.join(standing.wanted)} done as asked; resume goes on with {left[0]}"
+        return "stopped", f"{', '.join(status.wanted)} done as asked; resume goes on with {left[0]}"
 
     def _begin_anew(self, stage: str) -> None:
         """Where the stage is to be repeated: move its earlier result away, and say so before it can be taken for new.

@@ -1,92 +1,67 @@
-"""Where a run stands by its events: which stages are wanted, which of them are done, which are to begin anew."""
+"""The status of a run's stages: which are wanted, which are done, which restart. Only the events decide."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from engine.config.stages import MODEL_STAGES, STAGES, in_order
+from engine.config.stages import MODEL_STAGES, in_order
 from engine.core.errors import NanosoloError
-from engine.events.history import read_history
-from engine.events.kinds import RunStarted, StageAnew, StageEnded, StagesAsked, StageStarted
-from engine.events.log import read_events
+from engine.events.history import History, read_history
 from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
 
 
-class Standing(NamedTuple):
-    """What there is to do. Nothing but the events says so, whatever interrupted the run."""
+class StageStatus(NamedTuple):
+    """What is left to do in a run, whatever interrupted it."""
 
-    wanted: tuple[str, ...]  # those that were asked for and are not all done; else the pipeline
-    asked: bool  # whether they were asked for
-    done: frozenset[str]  # whose last end was `done`, and that were not asked for since
-    begun: frozenset[str]  # that ever began
-    anew: Mapping[str, str]  # stages to begin from their beginning -> the folder that keeps their result, "": none
-    ever_asked: frozenset[str]
+    wanted: tuple[str, ...]  # the requested stages until all of them are done; else the pipeline
+    requested: bool  # whether `wanted` was requested
+    done: frozenset[str]  # last ended as `done`, and not requested since
+    begun: frozenset[str]  # ever started
+    restart: Mapping[str, str]  # stages to restart -> the folder that keeps their result; "": none
+    ever_requested: frozenset[str]
     started: bool  # whether the run was ever started
 
     @property
     def left(self) -> tuple[str, ...]:
-        """What is still to run; a report is written again after anything before it."""
+        """The stages still to run; the report is written again after any stage before it."""
         if all(stage in self.done for stage in self.wanted):
             return ()
         return tuple(stage for stage in self.wanted if stage not in self.done or stage == "report")
 
-    def line(self, pipeline: Sequence[str]) -> list[str]:
-        """The stages that belong to the run: its pipeline's and those that were ever asked for."""
-        return in_order([*pipeline, *self.ever_asked])
+    def all_stages(self, pipeline: Sequence[str]) -> list[str]:
+        """The stages that belong to the run: its pipeline and all that were ever requested, in order."""
+        return in_order([*pipeline, *self.ever_requested])
 
 
-def read_standing(run: RunDirectory, pipeline: Sequence[str]) -> Standing:
-    """Read it from the events. `pipeline`: the stages of the run's configuration."""
-    asked: tuple[str, ...] = ()
-    done: set[str] = set()
-    begun: set[str] = set()
-    anew: dict[str, str] = {}
-    ever_asked: set[str] = set()
-    started = False
-    for event in read_events(run.events_file):
-        match event:
-            case RunStarted():
-                started = True
-            case StagesAsked():
-                # the file may come from anywhere: what is no stage is not run, and nothing moves out of its folder
-                asked = tuple(stage for stage in event.stages if stage in STAGES)
-                ever_asked.update(asked)
-                done.difference_update(asked)
-                anew.update({stage: kept for stage, kept in event.anew.items() if _is_ours(stage, kept)})
-            case StageAnew():
-                anew.pop(event.stage, None)
-            case StageStarted():
-                begun.add(event.stage)
-            case StageEnded():
-                done.discard(event.stage)
-                if event.outcome == "done":
-                    done.add(event.stage)
-                if all(stage in done for stage in asked):
-                    asked = ()
-    return Standing(
-        wanted=asked or tuple(pipeline),
-        asked=bool(asked),
-        done=frozenset(done),
-        begun=frozenset(begun),
-        anew=anew,
-        ever_asked=frozenset(ever_asked),
-        started=started,
+def stage_status(history: History, pipeline: Sequence[str]) -> StageStatus:
+    """The status by these events. `pipeline`: the stages of the run's configuration."""
+    requests = history.requests
+    return StageStatus(
+        wanted=requests.requested or tuple(pipeline),
+        requested=bool(requests.requested),
+        done=frozenset(requests.done),
+        begun=frozenset(requests.begun),
+        restart=dict(requests.restart),
+        ever_requested=frozenset(requests.ever_requested),
+        started=history.started is not None,
     )
 
 
-def _is_ours(stage: str, kept: str) -> bool:
-    return stage in STAGES and (not kept or re.fullmatch(rf"{stage}\.[1-9][0-9]{{0,8}}", kept) is not None)
+def read_stage_status(run: RunDirectory, pipeline: Sequence[str]) -> StageStatus:
+    """The status by the events on the disk."""
+    return stage_status(read_history(run.events_file), pipeline)
 
 
 def is_finished(run: RunDirectory) -> bool:
-    """Whether the run came to its end and nothing is left of what was asked for."""
-    ended = read_history(run.events_file).ended
-    return ended is not None and ended.outcome == "done" and not read_standing(run, run.config().pipeline.stages).left
+    """Whether the run ended well and no requested stage is left."""
+    history = read_history(run.events_file)
+    ended = history.ended
+    pipeline = run.config().pipeline.stages
+    return ended is not None and ended.outcome == "done" and not stage_status(history, pipeline).left
 
 
 def next_command(run: RunDirectory) -> str:
-    """What to do with a run as it is, with the command that works on it now."""
+    """What to do with the run now, with the command."""
     if run.is_running():
         return f"follow it: nanosolo attach {run.name}"
     try:
@@ -96,11 +71,11 @@ def next_command(run: RunDirectory) -> str:
     return f"read its report: nanosolo report {run.name}" if finished else f"resume it: nanosolo resume {run.name}"
 
 
-def results_of(run: RunDirectory, standing: Standing) -> set[str]:
-    """The stages whose results are here, whoever made them."""
+def results_of(run: RunDirectory, status: StageStatus) -> set[str]:
+    """The stages whose results exist in the run, whichever run made them."""
     found: set[str] = {stage for stage in MODEL_STAGES if list_checkpoints(run.checkpoints(stage))}
     if run.tokens_file.exists():
         found |= {"data", "tokenize"}
     if run.tokenizer.is_dir():
         found.add("tokenizer")
-    return found | ({"data"} & standing.done)
+    return found | ({"data"} & status.done)

@@ -22,7 +22,7 @@ def state_of(run: RunDirectory, history: History, now: float | None = None) -> s
             return "orphaned"
         return "stalled" if _is_silent(history, now or time.time()) else "running"
     if history.ended is not None:
-        if history.is_to_begin:
+        if history.requests.unclaimed:
             return "stopped"
         return {"done": "finished", "stopped": "stopped"}.get(history.ended.outcome, "failed")
     return "new" if history.started is None else "failed"

@@ -19,7 +19,7 @@ from engine.plan.plan import training_steps
 from engine.plan.shape import shape_of
 from engine.run.checkpoints import list_checkpoints
 from engine.run.stage_context import StageContext
-from engine.run.stage_status import read_standing
+from engine.run.stage_status import read_stage_status
 
 
 def fetch(context: StageContext) -> None:
@@ -56,7 +56,7 @@ def refuse_after_training(context: StageContext, what: str) -> None:
 def _fetch_for_later_stages(context: StageContext) -> None:
     """The CORE bundle, the conversations and the problems that the stages of the pipeline need."""
     config, home = context.config, data_home()
-    for stage in read_standing(context.run, config.pipeline.stages).line(config.pipeline.stages):
+    for stage in read_stage_status(context.run, config.pipeline.stages).all_stages(config.pipeline.stages):
         if stage == "evaluate":
             try:
                 find_bundle(config.evaluate.core, home, context.progress)

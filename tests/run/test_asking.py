@@ -24,7 +24,7 @@ from engine.launch.prepare import prepare
 from engine.launch.rerun import describe, plan_rerun, rerun_stages
 from engine.launch.start import resume_run, start
 from engine.run.directory import RunDirectory, RunLock
-from engine.run.stage_status import is_finished, read_standing
+from engine.run.stage_status import is_finished, read_stage_status
 from engine.run.state import state_of
 from tests.helpers.made_run import story_of, write_run
 from tests.helpers.stand_in_runs import processes_of, wait_for
@@ -177,7 +177,7 @@ def test_what_is_half_done_on_weights_that_are_made_anew_begins_anew(make_run: M
     behave(run)
     rerun_stages(run, ("sft",))
     over(run)
-    assert "chat_eval" in read_standing(run, ALL).anew
+    assert "chat_eval" in read_stage_status(run, ALL).restart
     resume_run(run)
     over(run)
     assert is_finished(run)
@@ -290,8 +290,8 @@ def test_a_wish_out_of_a_hostile_file_moves_nothing_and_runs_nothing(finished: R
     log = EventLog(finished.events_file)
     log.write(StagesAsked(stages=("sft", "evil"), anew={"sft": "../../out", "../pretrain": "x.1", "pretrain": "sft.1"}))
     log.close()
-    standing = read_standing(finished, ALL)
-    assert (standing.wanted, standing.anew) == (("sft",), {})
+    status = read_stage_status(finished, ALL)
+    assert (status.wanted, status.restart) == (("sft",), {})
     assert to_its_end(finished) == 0
     assert not (finished.path.parent / "out").exists() and weights(finished, "pretrain") == "pretrain 0"
 
@@ -313,7 +313,7 @@ def test_a_reader_of_before_passes_over_the_new_kinds(finished: RunDirectory) ->
     assert len(old) == len(lines) - 2
     finished.events_file.write_bytes(b"".join(old))
     assert list(read_history(finished.events_file).columns("sft").loss) == [1.0]
-    assert read_standing(finished, ALL).left == ()
+    assert read_stage_status(finished, ALL).left == ()
 
 
 def test_a_wish_that_no_runner_has_taken_up_is_not_finished(tmp_path: Path) -> None:

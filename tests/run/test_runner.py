@@ -18,7 +18,7 @@ from engine.launch.control import ask_for_checkpoint, stop_run
 from engine.launch.start import resume_run, wait_until_running
 from engine.run.directory import RunDirectory, RunLock
 from engine.run.runner import start_runner
-from engine.run.stage_status import read_standing
+from engine.run.stage_status import read_stage_status
 from engine.run.state import state_of
 from tests.helpers.stand_in_runs import processes_of, wait_for
 
@@ -54,8 +54,8 @@ def test_stages_run_in_order_and_the_run_is_done(make_run: MakeRun) -> None:
     assert isinstance(found[-1], RunEnded)
     assert (found[-1].outcome, found[-1].exit_code) == ("done", 0)
     assert run.log_file.read_text() == "data did its work\npretrain did its work\n"
-    standing = read_standing(run, ("data", "pretrain"))
-    assert (standing.done, standing.left, standing.started) == ({"data", "pretrain"}, (), True)
+    status = read_stage_status(run, ("data", "pretrain"))
+    assert (status.done, status.left, status.started) == ({"data", "pretrain"}, (), True)
     assert not run.is_running()
 
 

@@ -43,7 +43,7 @@ def pipeline_line(history: History, config: RunConfig | None, width: int, live: 
     Where the run is not `live`, a stage that never said how it ended was ended with it.
     """
     planned = config.pipeline.stages if config is not None else ()
-    stages = in_order([*planned, *history.stages, *history.asked])
+    stages = in_order([*planned, *history.stages, *history.requests.requested])
     if not stages:
         return Content.styled("no stage yet", "$quiet")
     shapes = list(_shapes(history, stages, live))

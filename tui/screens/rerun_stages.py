@@ -9,7 +9,7 @@ from engine.core.errors import NanosoloError
 from engine.events.history import History, read_history
 from engine.launch.rerun import RerunPlan, plan_rerun, rerun_stages
 from engine.run.directory import RunDirectory
-from engine.run.stage_status import Standing, read_standing, results_of
+from engine.run.stage_status import StageStatus, results_of, stage_status
 from tui import actions
 from tui.console import Console
 from tui.widgets.checklist_dialog import Judged, Tick, TickDialog
@@ -23,13 +23,14 @@ def choose_stages(console: Console, run: RunDirectory, then: Callable[[], None])
 
     def look() -> None:
         config = run.config()
-        standing = read_standing(run, config.pipeline.stages)
-        lines = stage_lines(read_history(run.events_file), standing, config)
-        console.call_from_thread(ask, lines, standing)
+        history = read_history(run.events_file)
+        status = stage_status(history, config.pipeline.stages)
+        lines = stage_lines(history, status, config)
+        console.call_from_thread(ask, lines, status)
 
-    def ask(lines: list[Tick], standing: Standing) -> None:
+    def ask(lines: list[Tick], status: StageStatus) -> None:
         console.push_screen(
-            TickDialog(f"Stages of {run.name}", "runs them", lines, standing.left, lambda t: judge(run, t, standing)),
+            TickDialog(f"Stages of {run.name}", "runs them", lines, status.left, lambda t: judge(run, t, status)),
             chosen,
         )
 
@@ -46,16 +47,16 @@ def choose_stages(console: Console, run: RunDirectory, then: Callable[[], None])
     actions.in_background(console, look, "")
 
 
-def judge(run: RunDirectory, ticked: tuple[str, ...], standing: Standing) -> Judged:
+def judge(run: RunDirectory, ticked: tuple[str, ...], status: StageStatus) -> Judged:
     """What these stages would set aside and leave behind."""
     if not ticked:
         return Judged(fault="Tick the stages to run.")
     stages = named_stages(ticked, "stages")
-    missing = first_missing(stages, results_of(run, standing))
+    missing = first_missing(stages, results_of(run, status))
     if missing is not None:
         return Judged(fault=f"{missing.why}, which is not here: tick {missing.first} as well.")
     try:
-        rerun = plan_rerun(run, stages, standing=standing)
+        rerun = plan_rerun(run, stages, status=status)
     except NanosoloError as error:
         return Judged(fault=str(error))
     return Judged(tuple(_describe(rerun)))
@@ -73,17 +74,17 @@ def _describe(rerun: RerunPlan) -> list[str]:
     return lines or ["continues what is not finished"]
 
 
-def stage_lines(history: History, standing: Standing, config: RunConfig) -> list[Tick]:
+def stage_lines(history: History, status: StageStatus, config: RunConfig) -> list[Tick]:
     """Every stage and how it stands."""
-    return [Tick(stage, _state(stage, history, standing, config)) for stage in STAGES]
+    return [Tick(stage, _state(stage, history, status, config)) for stage in STAGES]
 
 
-def _state(stage: str, history: History, standing: Standing, config: RunConfig) -> str:
+def _state(stage: str, history: History, status: StageStatus, config: RunConfig) -> str:
     view = history.stages.get(stage)
-    beyond = "" if stage in standing.line(config.pipeline.stages) else ", not in the pipeline"
-    if stage in standing.anew:
+    beyond = "" if stage in status.all_stages(config.pipeline.stages) else ", not in the pipeline"
+    if stage in status.restart:
         return "to begin anew"
-    if stage in standing.done:
+    if stage in status.done:
         return (
             f"done, {formatting.duration(view.ended.seconds)}"
             if view is not None and view.ended is not None
