@@ -115,7 +115,7 @@ def history_target(folder: Path) -> Target:
     from engine.report.measured import facts
     from engine.run.directory import RunDirectory
     from engine.run.state import state_of
-    from engine.run.status import verdict
+    from engine.run.status import run_status
     from tests.helpers.made_run import config_of, plan_of
     from tui.cli.follow import event_lines
 
@@ -132,7 +132,7 @@ def history_target(folder: Path) -> Target:
         history = read_history(run.events_file)
         for now in (1.8e9, 1.8e9 + 1e6):
             state = state_of(run, history, now)
-            verdict("red", state, history, now, config)
+            run_status("red", state, history, now, config)
             diagnose(history, plan, config, now)
         facts(run, history)
         for kind in (history.evaluations, history.samples, history.checkpoints, history.advice):

@@ -19,7 +19,7 @@ from engine.core.errors import UsageError
 from engine.hardware import gpu_catalog
 from engine.hardware.gpu_access import gpu_access, why_no_gpu
 from engine.hardware.gpu_catalog import Gpu
-from engine.hardware.probe_machine import GpuSurvey, survey_gpu
+from engine.hardware.probe_machine import GpuProbe, probe_gpu
 from engine.hardware.toolchain import find_toolchain
 from engine.plan.plan import Plan
 from engine.run.environment import torch_environment
@@ -87,7 +87,7 @@ def check_device(
     return _failed(device, fault)
 
 
-def device_here(gpu: GpuSurvey) -> Diagnostic:
+def device_here(gpu: GpuProbe) -> Diagnostic:
     """Try the GPU that is here, as a plan that compiles would use it."""
     fault = device_fault("cuda", compiled=True)
     return _works("cuda", gpu.gpu.name) if fault is None else _failed("cuda", fault)
@@ -98,7 +98,7 @@ def device_fault(device: Device, compiled: bool) -> Diagnostic | None:
     from engine.hardware.device_faults import explain
 
     attempt = attempt_in_a_process(device, compiled)
-    return explain(attempt, gpu_access(), survey_gpu(), find_toolchain()) if attempt.failed else None
+    return explain(attempt, gpu_access(), probe_gpu(), find_toolchain()) if attempt.failed else None
 
 
 def attempt_in_a_process(device: Device, compiled: bool) -> "Attempt":

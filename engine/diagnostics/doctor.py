@@ -24,7 +24,7 @@ from engine.diagnostics.machine import (
 from engine.diagnostics.preflight import disk_need, home_origin
 from engine.diagnostics.session_checks import check_session
 from engine.hardware.detect import card_for, detect_cpu
-from engine.hardware.probe_machine import Survey, survey
+from engine.hardware.probe_machine import MachineProbe, probe_machine
 from engine.plan.other_card import figures_of
 from engine.plan.plan import Plan
 from engine.plan.presets import load_preset, preset_for
@@ -33,10 +33,10 @@ from engine.run.planning import plan_on
 PACKAGES = ("torch", "textual", "tiktoken", "rustbpe", "safetensors", "huggingface_hub", "nvidia-ml-py")
 
 
-def examine(look: Survey | None = None) -> list[Diagnostic]:
+def examine(look: MachineProbe | None = None) -> list[Diagnostic]:
     """Look at everything that a run here depends on: the run of the preset that `--preset auto` chooses on this
     machine. Imports no torch."""
-    look = look or survey()
+    look = look or probe_machine()
     job, plan = job_here(look)
     found = [
         *check_software(),
@@ -56,7 +56,7 @@ def examine(look: Survey | None = None) -> list[Diagnostic]:
     return [check for check in found if check is not None]
 
 
-def job_here(look: Survey) -> tuple[str, Plan]:
+def job_here(look: MachineProbe) -> tuple[str, Plan]:
     """What this machine would train, in words, and its plan."""
     gpu = look.gpu.gpu if look.gpu is not None else None
     preset = preset_for(gpu).name

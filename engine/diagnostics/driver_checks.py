@@ -3,10 +3,10 @@
 from engine.core.diagnostic import Diagnostic, checked
 from engine.hardware.drivers import OLDEST_DRIVER, WHEELS, command_for, version, wanted_torch, wheel_for
 from engine.hardware.gpu_access import ON_CPU
-from engine.hardware.probe_machine import GpuSurvey, TorchBuild
+from engine.hardware.probe_machine import GpuProbe, TorchBuild
 
 
-def check_driver(found: GpuSurvey | None, torch: TorchBuild | None) -> Diagnostic | None:
+def check_driver(found: GpuProbe | None, torch: TorchBuild | None) -> Diagnostic | None:
     """None where there is no GPU; without torch, a problem."""
     if found is None:
         return None
@@ -30,7 +30,7 @@ def _problem(finding: str, action: str) -> Diagnostic:
     return checked("driver", "error", finding, action)
 
 
-def _reinstall(found: GpuSurvey, torch: str, otherwise: str = "") -> str:
+def _reinstall(found: GpuProbe, torch: str, otherwise: str = "") -> str:
     wheel = wheel_for(found.driver, found.gpu.compute_capability)
     newest = WHEELS[0].oldest_driver
     if wheel is None and wheel_for(newest, found.gpu.compute_capability) is None:

@@ -11,7 +11,7 @@ from engine.core.errors import UsageError
 from engine.core.units import GIB, MIB
 from engine.hardware.gpu_access import FORBIDDEN, ON_CPU, PROHIBITED, UNCUT, GpuAccess, why_no_gpu
 from engine.hardware.gpu_fault_watch import memory_errors, row_faults
-from engine.hardware.probe_machine import GpuSurvey, Survey
+from engine.hardware.probe_machine import GpuProbe, MachineProbe
 from engine.hardware.toolchain import WITHOUT
 from engine.plan.stopping import short_notices
 
@@ -23,7 +23,7 @@ EARLIEST_CLOCK = 1_735_689_600.0  # 2025-01-01: no clock was right before this w
 CLOCK_SLACK = 86_400.0  # seconds; time zones and slow clocks are no matter
 
 
-def check_gpu(look: Survey) -> Iterator[Diagnostic]:
+def check_gpu(look: MachineProbe) -> Iterator[Diagnostic]:
     """Which GPU there is, and what it says of its own health; why there is none."""
     found = look.gpu
     if found is None:
@@ -52,7 +52,7 @@ def check_gpu(look: Survey) -> Iterator[Diagnostic]:
         yield checked("GPU clock", "warning", finding, "improve its cooling or power supply")
 
 
-def check_no_gpu(look: Survey) -> Diagnostic | None:
+def check_no_gpu(look: MachineProbe) -> Diagnostic | None:
     """A GPU that is given to this machine and cannot be seen, where `auto` would take the CPU in its place."""
     access = look.access
     if look.gpu is not None or access is None or access.hidden or not access.has_nodes:
@@ -61,7 +61,7 @@ def check_no_gpu(look: Survey) -> Diagnostic | None:
     return checked("GPU", "error", fault.message, f"{fault.help}; {ON_CPU}")
 
 
-def check_vram(found: GpuSurvey | None, need: int = 0, floor: int = 0) -> Diagnostic | None:
+def check_vram(found: GpuProbe | None, need: int = 0, floor: int = 0) -> Diagnostic | None:
     """Free GPU memory against the predicted peak `need`, and the part `floor` of it that no setting saves."""
     if found is None:
         return None
@@ -80,7 +80,7 @@ def check_vram(found: GpuSurvey | None, need: int = 0, floor: int = 0) -> Diagno
     return checked("GPU memory", "ok", finding + wants)
 
 
-def check_host_memory(look: Survey, need: int = 0, floor: int = 0, job: str = "the run") -> Diagnostic:
+def check_host_memory(look: MachineProbe, need: int = 0, floor: int = 0, job: str = "the run") -> Diagnostic:
     """The host's memory, as the container limits it, against what a job takes of it, and what it must have."""
     limit, free = look.memory_limit, look.memory_available
     bound = f", limited from {formatting.size(look.memory_total)} by the container" if limit < look.memory_total else ""
@@ -94,7 +94,7 @@ def check_host_memory(look: Survey, need: int = 0, floor: int = 0, job: str = "t
     return checked("host", "ok", finding)
 
 
-def check_shared_memory(look: Survey) -> Diagnostic | None:
+def check_shared_memory(look: MachineProbe) -> Diagnostic | None:
     """/dev/shm, which containers keep small. nanosolo itself does without it."""
     if look.shared_memory is None:
         return None
@@ -104,7 +104,7 @@ def check_shared_memory(look: Survey) -> Diagnostic | None:
     return checked("/dev/shm", severity, formatting.size(look.shared_memory), action)
 
 
-def check_home(look: Survey, where: str, need: int, job: str = "this run still") -> Diagnostic:
+def check_home(look: MachineProbe, where: str, need: int, job: str = "this run still") -> Diagnostic:
     """Whether the home can be written, and has room for the `need` bytes that a job still writes."""
     if look.home_fault:
         return refused("home", UsageError(look.home_fault))
@@ -125,7 +125,7 @@ def check_home(look: Survey, where: str, need: int, job: str = "this run still")
     return checked("home", "ok", finding)
 
 
-def check_home_owner(look: Survey) -> Diagnostic | None:
+def check_home_owner(look: MachineProbe) -> Diagnostic | None:
     """A note for root in another user's home: the owner cannot change what root leaves there."""
     if look.home_owner is None or not look.root:
         return None
@@ -134,7 +134,7 @@ def check_home_owner(look: Survey) -> Diagnostic | None:
     return checked("home owner", "note", finding, action)
 
 
-def check_caches(look: Survey) -> Iterator[Diagnostic]:
+def check_caches(look: MachineProbe) -> Iterator[Diagnostic]:
     """The shared caches that NANOSOLO_DATA names: what they hold, or that they cannot be read."""
     for cache in look.caches:
         if cache.fault:
@@ -177,7 +177,7 @@ def check_stop(seconds: float | None) -> Diagnostic | None:
     )
 
 
-def check_clock(look: Survey) -> Diagnostic:
+def check_clock(look: MachineProbe) -> Diagnostic:
     """Whether the clock can be right: downloads fail and times mean nothing where it is not."""
     action = "set it (timedatectl, or ask who runs the machine)"
     if look.now < EARLIEST_CLOCK:
@@ -188,7 +188,7 @@ def check_clock(look: Survey) -> Diagnostic:
     return checked("clock", "ok", "plausible")
 
 
-def check_compiler(look: Survey, cuda: bool, without: str = "") -> Diagnostic:
+def check_compiler(look: MachineProbe, cuda: bool, without: str = "") -> Diagnostic:
     """What torch.compile needs besides torch. `without`: what it costs to do without, as predicted."""
     tools = look.tools
     missing = tools.missing(cuda)

@@ -28,7 +28,7 @@ from engine.diagnostics.session_checks import check_session
 from engine.diagnostics.source_checks import check_sources
 from engine.hardware.detect import detect_cpu
 from engine.hardware.gpu_catalog import by_id
-from engine.hardware.probe_machine import Survey
+from engine.hardware.probe_machine import MachineProbe
 from engine.plan.host_memory import CUDA_PROCESS
 from engine.plan.plan import Plan, make_plan
 from engine.run.archive import size_of
@@ -41,7 +41,7 @@ READS_TEXT = frozenset(("data", "tokenizer", "tokenize"))
 def preflight(
     config: RunConfig,
     plan: Plan,
-    look: Survey,
+    look: MachineProbe,
     run: RunDirectory | None = None,
     stages: Collection[str] | None = None,
 ) -> list[Diagnostic]:
@@ -99,7 +99,7 @@ def memory_floor(plan: Plan) -> int:
     return memory.weights + (memory.gradients + memory.optimizer if plan.trains else 0)
 
 
-def cost_of_eager(config: RunConfig, plan: Plan, look: Survey) -> str:
+def cost_of_eager(config: RunConfig, plan: Plan, look: MachineProbe) -> str:
     """What the plan takes without torch.compile, in words that follow the advice to do without."""
     here = look.gpu.gpu if look.gpu is not None else None
     gpu = here if plan.gpu != "cpu" else detect_cpu(config.runtime.threads)
@@ -117,7 +117,7 @@ def cost_of_eager(config: RunConfig, plan: Plan, look: Survey) -> str:
     return f", which takes about {slow}, not {fast}"
 
 
-def disk_need(plan: Plan, look: Survey, run: RunDirectory | None = None) -> int:
+def disk_need(plan: Plan, look: MachineProbe, run: RunDirectory | None = None) -> int:
     """Bytes that the run will still write, beyond the text, tokens and checkpoints that are here already."""
     shards = max(0, plan.disk.shards - look.shards)
     tokens = max(0, plan.disk.tokens - look.tokens)

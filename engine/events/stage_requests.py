@@ -2,20 +2,21 @@
 
 import re
 
+import msgspec
+
 from engine.config.stages import STAGES
 from engine.events.kinds import StageEnded, StagesAsked
 
 
-class StageRequests:
+class StageRequests(msgspec.Struct):
     """The stages that were requested apart from the pipeline, and what became of all stages so far."""
 
-    def __init__(self) -> None:
-        self.requested: tuple[str, ...] = ()  # requested last; empty once they are all done
-        self.ever_requested: set[str] = set()
-        self.unclaimed = False  # stages were requested, and no runner has started since
-        self.done: set[str] = set()  # last ended as `done`, and not requested since
-        self.begun: set[str] = set()  # ever started
-        self.restart: dict[str, str] = {}  # stages to restart -> the folder that keeps their result; "": none
+    requested: tuple[str, ...] = ()  # requested last; empty once they are all done
+    ever_requested: set[str] = set()
+    unclaimed: bool = False  # stages were requested, and no runner has started since
+    done: set[str] = set()  # last ended as `done`, and not requested since
+    begun: set[str] = set()  # ever started
+    restart: dict[str, str] = {}  # stages to restart -> folder that keeps their result; "": none
 
     def request(self, event: StagesAsked) -> None:
         """Take in a request. The file may come from anywhere, so unknown stages and foreign folders are ignored."""

@@ -26,7 +26,7 @@ from engine.hardware.gpu_access import (
     why_no_gpu,
 )
 from engine.hardware.gpu_faults import XIDS
-from engine.hardware.probe_machine import GpuSurvey
+from engine.hardware.probe_machine import GpuProbe
 from engine.hardware.toolchain import Toolchain, build_fault
 
 RESTART = "Restart the machine, or take another"
@@ -84,7 +84,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     archs: tuple[str, ...] = ()  # that torch has code for: sm_80
 
 
-def explain(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None, tools: Toolchain) -> Diagnostic:
+def explain(attempt: Attempt, access: GpuAccess, gpu: GpuProbe | None, tools: Toolchain) -> Diagnostic:
     """The cause of the failure, and what to do about it."""
     if attempt.failed == "library":
         return _no_library(attempt, access)
@@ -115,7 +115,7 @@ def cuda_code(attempt: Attempt) -> int:
     return next((code for pattern, code in _SAID if re.search(pattern, attempt.error)), 0)
 
 
-def _cuda_fault(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Diagnostic:
+def _cuda_fault(attempt: Attempt, access: GpuAccess, gpu: GpuProbe | None) -> Diagnostic:
     code = cuda_code(attempt)
     if code in _FAULTS:
         return _FAULTS[code]
@@ -137,7 +137,7 @@ def _cuda_fault(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> D
     return failure("cuda_failed", f"{here}: {first}", f"See what nvidia-smi says. {RESTART}")
 
 
-def _no_device(access: GpuAccess, gpu: GpuSurvey | None) -> Diagnostic:
+def _no_device(access: GpuAccess, gpu: GpuProbe | None) -> Diagnostic:
     if gpu is None and not access.uncut:
         return why_no_gpu(access)
     if access.uncut:
@@ -162,7 +162,7 @@ def _no_torch(attempt: Attempt) -> Diagnostic:
     return failure("torch_broken", f"torch cannot be imported: {said}", way)
 
 
-def _too_old(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Diagnostic:
+def _too_old(attempt: Attempt, access: GpuAccess, gpu: GpuProbe | None) -> Diagnostic:
     driver = gpu.driver if gpu is not None else access.module
     wheel = _wheel(access, gpu)
     built = f"torch {attempt.torch} is built for CUDA {attempt.cuda}"
@@ -176,7 +176,7 @@ def _too_old(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Diag
     return failure("driver_too_old", f"driver {driver or 'here'} is too old: {built}", way)
 
 
-def _taken(gpu: GpuSurvey | None) -> Diagnostic:
+def _taken(gpu: GpuProbe | None) -> Diagnostic:
     mode = gpu.compute_mode if gpu is not None else None
     if mode == PROHIBITED:
         return FORBIDDEN
@@ -186,7 +186,7 @@ def _taken(gpu: GpuSurvey | None) -> Diagnostic:
     return failure("gpu_busy", "the GPU is busy or unavailable", f"See what nvidia-smi says. {RESTART}")
 
 
-def _no_code(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Diagnostic:
+def _no_code(attempt: Attempt, access: GpuAccess, gpu: GpuProbe | None) -> Diagnostic:
     name = gpu.gpu.name if gpu is not None else "this GPU"
     wheel = _wheel(access, gpu)
     way = "Use a newer GPU"
@@ -196,7 +196,7 @@ def _no_code(attempt: Attempt, access: GpuAccess, gpu: GpuSurvey | None) -> Diag
     return failure("gpu_not_supported", f"torch {attempt.torch} has code for {has}, none of it for {name}", way)
 
 
-def _full(gpu: GpuSurvey | None) -> Diagnostic:
+def _full(gpu: GpuProbe | None) -> Diagnostic:
     held = (
         f": {formatting.size(gpu.total - gpu.free)} of {formatting.size(gpu.total)} are in use"
         if gpu is not None
@@ -207,7 +207,7 @@ def _full(gpu: GpuSurvey | None) -> Diagnostic:
     )
 
 
-def _wheel(access: GpuAccess, gpu: GpuSurvey | None) -> Wheel | None:
+def _wheel(access: GpuAccess, gpu: GpuProbe | None) -> Wheel | None:
     driver = gpu.driver if gpu is not None else access.module
     capability: Version | None = gpu.gpu.compute_capability if gpu is not None else None
     return wheel_for(driver, capability) if version(driver) else None

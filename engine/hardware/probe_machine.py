@@ -32,7 +32,7 @@ from engine.hardware.toolchain import Toolchain, find_toolchain
 SHARED_MEMORY = Path("/dev/shm")
 
 
-class GpuSurvey(NamedTuple):
+class GpuProbe(NamedTuple):
     """What NVML says of the GPU. Bytes; None where it does not say."""
 
     gpu: Gpu
@@ -72,10 +72,10 @@ class Cache(NamedTuple):
     tokenizers: int
 
 
-class Survey(NamedTuple):
+class MachineProbe(NamedTuple):
     """This machine. Bytes and Unix seconds."""
 
-    gpu: GpuSurvey | None
+    gpu: GpuProbe | None
     access: GpuAccess | None  # why there is none; None where there is one
     torch: TorchBuild | None
     cores: int
@@ -96,15 +96,15 @@ class Survey(NamedTuple):
     caches: tuple[Cache, ...] = ()  # that are shared (NANOSOLO_DATA)
 
 
-def survey() -> Survey:
+def probe_machine() -> MachineProbe:
     """Look. Takes some milliseconds; writes and removes one small file in the home."""
     folder, fault, owner = home(), "", None
     try:
         owner = home_owner()
     except NanosoloError as error:
         fault = str(error)
-    gpu = survey_gpu()
-    return Survey(
+    gpu = probe_gpu()
+    return MachineProbe(
         gpu=gpu,
         access=gpu_access() if gpu is None else None,
         torch=torch_build(),
@@ -149,7 +149,7 @@ def _look_into(cache: Path) -> Cache:
     return Cache(cache, fault, shards, len(sets), len(_folders(cache / "tokenizers")))
 
 
-def survey_gpu() -> GpuSurvey | None:
+def probe_gpu() -> GpuProbe | None:
     """What NVML says of the GPU that torch would use; None where there is none."""
     gpu, lib = detect_gpu(), nvml()
     if gpu is None or lib is None:
@@ -168,7 +168,7 @@ def survey_gpu() -> GpuSurvey | None:
             return None
 
     processes, throttle = ask("nvmlDeviceGetComputeRunningProcesses"), ask("nvmlDeviceGetCurrentClocksThrottleReasons")
-    return GpuSurvey(
+    return GpuProbe(
         gpu=gpu,
         total=memory.total,
         free=memory.free,

@@ -13,7 +13,7 @@ from engine.diagnostics.preflight import preflight, require_ready
 from engine.hardware.detect import card_for, launch_device
 from engine.hardware.gpu_access import GpuAccess, why_no_gpu
 from engine.hardware.gpu_catalog import Gpu
-from engine.hardware.probe_machine import Survey, survey
+from engine.hardware.probe_machine import MachineProbe, probe_machine
 from engine.plan.absolute_paths import absolute, absolute_source, is_bundle_path
 from engine.plan.other_card import figures_of
 from engine.plan.plan import Plan
@@ -43,7 +43,7 @@ def prepare(config: RunConfig, run: RunDirectory | None = None, stages: Sequence
     """Plan and check a launch without changing anything. Takes some milliseconds; the device is not tried yet.
 
     `run`: the run that continues; none: a new one. `stages`: those of the run that will run; none: the unfinished ones.
-    What prevents the start is a check with the verdict `problem`. Raises UsageError for an unknown GPU, for a run of
+    What prevents the start is a check of severity `error`. Raises UsageError for an unknown GPU, for a run of
     another user, and where a file of the run cannot be read.
     """
     config = with_absolute_paths(config)
@@ -53,7 +53,7 @@ def prepare(config: RunConfig, run: RunDirectory | None = None, stages: Sequence
     else:
         require_own(run)
         stages = stages or read_stage_status(run, pipeline).left or pipeline
-    machine = survey()
+    machine = probe_machine()
     gpu = machine.gpu.gpu if machine.gpu is not None else None
     device = launch_device(config, gpu)
     planned = config if tuple(stages) == pipeline else with_changes(config, {"pipeline.stages": list(stages)})
@@ -124,7 +124,7 @@ def _check_device_is_here(config: RunConfig, gpu: Gpu | None) -> Iterator[Diagno
 
 
 def _check_same_device(
-    run: RunDirectory, config: RunConfig, plan: Plan, stages: Sequence[str], machine: Survey
+    run: RunDirectory, config: RunConfig, plan: Plan, stages: Sequence[str], machine: MachineProbe
 ) -> Iterator[Diagnostic]:
     """A problem where `auto` would continue a run on the CPU that was planned for a GPU."""
     before = run.plan()

@@ -18,7 +18,7 @@ from engine.events.log import EventLog
 from engine.launch.prepare import plan_of_run, prepare, require_startable
 from engine.launch.relaunch import fits_checkpoint, rewrite
 from engine.launch.start import require_unfinished, start
-from engine.run.archive import free_name, holds_result, size_of
+from engine.run.archive import archive_name, holds_result, size_of
 from engine.run.directory import RunDirectory, require_own
 from engine.run.stage_status import StageStatus, read_stage_status, results_of
 
@@ -58,7 +58,7 @@ def plan_rerun(
     incomplete = status.begun & set(resting) - status.done - status.restart.keys() - {"report"}
     restarted = [s for s in stages if restart or s in incomplete or _starts_over(run, s, status)]
     others = in_order(incomplete.difference(stages))
-    archived = {stage: free_name(run, stage) for stage in [*restarted, *others] if holds_result(run, stage)}
+    archived = {stage: archive_name(run, stage) for stage in [*restarted, *others] if holds_result(run, stage)}
     size = sum(size_of(run.checkpoints(stage)) for stage in archived)
     _require_room(run, archived, size)
     outdated = [stage for stage in resting if stage not in stages and stage in status.done]

@@ -13,7 +13,7 @@ def holds_result(run: RunDirectory, stage: str) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def free_name(run: RunDirectory, stage: str) -> str:
+def archive_name(run: RunDirectory, stage: str) -> str:
     """The folder to keep the stage's result in, beside its own: the first number that is free."""
     number = 1
     while run.checkpoints(f"{stage}.{number}").exists():
@@ -21,7 +21,7 @@ def free_name(run: RunDirectory, stage: str) -> str:
     return f"{stage}.{number}"
 
 
-def set_aside(run: RunDirectory, stage: str, name: str) -> None:
+def archive_result(run: RunDirectory, stage: str, name: str) -> None:
     """Move the checkpoints of a stage to the folder `name`, unless that was done before. Raises NanosoloError."""
     folder, kept = run.checkpoints(stage), run.checkpoints(name)
     if not name or kept.exists() or not folder.is_dir():

@@ -24,7 +24,7 @@ from engine.events.log import EventLog
 from engine.hardware.cgroups import out_of_memory_kills
 from engine.hardware.telemetry import SAMPLE_SECONDS, Monitor
 from engine.hardware.versions import this_code, versions
-from engine.run.archive import set_aside
+from engine.run.archive import archive_result
 from engine.run.cpu_threads import fair_threads, stage_threads, thread_environment, threads_warning, trained_threads
 from engine.run.directory import RunDirectory, RunLock, RunnerInfo
 from engine.run.environment import torch_environment
@@ -112,7 +112,7 @@ class Runner:
         Interrupted anywhere here, the next runner does the rest. Raises NanosoloError."""
         if stage in self.anew:
             kept = self.anew.pop(stage)
-            set_aside(self.run, stage, kept)
+            archive_result(self.run, stage, kept)
             self.events.write(StageAnew(stage=stage, path=f"checkpoints/{kept}" if kept else ""))
             self.events.sync()
 

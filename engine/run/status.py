@@ -33,7 +33,7 @@ STAGE_WORDS = {
 }
 
 
-class Verdict(NamedTuple):
+class RunStatus(NamedTuple):
     """The state of a run, one line about it, and how to take it."""
 
     state: str  # state_of's word, or damaged
@@ -41,7 +41,7 @@ class Verdict(NamedTuple):
     tone: Tone
 
 
-def verdict(name: str, state: str, history: History, now: float, config: RunConfig | None = None) -> Verdict:
+def run_status(name: str, state: str, history: History, now: float, config: RunConfig | None = None) -> RunStatus:
     """Say how the run `name` is doing at Unix time `now`. `state` is what `state_of` says of it."""
     match state:
         case "running":
@@ -51,21 +51,21 @@ def verdict(name: str, state: str, history: History, now: float, config: RunConf
         case "orphaned":
             doing = _running(history, now, config).text.removeprefix("running, ")
             text = f"runner died, training continues: {doing}; checkpoint and stop it with: nanosolo stop {name}"
-            return Verdict(state, text, "warn")
+            return RunStatus(state, text, "warn")
         case "elsewhere":
             return _elsewhere(name, history, now)
         case "finished":
-            return Verdict(state, _finished(history), "good")
+            return RunStatus(state, _finished(history), "good")
         case "stopped":
-            return Verdict(state, f"stopped{_where(history)}, resume with: nanosolo resume {name}", "quiet")
+            return RunStatus(state, f"stopped{_where(history)}, resume with: nanosolo resume {name}", "quiet")
         case "new":
-            return Verdict(state, f"not started yet, start it with: nanosolo resume {name}", "quiet")
-    return Verdict("failed", _failed(name, history), "bad")
+            return RunStatus(state, f"not started yet, start it with: nanosolo resume {name}", "quiet")
+    return RunStatus("failed", _failed(name, history), "bad")
 
 
-def damaged(reason: str) -> Verdict:
-    """The verdict on a directory whose files cannot be read."""
-    return Verdict("damaged", f"damaged: {reason}", "bad")
+def damaged(reason: str) -> RunStatus:
+    """The status of a directory whose files cannot be read."""
+    return RunStatus("damaged", f"damaged: {reason}", "bad")
 
 
 def last_columns(history: History) -> tuple[str, StepColumns] | None:
@@ -91,36 +91,36 @@ def _between_steps(columns: StepColumns, begun: float) -> float:
     if len(columns) - first < 3:
         return 1.0
     wall = columns.time[-1] - columns.time[first]
-    # a glance knows only the first and the last steps: their mean stands for those between
+    # a summary has only the first and the last steps: their mean stands for those in between
     known = columns.step_seconds[first + 1 :]
     stepping = sum(known) / len(known) * (columns.step[-1] - columns.step[first])
     return min(3.0, max(1.0, wall / stepping)) if stepping > 0 else 1.0
 
 
-def _running(history: History, now: float, config: RunConfig | None) -> Verdict:
+def _running(history: History, now: float, config: RunConfig | None) -> RunStatus:
     stage = history.current
     if stage is None:
-        return Verdict("running", "starting" if not history.stages else "running, between two stages", "busy")
+        return RunStatus("running", "starting" if not history.stages else "running, between two stages", "busy")
     begun = history.stages[stage].started if stage in history.stages else now
     columns = history.steps.get(stage)
     if columns is not None and len(columns) and columns.time[-1] >= begun:
         return _stepping(history, stage, columns, now, config)
     progress = history.progress
     if progress is not None and progress.stage == stage:
-        return Verdict("running", f"running, {progress_words(history, progress)}", "busy")
+        return RunStatus("running", f"running, {progress_words(history, progress)}", "busy")
     silent = max(0.0, now - begun)
     doing = STAGE_WORDS.get(stage, stage)
     if stage not in MODEL_STAGES:
-        return Verdict("running", f"running, {doing} for {formatting.duration(silent)}", "busy")
+        return RunStatus("running", f"running, {doing} for {formatting.duration(silent)}", "busy")
     text = f"running, {doing}: no step yet, started {formatting.duration(silent)} ago"
     device = history.devices.get(stage)
     if silent > FIRST_STEP_SECONDS:
         compiles = device is not None and device.compiled
         text += ": compiling, a first step takes a minute or two" if compiles else ": loading?"
-    return Verdict("running", text, "busy")
+    return RunStatus("running", text, "busy")
 
 
-def _stepping(history: History, stage: str, columns: StepColumns, now: float, config: RunConfig | None) -> Verdict:
+def _stepping(history: History, stage: str, columns: StepColumns, now: float, config: RunConfig | None) -> RunStatus:
     step, steps = columns.step[-1], columns.steps
     of = "" if stage == "pretrain" else f"{stage} "
     place = f"running, {of}step {step:,}/{steps:,}" if steps else f"running, {of}step {step:,}"
@@ -129,12 +129,12 @@ def _stepping(history: History, stage: str, columns: StepColumns, now: float, co
     left = remaining_seconds(history)
     rest = f", {formatting.duration(left)} left" if left is not None and step < steps else ""
     if steps and step >= steps:
-        return Verdict("running", f"{place}, all steps done: evaluating and saving", "busy")
+        return RunStatus("running", f"{place}, all steps done: evaluating and saving", "busy")
     usual = pace if pace is not None else QUIET_SECONDS
     if since <= max(QUIET_SECONDS, QUIET_FACTOR * usual):
-        return Verdict("running", f"{place}, last step {formatting.duration(since)} ago{rest}", "good")
+        return RunStatus("running", f"{place}, last step {formatting.duration(since)} ago{rest}", "good")
     why = _why_quiet(history, stage, step, pace, config)
-    return Verdict("running", f"{place}, no step for {formatting.duration(since)}: {why}{rest}", "busy")
+    return RunStatus("running", f"{place}, no step for {formatting.duration(since)}: {why}{rest}", "busy")
 
 
 def _why_quiet(history: History, stage: str, step: int, pace: float | None, config: RunConfig | None) -> str:
@@ -190,26 +190,26 @@ def _rate(history: History, progress: Progress) -> float | None:
     return (progress.done - first.done) / (progress.t - first.t)
 
 
-def _stalled(name: str, history: History, now: float) -> Verdict:
+def _stalled(name: str, history: History, now: float) -> RunStatus:
     known = last_columns(history)
     if known is None:
-        return Verdict("stalled", f"stalled. Look for the reason: nanosolo logs {name}", "bad")
+        return RunStatus("stalled", f"stalled. Look for the reason: nanosolo logs {name}", "bad")
     columns = known[1]
     silent = formatting.duration(max(0.0, now - columns.time[-1]))
     pace = formatting.duration(columns.recent_seconds())
     text = f"stalled at step {columns.step[-1]:,}: no step for {silent}, usually {pace}. Why: nanosolo logs {name}"
-    return Verdict("stalled", text, "bad")
+    return RunStatus("stalled", text, "bad")
 
 
-def _elsewhere(name: str, history: History, now: float) -> Verdict:
+def _elsewhere(name: str, history: History, now: float) -> RunStatus:
     host = history.started.host if history.started else "another host"
     silent = max(0.0, now - history.last_time) if history.last_time is not None else math.inf
     if silent < 60:
-        return Verdict("elsewhere", f"running on {host}{_where(history, 'at')}, read from here", "busy")
+        return RunStatus("elsewhere", f"running on {host}{_where(history, 'at')}, read from here", "busy")
     text = (
         f"last heard of on {host} {formatting.duration(silent)} ago{_where(history, 'at')}; if that machine is gone: "
     )
-    return Verdict("elsewhere", f"{text}nanosolo resume {name}", "warn")
+    return RunStatus("elsewhere", f"{text}nanosolo resume {name}", "warn")
 
 
 def _finished(history: History) -> str:

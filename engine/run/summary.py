@@ -14,7 +14,7 @@ from engine.events.log import EventReader
 from engine.hardware.versions import Code, is_other, noted_code
 from engine.run.directory import RunDirectory, list_runs
 from engine.run.state import state_of
-from engine.run.status import Verdict, damaged, last_columns, remaining_seconds, verdict
+from engine.run.status import RunStatus, damaged, last_columns, remaining_seconds, run_status
 
 HEAD_BYTES = 2**16  # who started it, and when
 TAIL_BYTES = 2**18  # about a thousand steps
@@ -22,11 +22,11 @@ FAR_BYTES = 2**22  # how far back before the tail to look for the last evaluatio
 LONGEST_LINE = 2**16
 
 
-class Summary(NamedTuple):
+class RunSummary(NamedTuple):
     """One line about a run. Numbers are NaN where they are not known."""
 
     run: RunDirectory
-    verdict: Verdict
+    status: RunStatus
     stage: str
     trained: str  # the training stage that step, steps, loss and speed are of; empty before its first step
     step: int
@@ -42,7 +42,7 @@ class Summary(NamedTuple):
     code_changed: bool = False  # whether other code is known to have run it before
 
 
-class Glance:
+class SummaryReader:
     """Looks at one run again and again."""
 
     def __init__(self, run: RunDirectory) -> None:
@@ -53,7 +53,7 @@ class Glance:
         self._fault = ""
         self._config_stamp: int | None = None
 
-    def look(self, now: float | None = None) -> Summary:
+    def look(self, now: float | None = None) -> RunSummary:
         """The run as it is now. Never raises for what is damaged: it says so."""
         now = now if now is not None else time.time()
         self._read_config()
@@ -64,17 +64,17 @@ class Glance:
             said = damaged("no line of events.jsonl can be read: from a newer version, or not a run's events")
         else:
             state = state_of(self.run, history, now)
-            said = verdict(self.run.name, state, history, now, self._config)
+            said = run_status(self.run.name, state, history, now, self._config)
         return self._summary(said, history, now)
 
-    def _summary(self, said: Verdict, history: History, now: float) -> Summary:
+    def _summary(self, said: RunStatus, history: History, now: float) -> RunSummary:
         known = last_columns(history)
         columns = known[1] if known is not None else None
         bpb = history.latest("val_bpb")
         last = history.last_time
-        return Summary(
+        return RunSummary(
             run=self.run,
-            verdict=said,
+            status=said,
             stage=history.current or "",
             trained=known[0] if known is not None else "",
             step=columns.step[-1] if columns else 0,
@@ -168,20 +168,20 @@ def log_is_gone(run: RunDirectory) -> bool:
     return any(isinstance(event, StageStarted) for event in EventReader(run.events_file).read(HEAD_BYTES))
 
 
-class Glances:
+class SummaryReaders:
     """Looks at all runs, remembering what it read of each."""
 
     def __init__(self) -> None:
-        self._of: dict[str, Glance] = {}
+        self._of: dict[str, SummaryReader] = {}
 
-    def look(self, now: float | None = None) -> list[Summary]:
+    def look(self, now: float | None = None) -> list[RunSummary]:
         """All runs, newest first; directories that lost their run.toml are among them, last. One that is removed
         meanwhile is left out."""
         runs = list(reversed(list_runs()))
         names = {run.name for run in runs}
         runs += [run for run in _without_config() if run.name not in names]
-        self._of = {run.name: self._of.get(run.name) or Glance(run) for run in runs}
-        seen = [glance.look(now) for glance in self._of.values()]
+        self._of = {run.name: self._of.get(run.name) or SummaryReader(run) for run in runs}
+        seen = [reader.look(now) for reader in self._of.values()]
         return [summary for summary in seen if summary.run.path.is_dir()]
 
 

@@ -15,7 +15,7 @@ from engine.diagnostics import device_checks, preflight
 from engine.diagnostics.device_checks import attempt_in_a_process, check_device, device_fault, require_device
 from engine.hardware.detect import detect_gpu
 from engine.hardware.gpu_catalog import by_id, cpu
-from engine.hardware.probe_machine import Survey, TorchBuild, survey
+from engine.hardware.probe_machine import MachineProbe, TorchBuild, probe_machine
 from engine.hardware.toolchain import Toolchain
 from engine.launch import prepare as launching
 from engine.launch.prepare import prepare, require_startable
@@ -39,8 +39,8 @@ STAGES = CONFIG.pipeline.stages
 def ready_machine(home: Path, gpu: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that is looked at without torch is well, so that the device decides."""
 
-    def well() -> Survey:
-        return survey()._replace(
+    def well() -> MachineProbe:
+        return probe_machine()._replace(
             torch=TorchBuild("2.13.0", (13, 0)),
             memory_limit=85 * GIB,
             memory_available=80 * GIB,
@@ -48,7 +48,7 @@ def ready_machine(home: Path, gpu: FakeNvml, monkeypatch: pytest.MonkeyPatch) ->
             tools=Toolchain("/usr/bin/gcc", "/usr/bin/g++", headers=True),
         )
 
-    monkeypatch.setattr(launching, "survey", well)
+    monkeypatch.setattr(launching, "probe_machine", well)
 
 
 def test_a_device_that_works_is_tried_once_and_announced(cuda: Path, gpu: FakeNvml) -> None:
@@ -226,12 +226,12 @@ def test_auto_does_not_take_the_cpu_where_a_gpu_is_hidden_by_a_fault(
 ) -> None:
     gpu.lost = True
     config = config_of("smoke")
-    look = survey()
+    look = probe_machine()
     assert look.access is not None
     with_nodes = look._replace(access=look.access._replace(nodes=("nvidia0", "nvidiactl")))
     plan = plan_of(config, cpu(2, 8 * GIB))
 
-    def problems(look: Survey, config: RunConfig = config) -> list[str]:
+    def problems(look: MachineProbe, config: RunConfig = config) -> list[str]:
         found = preflight.preflight(config, plan, look)
         return [f"{check.message}. {check.help}" for check in found if check.severity == "error"]
 

@@ -5,7 +5,7 @@ import pytest
 from engine.core.diagnostic import Diagnostic
 from engine.hardware.device_faults import Attempt, cuda_code, explain
 from engine.hardware.gpu_access import NO_LIBRARY, GpuAccess
-from engine.hardware.probe_machine import survey_gpu
+from engine.hardware.probe_machine import probe_gpu
 from engine.hardware.toolchain import Toolchain
 from tests.helpers.fake_nvml import FakeNvml
 
@@ -16,7 +16,7 @@ HERE = GpuAccess(devices=1, nodes=NODES)
 
 def fault_of(access: GpuAccess = HERE, **attempt: object) -> Diagnostic:
     given = {"failed": "allocation", "torch": "2.13.0+cu130", "cuda": "13.0", "archs": ("sm_80",), **attempt}
-    return explain(Attempt(**given), access, survey_gpu(), TOOLS)  # type: ignore[arg-type]
+    return explain(Attempt(**given), access, probe_gpu(), TOOLS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import engine.hardware.drivers as drivers
 from engine.diagnostics.driver_checks import check_driver, wanted_torch
 from engine.hardware.drivers import wheel_for
-from engine.hardware.probe_machine import TorchBuild, survey_gpu
+from engine.hardware.probe_machine import TorchBuild, probe_gpu
 from tests.helpers.fake_nvml import FakeNvml
 
 CUDA_13, CUDA_12 = TorchBuild("2.13.0+cu130", (13, 0)), TorchBuild("2.13.0+cu126", (12, 6))
@@ -91,7 +91,7 @@ def test_a_mismatch_is_refused_with_the_command_that_ends_it(
 ) -> None:
     for key, value in state.items():
         setattr(gpu, key, value)
-    check = check_driver(survey_gpu(), torch)
+    check = check_driver(probe_gpu(), torch)
     assert check is not None
     assert (check.severity, check.message, check.help) == ("error", finding, action)
 
@@ -103,7 +103,7 @@ def test_without_pip_the_command_is_for_uv() -> None:
 
 def test_a_build_that_fits_is_no_problem(gpu: FakeNvml) -> None:
     for torch in (CUDA_13, CUDA_12, TorchBuild("2.9.0", (12, 8))):
-        check = check_driver(survey_gpu(), torch)
+        check = check_driver(probe_gpu(), torch)
         assert check is not None and check.severity == "ok"
 
 

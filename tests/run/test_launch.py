@@ -37,7 +37,7 @@ def calls(home: Path, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         monkeypatch.setattr(module, name, counting)
 
     count(planning, "make_plan")
-    count(prepare_module, "survey")
+    count(prepare_module, "probe_machine")
     count(probe_machine, "detect_gpu")
     count(prepare_module, "first_missing")
     count(prepare_module, "require_device")
@@ -55,7 +55,7 @@ def calls(home: Path, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
-ONCE = {"make_plan": 1, "survey": 1, "detect_gpu": 1, "require_device": 1, "preflight": 1, "check_device": 1}
+ONCE = {"make_plan": 1, "probe_machine": 1, "detect_gpu": 1, "require_device": 1, "preflight": 1, "check_device": 1}
 NEW = {**ONCE, "first_missing": 1}
 
 

@@ -16,9 +16,9 @@ from engine.core.errors import UsageError
 from engine.core.units import GIB, MIB
 from engine.diagnostics.doctor import examine
 from engine.diagnostics.preflight import disk_need, preflight, require_ready
-from engine.hardware import probe_machine as surveys
+from engine.hardware import probe_machine as probes
 from engine.hardware.gpu_catalog import cpu
-from engine.hardware.probe_machine import Survey, TorchBuild, survey, torch_build
+from engine.hardware.probe_machine import MachineProbe, TorchBuild, probe_machine, torch_build
 from engine.hardware.toolchain import Toolchain
 from engine.launch.prepare import prepare, with_absolute_paths
 from engine.launch.start import start
@@ -34,11 +34,11 @@ TOOLS = Toolchain("/usr/bin/gcc", "/usr/bin/g++", headers=True, manager="apt-get
 
 
 @pytest.fixture
-def machine(home: Path, gpu: FakeNvml) -> Callable[..., Survey]:
+def machine(home: Path, gpu: FakeNvml) -> Callable[..., MachineProbe]:
     """A good machine with the GPU as it is set, but for what the arguments say."""
 
-    def make(**different: Any) -> Survey:
-        good = survey()._replace(
+    def make(**different: Any) -> MachineProbe:
+        good = probe_machine()._replace(
             torch=BUILD,
             cores=12,
             memory_total=85 * GIB,
@@ -57,7 +57,7 @@ def by_name(checks: list[Diagnostic]) -> dict[str, Diagnostic]:
     return {check.subject: check for check in checks}
 
 
-def test_a_good_machine_is_ready(machine: Callable[..., Survey]) -> None:
+def test_a_good_machine_is_ready(machine: Callable[..., MachineProbe]) -> None:
     found = preflight(CONFIG, PLAN, machine())
     assert {check.severity for check in found} == {"ok"}, found
     require_ready(found)
@@ -84,7 +84,7 @@ def test_a_good_machine_is_ready(machine: Callable[..., Survey]) -> None:
     ],
 )
 def test_what_a_machine_lacks_is_named_with_the_way_out(
-    machine: Callable[..., Survey], different: dict[str, Any], name: str, verdict: str, says: str
+    machine: Callable[..., MachineProbe], different: dict[str, Any], name: str, verdict: str, says: str
 ) -> None:
     found = preflight(CONFIG, PLAN, machine(**different))
     check = by_name(found)[name]
@@ -96,7 +96,9 @@ def test_what_a_machine_lacks_is_named_with_the_way_out(
             require_ready(found)
 
 
-def test_a_stop_that_a_spot_machine_does_not_wait_for_is_noted(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
+def test_a_stop_that_a_spot_machine_does_not_wait_for_is_noted(
+    machine: Callable[..., MachineProbe], gpu: FakeNvml
+) -> None:
     def notes(seconds: float) -> list[str]:
         found = preflight(CONFIG, msgspec.structs.replace(PLAN, stop_seconds=seconds), machine())
         return [check.message for check in found if check.subject == "stop"]
@@ -116,7 +118,7 @@ def test_a_stop_that_a_spot_machine_does_not_wait_for_is_noted(machine: Callable
     ],
 )
 def test_little_use_of_the_gpu_is_no_other_program(
-    machine: Callable[..., Survey], gpu: FakeNvml, state: dict[str, int], verdict: str
+    machine: Callable[..., MachineProbe], gpu: FakeNvml, state: dict[str, int], verdict: str
 ) -> None:
     for key, value in state.items():
         setattr(gpu, key, value)
@@ -139,7 +141,7 @@ def test_little_use_of_the_gpu_is_no_other_program(
     ],
 )
 def test_what_is_wrong_with_a_gpu_is_named(
-    machine: Callable[..., Survey], gpu: FakeNvml, state: dict[str, Any], name: str, verdict: str, says: str
+    machine: Callable[..., MachineProbe], gpu: FakeNvml, state: dict[str, Any], name: str, verdict: str, says: str
 ) -> None:
     for key, value in state.items():
         setattr(gpu, key, value)
@@ -150,18 +152,18 @@ def test_what_is_wrong_with_a_gpu_is_named(
     assert check in examine(machine()) or name == "GPU memory"
 
 
-def test_any_driver_of_the_same_cuda_will_do(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
+def test_any_driver_of_the_same_cuda_will_do(machine: Callable[..., MachineProbe], gpu: FakeNvml) -> None:
     gpu.cuda = 12020
     check = by_name(preflight(CONFIG, PLAN, machine(torch=TorchBuild("2.9.0", (12, 8)))))["driver"]
     assert check.severity == "ok"
 
 
-def test_a_slice_is_called_one(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
+def test_a_slice_is_called_one(machine: Callable[..., MachineProbe], gpu: FakeNvml) -> None:
     gpu.slices = ["NVIDIA A100-SXM4-40GB MIG 3g.20gb"]
     assert "a MIG slice" in by_name(preflight(CONFIG, PLAN, machine()))["GPU"].message
 
 
-def test_on_a_cpu_only_the_host_counts(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
+def test_on_a_cpu_only_the_host_counts(machine: Callable[..., MachineProbe], gpu: FakeNvml) -> None:
     gpu.lost = True
     config = config_of("quickstart")
     plan = plan_of(config, cpu(2, 8 * GIB))
@@ -171,7 +173,7 @@ def test_on_a_cpu_only_the_host_counts(machine: Callable[..., Survey], gpu: Fake
     assert by_name(preflight(config, plan, tiny))["host"].severity == "error"
 
 
-def test_what_is_here_already_needs_no_room(machine: Callable[..., Survey], tmp_path: Path) -> None:
+def test_what_is_here_already_needs_no_room(machine: Callable[..., MachineProbe], tmp_path: Path) -> None:
     look = machine()
     assert disk_need(PLAN, look) == PLAN.disk_bytes
     assert disk_need(PLAN, look._replace(shards=10**15, tokens=10**15)) == PLAN.disk.checkpoints
@@ -191,7 +193,7 @@ def test_text_that_is_not_there_is_refused_and_no_run_is_made(home: Path, tmp_pa
     assert not (home / "runs" / "one").exists()
 
 
-def test_the_doctor_sees_what_is_here(machine: Callable[..., Survey], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_sees_what_is_here(machine: Callable[..., MachineProbe], monkeypatch: pytest.MonkeyPatch) -> None:
     found = examine(machine())
     assert {check.severity for check in found} == {"ok"}
     names = {check.subject for check in found}
@@ -201,7 +203,7 @@ def test_the_doctor_sees_what_is_here(machine: Callable[..., Survey], monkeypatc
     assert (missing.severity, "pip install no-such-package" in missing.help) == ("error", True)
 
 
-def test_the_doctor_demands_what_this_machine_can_train(machine: Callable[..., Survey], gpu: FakeNvml) -> None:
+def test_the_doctor_demands_what_this_machine_can_train(machine: Callable[..., MachineProbe], gpu: FakeNvml) -> None:
     a100 = by_name(examine(machine(disk_free=20 * GIB)))["home"]
     assert a100.severity == "error" and "preset balanced needs" in a100.message
     gpu.lost = True
@@ -214,7 +216,7 @@ def test_the_doctor_demands_what_this_machine_can_train(machine: Callable[..., S
 
 
 def test_stages_without_a_model_demand_no_gpu_no_compiler_and_no_room_for_checkpoints(
-    machine: Callable[..., Survey],
+    machine: Callable[..., MachineProbe],
 ) -> None:
     config = with_changes(CONFIG, {"pipeline.stages": ["data", "tokenizer"]})
     plan = plan_of(config)
@@ -248,25 +250,25 @@ def test_torch_says_its_cuda_without_being_imported(
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "version.py").write_text(f"__version__ = '9.9'\ndebug = False\n{line}\nhip = None\n")
     found = types.SimpleNamespace(version="9.9", locate_file=lambda name: tmp_path / name)
-    monkeypatch.setattr(surveys.metadata, "distribution", lambda _: found)
+    monkeypatch.setattr(probes.metadata, "distribution", lambda _: found)
     assert torch_build() == TorchBuild("9.9", cuda)
 
 
 def test_looking_leaves_nothing_behind(home: Path) -> None:
-    survey()
+    probe_machine()
     assert list(home.iterdir()) == []
 
 
-def test_every_preset_can_be_checked(machine: Callable[..., Survey]) -> None:
+def test_every_preset_can_be_checked(machine: Callable[..., MachineProbe]) -> None:
     for name in ("smoke", "conservative", "aggressive", "maximum", "reference"):
         config: RunConfig = config_of(name)
         plan: Plan = plan_of(config)
         assert preflight(config, plan, machine())
 
 
-def refused(config: RunConfig, look: Survey | None = None) -> list[tuple[str, str]]:
+def refused(config: RunConfig, look: MachineProbe | None = None) -> list[tuple[str, str]]:
     """(name, finding) of every problem that a start would name."""
-    checks = preflight(config, plan_of(config, cpu(2, 8 * GIB)), look or survey())
+    checks = preflight(config, plan_of(config, cpu(2, 8 * GIB)), look or probe_machine())
     return [(check.subject, check.message) for check in checks if check.severity == "error"]
 
 
@@ -305,17 +307,19 @@ def test_conversations_that_are_not_there_are_refused(home: Path, tmp_path: Path
     assert "neither .jsonl nor .parquet" in refused(wrong)[0][1]
     assert refused(with_changes(wrong, {"pipeline.stages": ["pretrain"]})) == []
     typo = with_changes(config, {f"{stage}.sources": ["smoltlk"]})
-    checks = by_name(preflight(typo, plan_of(typo, cpu(2, 8 * GIB)), survey()))
+    checks = by_name(preflight(typo, plan_of(typo, cpu(2, 8 * GIB)), probe_machine()))
     assert "smoltalk" in checks["conversations"].help
     remote = with_changes(config, {f"{stage}.sources": ["smoltalk:10", "hf:someone/talks", "gsm8k"]})
-    assert "conversations" not in by_name(preflight(remote, plan_of(remote, cpu(2, 8 * GIB)), survey()))
+    assert "conversations" not in by_name(preflight(remote, plan_of(remote, cpu(2, 8 * GIB)), probe_machine()))
 
 
 def test_only_stages_that_will_run_are_looked_at(home: Path, tmp_path: Path) -> None:
     config = config_of("quickstart", sft__sources=[str(tmp_path / "gone.jsonl")])
     plan = plan_of(config, cpu(2, 8 * GIB))
-    assert [c.subject for c in preflight(config, plan, survey(), stages=("report",)) if c.severity == "error"] == []
-    assert [c.subject for c in preflight(config, plan, survey(), stages=("sft",)) if c.severity == "error"] == [
+    assert [
+        c.subject for c in preflight(config, plan, probe_machine(), stages=("report",)) if c.severity == "error"
+    ] == []
+    assert [c.subject for c in preflight(config, plan, probe_machine(), stages=("sft",)) if c.severity == "error"] == [
         "conversations"
     ]
 

@@ -14,11 +14,12 @@ from engine.core.units import GIB
 from engine.device import device as training_device
 from engine.diagnostics import device_checks
 from engine.diagnostics.preflight import preflight, require_ready
-from engine.hardware import gpu_access, probe_machine
+from engine.hardware import gpu_access
+from engine.hardware import probe_machine as probes
 from engine.hardware.device_faults import Attempt, explain
 from engine.hardware.gpu_access import LOST, MISMATCH, NO_LIBRARY, NO_PERMISSION, NOT_LOADED, GpuAccess
 from engine.hardware.gpu_catalog import by_id, cpu
-from engine.hardware.probe_machine import Survey, TorchBuild, survey, survey_gpu
+from engine.hardware.probe_machine import MachineProbe, TorchBuild, probe_gpu, probe_machine
 from engine.hardware.toolchain import Toolchain
 from engine.launch.prepare import prepare, require_startable
 from engine.run.directory import create_run
@@ -71,7 +72,7 @@ class Machine:
             "home": Path("/home/you/nanosolo"),
             "tools": TOOLS,
         }
-        found: Survey = survey()._replace(**{**good, **(look or {})})  # type: ignore[arg-type]
+        found: MachineProbe = probe_machine()._replace(**{**good, **(look or {})})  # type: ignore[arg-type]
         return refusal(lambda: require_ready(preflight(CONFIG, plan_of(CONFIG), found)))
 
     def without_gpu(self, access: GpuAccess) -> str:
@@ -85,13 +86,13 @@ class Machine:
         self._set({key: attempt.pop(key) for key in ("used", "driver", "name", "compute_mode") if key in attempt})
         build = {"torch": "2.13.0+cu130", "cuda": "13.0", "archs": ("sm_75", "sm_80")}
         given = {"failed": "allocation", **build, **attempt}
-        return f"CUDA: {explain(Attempt(**given), access, survey_gpu(), tools)}"  # type: ignore[arg-type]
+        return f"CUDA: {explain(Attempt(**given), access, probe_gpu(), tools)}"  # type: ignore[arg-type]
 
     def auto(self) -> str:
         """`auto`, with a GPU given to this machine that NVML cannot see."""
         self.gpu.lost = True
         config = config_of("smoke")
-        found = survey()._replace(access=GpuAccess(nvml=MISMATCH, nodes=NODES))
+        found = probe_machine()._replace(access=GpuAccess(nvml=MISMATCH, nodes=NODES))
         return refusal(lambda: require_ready(preflight(config, plan_of(config, cpu(2, 8 * GIB)), found)))
 
     def resumed(self) -> str:
@@ -99,12 +100,12 @@ class Machine:
         config = config_of("smoke")
         run = create_run("one", config, plan_of(config, by_id("a100-40gb")))
         self.gpu.lost = True
-        self._monkeypatch.setattr(probe_machine, "gpu_access", lambda: GpuAccess(nvml=NO_LIBRARY))
+        self._monkeypatch.setattr(probes, "gpu_access", lambda: GpuAccess(nvml=NO_LIBRARY))
         return refusal(lambda: require_startable(prepare(config, run)))
 
     def in_a_stage(self) -> str:
         """The GPU goes between the start and a stage."""
-        fault = explain(Attempt(failed="driver", code=802), HERE, survey_gpu(), TOOLS)
+        fault = explain(Attempt(failed="driver", code=802), HERE, probe_gpu(), TOOLS)
         self._monkeypatch.setattr(training_device, "device_fault", lambda _device, compiled: fault)
         self._monkeypatch.setattr(training_device.torch.cuda, "is_available", lambda: False)
         return refusal(lambda: training_device.choose_device(config_of("smoke"), plan_of(CONFIG)))

@@ -10,7 +10,7 @@ from engine.config.schema import Stage
 from engine.config.stages import MODEL_STAGES
 from engine.events.history import History
 from engine.events.kinds import Device, Event, Progress, StageStarted, Step
-from engine.run.status import STAGE_WORDS, damaged, remaining_seconds, verdict
+from engine.run.status import STAGE_WORDS, damaged, remaining_seconds, run_status
 from tests.helpers.made_run import Story, story_of
 
 NOW = 1_800_000_000.0
@@ -24,7 +24,7 @@ def told(story: Story) -> History:
 
 
 def say(story: Story, state: str = "running", later: float = 0.9) -> str:
-    return verdict("red", state, told(story), story.now + later, story.config).text
+    return run_status("red", state, told(story), story.now + later, story.config).text
 
 
 def test_a_run_that_steps() -> None:
@@ -71,12 +71,12 @@ def test_each_stage_has_words_of_its_own_from_its_start_to_its_first_step(stage:
     history = History()
     history.apply(StageStarted(t=NOW, stage=stage, pid=1, argv=[]))
     doing = STAGE_WORDS[stage]
-    loading = verdict("red", "running", history, NOW + 25).text
+    loading = run_status("red", "running", history, NOW + 25).text
     if stage in MODEL_STAGES:
         assert loading == f"running, {doing}: no step yet, started 25 s ago: loading?"
         device = {"device": "cuda", "name": "A100", "torch": "2", "grad_accum_steps": 1, "device_batch_size": 1}
         history.apply(Device(t=NOW + 1, stage=stage, compiled=True, **device))
-        assert "started 25 s ago: compiling" in verdict("red", "running", history, NOW + 25).text
+        assert "started 25 s ago: compiling" in run_status("red", "running", history, NOW + 25).text
     else:
         assert loading == f"running, {doing} for 25 s"
 
@@ -136,7 +136,7 @@ def test_other_hosts_orphans_and_stalls() -> None:
 
 def test_a_run_without_events() -> None:
     for state in ("new", "running", "stalled", "orphaned", "elsewhere", "finished", "stopped", "failed"):
-        said = verdict("red", state, History(), NOW)
+        said = run_status("red", state, History(), NOW)
         assert said.text and "\n" not in said.text
 
 
@@ -149,7 +149,7 @@ def test_any_order_of_events_gives_one_line(data: st.DataObject) -> None:
         history.apply(event)  # type: ignore[arg-type]
     state = data.draw(st.sampled_from(("new", "running", "stalled", "orphaned", "elsewhere", "finished", "failed")))
     now = data.draw(st.floats(-1e18, 1e18))
-    assert "\n" not in verdict("red", state, history, now, story.config).text
+    assert "\n" not in run_status("red", state, history, now, story.config).text
 
 
 def test_a_total_that_is_an_upper_bound_is_called_one() -> None:

@@ -10,7 +10,7 @@ from textual.content import Content
 
 from engine.core.diagnostic import Diagnostic
 from engine.events.history import History
-from engine.run.status import Verdict
+from engine.run.status import RunStatus
 from tests.helpers.made_run import Story, story_of
 from tui.runs import panels
 from tui.runs.key_numbers import brief, comparisons, learning_figures, machine_figures
@@ -81,7 +81,7 @@ words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300)
 @given(words, words, words, st.integers(40, 120))
 def test_advice_and_verdict_fit(message: str, fix: str, effect: str, width: int) -> None:
     finding = Diagnostic("code", message, fix, change={"batch.device_batch_size": 8}, effect=effect)
-    assert len(panels.verdict_rows(Verdict("failed", message, "bad"), width)) <= 2
+    assert len(panels.status_rows(RunStatus("failed", message, "bad"), width)) <= 2
     rows = advice_rows([finding], width, commands=True)
     assert "batch.device_batch_size=8" in "".join(row.plain for row in rows)
     assert rows[0].plain[0] == "▲"

@@ -17,7 +17,7 @@ from engine.core.diagnostic import checked
 from engine.core.errors import UsageError
 from engine.core.units import GIB
 from engine.diagnostics.preflight import preflight
-from engine.hardware.probe_machine import survey
+from engine.hardware.probe_machine import probe_machine
 from engine.launch.control import stop_run
 from engine.launch.prepare import Launch, prepare, require_startable
 from engine.launch.start import start
@@ -65,7 +65,7 @@ def shown(app: object, name: str) -> str:
 
 def made_launch(config: RunConfig) -> Launch:
     """What a machine of known size finds."""
-    look = survey()._replace(
+    look = probe_machine()._replace(
         gpu=None,
         cores=2,
         memory_total=16 * GIB,

@@ -64,7 +64,7 @@ async def test_every_kind_of_run(home: Path, size: tuple[int, int]) -> None:
         for _ in range(8):
             screen = app.screen
             assert isinstance(screen, RunsScreen) and screen.chosen is not None
-            said[screen.chosen.run.name] = screen.chosen.verdict.text
+            said[screen.chosen.run.name] = screen.chosen.status.text
             await pilot.press("down")
             await pilot.pause()
         assert "not valid TOML" in said["torn"]

@@ -85,7 +85,7 @@ def test_leaving_says_how_the_edits_on_plan_come_back(terminal: Terminal) -> Non
 
 # what a disk that does not answer holds up, and the keys that ask for it, with what is seen between them
 STUCK: dict[str, tuple[str, *tuple[bytes, ...]]] = {
-    "runs": ("import engine.run.summary as m; m.Glances.look = stuck", b"4"),
+    "runs": ("import engine.run.summary as m; m.SummaryReaders.look = stuck", b"4"),
     "log": ("import tui.runs.log_file as m; m.LogFile.update = stuck", b"6"),
     "search": (
         "import tui.runs.log_file as m; m.LogFile.find = stuck",

@@ -34,7 +34,7 @@ KEYS: tuple[Key, ...] = (
         False,
     ),
     Key("go.review", "2", "app.go('review')", "Review", "Review the launch of what Plan holds.", ("app",), False),
-    Key("go.monitor", "3", "app.go('monitor')", "Monitor", "Watch a run: verdict, charts, machine.", ("app",), False),
+    Key("go.monitor", "3", "app.go('monitor')", "Monitor", "Watch a run: status, charts, machine.", ("app",), False),
     Key("go.runs", "4", "app.go('runs')", "Runs", "See every run and its state.", ("app",), False),
     Key("go.compare", "5", "app.go('compare')", "Compare", "Lay two to four runs over each other.", ("app",), False),
     Key("go.logs", "6", "app.go('logs')", "Logs", "Read what the engine wrote.", ("app",), False),

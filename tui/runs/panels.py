@@ -1,4 +1,4 @@
-"""What the Monitor says in words: verdict, pipeline, figures, advice, samples, each as rows of styled text."""
+"""What the Monitor says in words: status, pipeline, figures, advice, samples, each as rows of styled text."""
 
 import math
 import textwrap
@@ -10,7 +10,7 @@ from textual.content import Content
 from engine.core import formatting
 from engine.core.diagnostic import Diagnostic
 from engine.events.kinds import Sample
-from engine.run.status import Tone, Verdict
+from engine.run.status import RunStatus, Tone
 from tui.runs.key_numbers import Comparison, Figure
 from tui.widgets.diagnostic_rows import advice_sign
 
@@ -29,17 +29,15 @@ def sign(tone: Tone) -> Content:
     return Content.styled(mark, colour)
 
 
-def verdict_line(verdict: Verdict) -> Content:
+def status_line(status: RunStatus) -> Content:
     """The sign, the first word in colour, the rest plain."""
-    return verdict_rows(verdict, 10_000)[0]
+    return status_rows(status, 10_000)[0]
 
 
-def verdict_rows(verdict: Verdict, width: int) -> list[Content]:
-    """The verdict in at most two rows: the sign, the first word in colour, the rest plain."""
-    mark, colour = TONES[verdict.tone]
-    lines = textwrap.wrap(verdict.text, max(8, width - 2), max_lines=2, placeholder=" …", break_on_hyphens=False) or [
-        ""
-    ]
+def status_rows(status: RunStatus, width: int) -> list[Content]:
+    """The status in at most two rows: the sign, the first word in colour, the rest plain."""
+    mark, colour = TONES[status.tone]
+    lines = textwrap.wrap(status.text, max(8, width - 2), max_lines=2, placeholder=" …", break_on_hyphens=False) or [""]
     first, space, rest = lines[0].partition(" ")
     rows = [Content.styled(f"{mark} {first}", f"bold {colour}") + Content(space + rest)]
     return rows + [Content(f"  {line}") for line in lines[1:]]

@@ -14,7 +14,7 @@ from engine.core.diagnostic import Diagnostic
 from engine.diagnostics.live import diagnose
 from engine.diagnostics.oom import ran_out
 from engine.run.directory import RunDirectory
-from engine.run.status import Verdict, damaged, verdict
+from engine.run.status import RunStatus, damaged, run_status
 from tui import actions
 from tui.keys.bindings import bindings_for
 from tui.runs import panels
@@ -151,22 +151,22 @@ class MonitorScreen(ConsoleScreen):
         return self._unadvised and (not live or time.monotonic() - self._advised > ADVICE_SECONDS)
 
     @property
-    def verdict(self) -> Verdict:
+    def run_status(self) -> RunStatus:
         """How the run is doing."""
         if self.watcher is None or self.news is None:
-            return Verdict("new", "reading", "busy")
+            return RunStatus("new", "reading", "busy")
         watcher, state = self.watcher, self.news.state
         if watcher.config_fault and watcher.history.started is None:
             return damaged(watcher.config_fault)
-        return verdict(watcher.run.name, state, watcher.history, time.time(), watcher.config)
+        return run_status(watcher.run.name, state, watcher.history, time.time(), watcher.config)
 
     def _show_verdict(self) -> None:
         if self.watcher is None:
             return
         with self.watcher.lock:
-            said = self.verdict
+            said = self.run_status
         faults = [f for f in (self.news.faults if self.news is not None else ()) if f not in said.text]
-        rows = panels.verdict_rows(said, max(20, self.size.width - 2))
+        rows = panels.status_rows(said, max(20, self.size.width - 2))
         rows += [panels.fault_line(fault) for fault in faults]
         widget = self.query_one("#verdict", Lines)
         widget.styles.height = len(rows)
@@ -292,7 +292,7 @@ class MonitorScreen(ConsoleScreen):
     def action_copy(self) -> None:
         if self.watcher is None:
             return
-        rows = [f"{self.watcher.run.name}: {self.verdict.text}"]
+        rows = [f"{self.watcher.run.name}: {self.run_status.text}"]
         figures = brief(self.feed, self.watcher.history, self.watcher.plan)
         rows += [f"{label}: {value}" for label, value in figures if "-" not in value[:1]]
         rows += [f"advice: {f.message}. {f.advice}" for f in self.findings]

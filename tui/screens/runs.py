@@ -15,7 +15,7 @@ from engine.core import formatting
 from engine.core.errors import NanosoloError
 from engine.core.paths import runs_home
 from engine.run.directory import RunDirectory
-from engine.run.summary import Glances, Summary
+from engine.run.summary import RunSummary, SummaryReaders
 from tui import actions
 from tui.console import Console
 from tui.keys.bindings import bindings_for
@@ -49,15 +49,15 @@ class RunList(RowList):
 
     def __init__(self) -> None:
         super().__init__(id="runs")
-        self.summaries: list[Summary] = []
+        self.summaries: list[RunSummary] = []
         self.marked: list[str] = []
 
     def build(self, width: int) -> Sequence[Row]:
         return [Row(summary.run.name, self._describe(summary, width)) for summary in self.summaries]
 
-    def _describe(self, summary: Summary, width: int) -> Content:
+    def _describe(self, summary: RunSummary, width: int) -> Content:
         mark = Content.styled("✓ ", "bold $accent") if summary.run.name in self.marked else Content("  ")
-        line = mark + panels.sign(summary.verdict.tone) + Content(" ")
+        line = mark + panels.sign(summary.status.tone) + Content(" ")
         # a name is a file name: it may hold anything
         return line + printable(
             Content.assemble(
@@ -85,13 +85,13 @@ def columns(width: int) -> list[tuple[str, int, bool]]:
 STYLES = ("bold", "", "", "bold", "", "", "$quiet")
 
 
-def values(summary: Summary, width: int) -> list[str]:
+def values(summary: RunSummary, width: int) -> list[str]:
     """The texts of the columns."""
     wide = width >= 100
     steps = f"{summary.step:,}/{summary.steps:,}" if wide else _share(summary)
     return [
         clip_middle(summary.run.name, columns(width)[0][1] - 1),
-        summary.verdict.state,
+        summary.status.state,
         steps if summary.steps else "-",
         _loss(summary),
         _number(summary.val_bpb, 4),
@@ -100,11 +100,11 @@ def values(summary: Summary, width: int) -> list[str]:
     ]
 
 
-def _share(summary: Summary) -> str:
+def _share(summary: RunSummary) -> str:
     return formatting.percent(math.floor(100 * summary.step / summary.steps) / 100) if summary.steps else "-"
 
 
-def _loss(summary: Summary) -> str:
+def _loss(summary: RunSummary) -> str:
     """The stage is named where it is not pretraining, whose bits per byte stand beside it."""
     loss = _number(summary.loss, 4)
     return loss if summary.trained in ("", "pretrain") else f"{summary.trained.removesuffix('train')} {loss}"
@@ -136,13 +136,13 @@ class RunsScreen(ConsoleScreen):
     class Looked(Message):
         """All runs have been looked at. Posted from a thread."""
 
-        def __init__(self, summaries: list[Summary]) -> None:
+        def __init__(self, summaries: list[RunSummary]) -> None:
             super().__init__()
             self.summaries = summaries
 
     def __init__(self) -> None:
         super().__init__()
-        self.glances = Glances()
+        self.readers = SummaryReaders()
         self.marked: list[str] = []
         self._looking = False
         self._looked = False
@@ -177,7 +177,7 @@ class RunsScreen(ConsoleScreen):
 
     def _look_in_thread(self) -> None:
         try:
-            self.post_message(self.Looked(self.glances.look()))
+            self.post_message(self.Looked(self.readers.look()))
         except NanosoloError as error:
             self.app.call_from_thread(self._failed, error)
         finally:
@@ -200,17 +200,17 @@ class RunsScreen(ConsoleScreen):
         rows.rebuild()
         if not self._looked and message.summaries:
             self._looked = True
-            live = next((s.run.name for s in message.summaries if s.verdict.state in LIVE), None)
+            live = next((s.run.name for s in message.summaries if s.status.state in LIVE), None)
             rows.choose(live or message.summaries[0].run.name)
             rows.focus()
-        live_now = sum(summary.verdict.state in LIVE for summary in message.summaries)
+        live_now = sum(summary.status.state in LIVE for summary in message.summaries)
         count = len(message.summaries)
         self.say_about(f"{count} run{'s' * (count != 1)}, {live_now} at work" if count else "")
         self._say()
         self.refresh_bindings()
 
     @property
-    def chosen(self) -> Summary | None:
+    def chosen(self) -> RunSummary | None:
         """The run under the cursor."""
         rows = self.query_one(RunList)
         return next((s for s in rows.summaries if s.run.name == rows.chosen), None)
@@ -230,7 +230,7 @@ class RunsScreen(ConsoleScreen):
         def build(width: int, height: int) -> list[Content]:
             return [
                 panels.heading(summary.run.name, width),
-                panels.verdict_line(summary.verdict),
+                panels.status_line(summary.status),
                 Content.styled("   ".join(filter(None, (silent, str(summary.run.path)))), "$quiet"),
                 Content.styled(marked, "$accent"),
             ]
@@ -304,7 +304,7 @@ class RunsScreen(ConsoleScreen):
         summary = self.chosen if self.is_mounted else None
         if summary is None:
             return False
-        state = summary.verdict.state
+        state = summary.status.state
         if action in ("stop", "checkpoint"):
             return state in LIVE
         return state in ("stopped", "failed", "elsewhere", "new") if action == "resume" else True

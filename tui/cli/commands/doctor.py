@@ -9,13 +9,13 @@ from engine.core.diagnostic import first_error
 from engine.core.errors import EXIT_CRASHED, EXIT_DONE
 from engine.diagnostics.device_checks import ANNOUNCEMENT, device_here
 from engine.diagnostics.doctor import examine
-from engine.hardware.probe_machine import survey
+from engine.hardware.probe_machine import probe_machine
 from tui.cli.diagnostic_text import check_json, check_table
 
 
 def doctor(options: argparse.Namespace) -> int:
     """Print all checks; where there is a GPU, try it as well. The exit code is 5 where something prevents training."""
-    look = survey()
+    look = probe_machine()
     checks = examine(look)
     if look.gpu is not None:
         print(ANNOUNCEMENT, file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ from engine.core.errors import UsageError, one_line
 from engine.core.paths import runs_home
 from engine.events.scores import LOWER
 from engine.run.directory import RunDirectory, find_run
-from engine.run.summary import Glances, Summary, log_is_gone
+from engine.run.summary import RunSummary, SummaryReaders, log_is_gone
 
 POLL_SECONDS = 0.5
 FIGURES_FROM = 70  # cells of a terminal; a narrower one shows no figures
@@ -24,7 +24,7 @@ LEAST_NAME, LEAST_STATUS = 12, 20  # cells
 
 def runs(options: argparse.Namespace) -> int:
     """List all runs, newest last."""
-    rows = [describe(summary) for summary in reversed(Glances().look())]
+    rows = [describe(summary) for summary in reversed(SummaryReaders().look())]
     if options.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -69,12 +69,12 @@ def _clip(text: str, room: int) -> str:
     return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
-def describe(summary: Summary) -> dict[str, Any]:
+def describe(summary: RunSummary) -> dict[str, Any]:
     """What `runs --json` says of one run."""
     return {
         "name": summary.run.name,
         "path": str(summary.run.path),
-        "state": summary.verdict.state,
+        "state": summary.status.state,
         "stage": summary.stage or None,
         "step": summary.step,
         "steps": summary.steps or None,
@@ -87,7 +87,7 @@ def describe(summary: Summary) -> dict[str, Any]:
         "version": summary.code.version or None,
         "commit": summary.code.commit or None,
         "code_changed": summary.code_changed,
-        "verdict": summary.verdict.text,
+        "verdict": summary.status.text,
     }
 
 
