@@ -55,7 +55,7 @@ async def test_stages_of_a_finished_run(home: Path) -> None:
         await pilot.press("enter")  # it asks for a card that is not here
         await shows(pilot, "That did not work")
     assert not (run.path / "runner.json").exists()
-    assert read_history(run.events_file).asked == ()
+    assert read_history(run.events_file).requests.requested == ()
 
 
 async def test_what_a_stage_lacks_is_said_before_it_can_be_run(home: Path) -> None:
