@@ -39,7 +39,9 @@ def about_hours(hours: float | None) -> str:
         return "?"
     if round(10 * hours) >= 10:
         return f"{hours:.1f} h"
-    return f"{60 * hours:.0f} min" if round(60 * hours) >= 2 else f"{3600 * hours:.0f} s"
+    if round(60 * hours) >= 2:
+        return f"{60 * hours:.0f} min"
+    return f"{3600 * hours:.0f} s" if 3600 * hours >= 1 else "under 1 s"
 
 
 def hours_range(low: float | None, high: float | None) -> str:

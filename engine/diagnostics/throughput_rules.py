@@ -26,7 +26,7 @@ FAR_BELOW = 0.75  # share of the planned speed below which a run is slow, howeve
 WORTHWHILE = 0.03  # predicted speed-up from which a larger device batch is worth a restart
 RECENT_READINGS = 12  # of the machine, one per 5 s: the last minute
 DISK_TREND_READINGS = 720  # the last hour
-DISK_RESERVE = 1.0  # GiB to keep free for logs, reports and the system
+LEAST_FREE_DISK = GIB  # bytes to keep free for logs, reports and the system
 
 
 def slow(s: Situation) -> Iterator[Diagnostic]:
@@ -103,11 +103,11 @@ def headroom(s: Situation) -> Iterator[Diagnostic]:
     saved = f"; saves {formatting.duration(left * gain / (1 + gain))} of the time left" if left and s.working else ""
     yield Diagnostic(
         "headroom",
-        f"{used / GIB:.1f} of {gpu.capacity / GIB:.1f} GiB are used at the peak",
+        f"{formatting.part_of(used, gpu.capacity)} are used at the peak",
         f"device_batch_size {change['batch.device_batch_size']} fits",
         severity="note",
         change=change,
-        effect=f"{formatting.percent(gain)} faster at {peak / GIB:.1f} GiB{saved}",
+        effect=f"{formatting.percent(gain)} faster at {formatting.size(peak)}{saved}",
     )
 
 
@@ -178,8 +178,8 @@ def shared_gpu(s: Situation) -> Iterator[Diagnostic]:
         return
     used = s.history.machine.recent("gpu_used", 1)
     own = measured_peak(s.history, s.plan)
-    theirs = used[-1] - own / GIB if used and own is not None else 0.0
-    holding = f", using about {theirs:.1f} GiB" if theirs > 0.5 else ""
+    theirs = GIB * used[-1] - own if used and own is not None else 0.0
+    holding = f", using about {formatting.size(theirs)}" if theirs > 0.5 * GIB else ""
     others = int(readings[-1]) - 1
     yield Diagnostic(
         "shared_gpu",
@@ -190,31 +190,33 @@ def shared_gpu(s: Situation) -> Iterator[Diagnostic]:
 
 
 def disk(s: Situation) -> Iterator[Diagnostic]:
-    free = s.history.machine.recent("disk_free", 1)
-    if not s.working or not free:
+    readings = s.history.machine.recent("disk_free", 1)  # GiB
+    if not s.working or not readings:
         return
+    free = GIB * readings[-1]
     kept = min(len({c.path for c in s.history.checkpoints}), s.config.checkpoint.keep_last)
-    need = (s.config.checkpoint.keep_last + 1 - kept) * s.plan.checkpoint_bytes / GIB
+    need = (s.config.checkpoint.keep_last + 1 - kept) * s.plan.checkpoint_bytes
     falling = disk_trend(s.history)
     left = remaining_seconds(s.history)
     fewer = s.config.checkpoint.keep_last - 1
-    saves = fewer * s.plan.checkpoint_bytes / GIB
+    saves = fewer * s.plan.checkpoint_bytes
     change: Changes | None = {"checkpoint.keep_last": 1} if fewer > 0 else None
-    effect = f"keeping one checkpoint needs {saves:.1f} GiB less" if fewer > 0 else "the run can save its checkpoints"
-    if free[-1] < need + DISK_RESERVE:
+    less = f"keeping one checkpoint needs {formatting.size(saves)} less"
+    effect = less if fewer > 0 else "the run can save its checkpoints"
+    if free < need + LEAST_FREE_DISK:
         yield Diagnostic(
             "disk",
-            f"{free[-1]:.1f} GiB of disk are free; the run still writes {need:.1f} GiB of checkpoints",
+            f"{formatting.size(free)} of disk are free; the run still writes {formatting.size(need)} of checkpoints",
             "free some space" + (", or keep fewer checkpoints" if fewer > 0 else ""),
             severity="error",
             change=change,
             effect=effect,
         )
-    elif falling is not None and left is not None and falling * left > free[-1] - DISK_RESERVE:
+    elif falling is not None and left is not None and falling * left > free - LEAST_FREE_DISK:
         yield Diagnostic(
             "disk",
-            f"{free[-1]:.1f} GiB of disk are free, {falling * 3600:.1f} GiB less per hour: "
-            f"full in {formatting.duration(free[-1] / falling)}, the run needs {formatting.duration(left)}",
+            f"{formatting.size(free)} of disk are free, {formatting.size(falling * 3600)} less per hour: "
+            f"full in {formatting.duration(free / falling)}, the run needs {formatting.duration(left)}",
             "find what fills the disk, or free some space",
             change=change,
             effect=effect,
@@ -222,10 +224,10 @@ def disk(s: Situation) -> Iterator[Diagnostic]:
 
 
 def disk_trend(history: History) -> float | None:
-    """Free space lost over the last hour of readings, GiB/s; None where it did not fall, or readings are too few."""
+    """Free space lost over the last hour of readings, bytes/s; None where it did not fall, or readings are too few."""
     machine = history.machine
     times, free = machine.time[-DISK_TREND_READINGS:], machine["disk_free"][-DISK_TREND_READINGS:]
     if len(times) < RECENT_READINGS or times[-1] - times[0] < 60:
         return None
-    fallen = (free[0] - free[-1]) / (times[-1] - times[0])
+    fallen = GIB * (free[0] - free[-1]) / (times[-1] - times[0])
     return fallen if fallen > 0 else None  # NaN compares false

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from engine.config.layers import with_changes
 from engine.config.schema import RunConfig, depth_is_valid
+from engine.core import formatting
 from engine.core.diagnostic import Changes, Diagnostic
-from engine.core.units import GIB
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan import memory
 from engine.plan.batch import tokens_per_step
@@ -85,7 +85,7 @@ def _judge(
     before, after = (tokens_per_second(c, gpu, compiled) for c in (config, changed))
     return Suggestion(
         code=code,
-        message=f"{words}: {peak / GIB:.1f} of {gpu.capacity / GIB:.1f} GiB",
+        message=f"{words}: {formatting.part_of(peak, gpu.capacity)}",
         change=change,
         peak=peak,
         fits=peak <= gpu.capacity,

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import msgspec
 
 from engine.config.schema import RunConfig
+from engine.core import formatting
 from engine.core.diagnostic import Diagnostic
-from engine.core.units import GIB
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan.calibration import Calibration
 from engine.plan.plan import Plan, make_plan
@@ -42,14 +42,7 @@ def figures_of(plan: Plan) -> str:
     hours = plan.time.hours if plan.pretrains else plan.pipeline.hours
     need = plan.memory.total if plan.pretrains else plan.peak_memory
     capacity = plan.memory.capacity
-    time = "time not predicted" if hours is None else _brief(hours)
+    time = "time not predicted" if hours is None else formatting.about_hours(hours)
     fits = "" if need <= capacity else ", does not fit"
-    peak = f"{need / GIB:.1f} of {capacity / GIB:.1f} GiB"
+    peak = formatting.part_of(need, capacity)
     return f"{plan.gpu_name.removeprefix('NVIDIA ')}: {time}, {peak}{fits}"
-
-
-def _brief(hours: float) -> str:
-    """In one unit: `18.0 h`, `42 min`, `7 s`."""
-    if hours >= 1:
-        return f"{hours:.1f} h"
-    return f"{60 * hours:.0f} min" if 60 * hours >= 1 else f"{3600 * hours:.0f} s" if 3600 * hours >= 1 else "under 1 s"

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from engine.config.schema import RunConfig
 from engine.config.stages import MODEL_STAGES
+from engine.core import formatting
 from engine.core.diagnostic import Changes, Diagnostic
-from engine.core.units import GIB
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan.advice import compute_optimal, ways_to_fit
 from engine.plan.batch import grad_accum_steps, tokens_per_micro_batch, tokens_per_step
@@ -68,11 +68,11 @@ def _stage_does_not_fit(given: Given, stage: StagePlan) -> Diagnostic | None:
         return None
     change = next((change for change in _smaller(given.config, stage) if fits_with(given, stage.stage, change)), None)
     settings = ", ".join(f"{path} = {value}" for path, value in change.items()) if change else ""
-    have = f"{given.gpu.name} has {given.gpu.capacity / GIB:.1f} GiB"
+    have = f"{given.gpu.name} has {formatting.size(given.gpu.capacity)}"
     return Diagnostic(
         code=f"{stage.stage}_does_not_fit",
-        message=f"stage {stage.stage} does not fit: {peak / GIB:.1f} GiB are needed at its peak ({stage.peak_phase}), "
-        f"{have}.",
+        message=f"stage {stage.stage} does not fit: {formatting.size(peak)} are needed at its peak "
+        f"({stage.peak_phase}), {have}.",
         help=f"set {settings}" if change else "choose a smaller model.depth",
         change=change,
     )
@@ -114,7 +114,7 @@ def _rounded_batch(config: RunConfig) -> Diagnostic | None:
 
 
 def _does_not_fit(config: RunConfig, gpu: Gpu, vram: Memory, compiled: bool, scale: float) -> Diagnostic | None:
-    need, have = f"{vram.total / GIB:.1f} GiB", f"{gpu.capacity / GIB:.1f} GiB"
+    need, have = formatting.sizes(vram.total, gpu.capacity)
     if vram.fits and vram.headroom >= SAFE_HEADROOM:
         return None
     offers = [way for way in ways_to_fit(config, gpu, compiled, scale) if way.fits]
@@ -200,6 +200,6 @@ def _optimistic_document(config: RunConfig, time: Duration) -> Diagnostic | None
     return Diagnostic(
         code="expected_hours_differ",
         message=f"the preset's source expects {expected[0]:g}–{expected[1]:g} h; this plan predicts "
-        f"{time.low_hours:.1f}–{time.high_hours:.1f} h ({time.basis}).",
+        f"{formatting.hours_range(time.low_hours, time.high_hours)} ({time.basis}).",
         help="trust the plan's range; budget.tokens_per_param scales it",
     )

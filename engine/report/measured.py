@@ -112,7 +112,7 @@ def measured(source: Source) -> dict[str, float | None]:
 
 
 def throughput(columns: StepColumns) -> dict[str, float]:
-    """How even the speed was, in tokens a second, and the share of the time that went on waiting for data."""
+    """The spread of the speed in tokens/s, and the share of the time spent waiting for data."""
     if len(columns) < 3:
         return {}
     rates = sorted(columns.tokens_per_second[1:])

@@ -98,7 +98,8 @@ def _how_it_ended(source: Source) -> str:
     sentence = state_words(source)[2].format(f"{formatting.duration(seconds)} at work")
     price = source.config.runtime.price_per_hour
     if price is not None and seconds:
-        sentence += f", which cost {formatting.money(price * seconds / 3600)}"
+        cost = price * seconds / 3600
+        sentence += f", which cost {formatting.money(cost)}"
     if source.outcome == "done":
         return f"{sentence}."
     columns = history.columns(PRETRAIN)

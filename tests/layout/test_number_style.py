@@ -7,7 +7,13 @@ from pathlib import Path
 from tests.helpers.import_contracts import ROOT
 
 FORMATTING = ROOT / "engine" / "core" / "formatting.py"
-MODULES = [path for top in ("engine", "tui") for path in (ROOT / top).rglob("*.py") if path != FORMATTING]
+CHART = ROOT / "tui" / "chart"  # usable without the engine: it labels its own axes
+MODULES = [
+    path
+    for top in ("engine", "tui")
+    for path in (ROOT / top).rglob("*.py")
+    if path != FORMATTING and not path.is_relative_to(CHART)
+]
 UNITS = {"GIB", "MIB", "KIB", "TIB"}
 
 

@@ -150,7 +150,8 @@ def test_the_preset_for_this_machine_is_planned_for_its_card(
     out, err = printed(capsys, "plan", "--preset", "auto")
     assert "balanced on NVIDIA A100-PCIE-40GB (a100-40gb-pcie)" in out and "this machine has" not in out
     assert (
-        "preset balanced: NVIDIA A100-PCIE-40GB has 39 GiB; the preset names a100-40gb, the plan is for this GPU" in err
+        "preset balanced: NVIDIA A100-PCIE-40GB has 39.5 GiB; the preset names a100-40gb, the plan is for this GPU"
+        in err
     )
     asked = printed(capsys, "plan", "--preset", "auto", "--gpu", "a100-80gb")[0]
     assert "balanced on NVIDIA A100-SXM4-80GB" in asked and "! this machine has A100-PCIE-40GB: 18.0 h" in asked

@@ -116,7 +116,7 @@ def test_ranges_rates_and_parts() -> None:
     assert formatting.hours_range(None, 1.0) == "not known"
     assert formatting.about_hours(15.34) == "15.3 h"
     assert formatting.about_hours(0.47) == "28 min"
-    assert formatting.about_hours(0.0) == "0 s"
+    assert formatting.about_hours(0.0) == "under 1 s"
     assert formatting.about_hours(None) == "?"
     assert formatting.hours(15.34) == "15 h 20 m"
     assert formatting.rate(18_412) == "18.4k tokens/s"

@@ -288,7 +288,10 @@ def test_doctor_names_what_it_checked(home: Path) -> None:
 
 def test_stop_needs_something_that_runs(home: Path) -> None:
     done = nanosolo(home, "stop", "good")
-    assert (done.returncode, done.stderr) == (2, "error: run good is not running. Its state: nanosolo runs\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: run good is not running. See the state of all runs with: nanosolo runs\n",
+    )
 
 
 def test_a_run_is_found_by_its_path(home: Path) -> None:
