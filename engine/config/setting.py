@@ -1,10 +1,11 @@
 """One setting as its schema describes it: meaning, unit, kind, range, choices, default."""
 
 import functools
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import msgspec
-from msgspec import inspect
+from msgspec import Meta
 
 from engine.config.schema import RunConfig, fields
 
@@ -112,62 +113,58 @@ def _range_words(setting: Setting) -> str:
 
 
 def _setting(path: str, field: msgspec.structs.FieldInfo) -> Setting:
-    info = inspect.type_info(field.type)
-    help_text, unit = "", ""
-    if isinstance(info, inspect.Metadata):
-        help_text = str((info.extra_json_schema or {}).get("description", ""))
-        unit = str((info.extra or {}).get("unit", ""))
-        info = info.type
-    optional = isinstance(info, inspect.UnionType)
-    if isinstance(info, inspect.UnionType):
-        info = next(kind for kind in info.types if not isinstance(kind, inspect.NoneType))
-    low, low_open, high, high_open = _range(info)
+    base, metas = _unwrapped(field.type)
+    inner, optional = base, False
+    if get_origin(base) in (Union, UnionType):
+        optional = True
+        inner, more = _unwrapped(next(part for part in get_args(base) if part is not NoneType))
+        metas = [*more, *metas]
+    kind = _kind(inner)
+    low, low_open = _limit(kind, [meta.ge for meta in metas], [meta.gt for meta in metas], 1)
+    high, high_open = _limit(kind, [meta.le for meta in metas], [meta.lt for meta in metas], -1)
+    described = next((meta for meta in metas if meta.description), Meta())
+    unit = str((described.extra or {}).get("unit", ""))
     return Setting(
         path,
         unit,
-        help_text,
-        _kind(info),
+        described.description or "",
+        kind,
         field.default,
         optional,
         low,
         low_open,
         high,
         high_open,
-        _choices(field.type),
+        _choices(inner),
     )
 
 
-def _kind(info: inspect.Type) -> str:
-    match info:
-        case inspect.BoolType():
-            return "bool"
-        case inspect.IntType():
-            return "int"
-        case inspect.FloatType():
-            return "float"
-        case inspect.LiteralType():
-            return "choice"
-        case inspect.VarTupleType():
-            return "list"
-        case inspect.TupleType():
-            return "pair"
-    return "text"
+def _unwrapped(kind: Any) -> tuple[Any, list[Meta]]:
+    """A type without its annotations, and these. `msgspec.inspect` takes longer, at every start."""
+    if get_origin(kind) is Annotated:
+        base, *metas = get_args(kind)
+        return base, [meta for meta in metas if isinstance(meta, Meta)]
+    return kind, []
 
 
-def _range(info: inspect.Type) -> tuple[float | None, bool, float | None, bool]:
-    """(low, open below, high, open above). A whole number always has closed ends."""
-    match info:
-        case inspect.IntType(gt=gt, ge=ge, lt=lt, le=le):
-            return (ge if gt is None else gt + 1), False, (le if lt is None else lt - 1), False
-        case inspect.FloatType(gt=gt, ge=ge, lt=lt, le=le):
-            return (ge if gt is None else gt), gt is not None, (le if lt is None else lt), lt is not None
-    return None, False, None, False
+def _kind(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "choice"
+    if get_origin(kind) is tuple:
+        return "list" if get_args(kind)[-1] is ... else "pair"
+    return {bool: "bool", int: "int", float: "float"}.get(kind, "text")
+
+
+def _limit(kind: str, closed: list[Any], opened: list[Any], inward: int) -> tuple[float | None, bool]:
+    """(limit, whether it is excluded). A whole number always has an included limit."""
+    for value in opened:
+        if value is not None:
+            return (value + inward, False) if kind == "int" else (value, True)
+    return next((value for value in closed if value is not None), None), False
 
 
 def _choices(kind: Any) -> tuple[str, ...]:
-    """The values of the Literal in a type, in the order of the schema (msgspec.inspect sorts them)."""
+    """The values of a Literal, or of the items of a list of them, in the order of the schema."""
     if get_origin(kind) is Literal:
         return tuple(map(str, get_args(kind)))
-    if get_origin(kind) is Annotated:
-        return _choices(get_args(kind)[0])
-    return next((found for part in get_args(kind) if (found := _choices(part))), ())
+    return _choices(get_args(kind)[0]) if get_origin(kind) is tuple else ()

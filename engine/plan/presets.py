@@ -1,10 +1,10 @@
 """Find presets by name: those that ship with nanosolo, then the user's own."""
 
 import difflib
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import presets
 from engine.config.layers import from_toml, read_toml
 from engine.core import formatting
 from engine.core.errors import UsageError
@@ -24,6 +24,8 @@ ORDER = (
     "reference",
 )
 
+
+SHIPPED = Path(presets.__path__[0])  # importlib.resources would add a tenth to every start
 
 SMALLEST_GIB = 7  # `conservative` needs 5.3 GiB, and a desktop takes its share of a small card
 
@@ -51,9 +53,9 @@ def preset_for(gpu: Gpu | None) -> Choice:
 
 def preset_names(own: Path | None = None) -> list[str]:
     """The names of all presets, shipped ones first in the order of their size, then those in the folder `own`."""
-    shipped = {Path(entry.name).stem for entry in files("presets").iterdir() if entry.name.endswith(".toml")}
+    shipped = set(_names_in(SHIPPED))
     ordered = [name for name in ORDER if name in shipped] + sorted(shipped - set(ORDER))
-    return ordered + [name for name in _own_names(own) if name not in shipped]
+    return ordered + [name for name in _names_in(own) if name not in shipped]
 
 
 def load_preset(name: str, own: Path | None = None) -> dict[str, Any]:
@@ -62,10 +64,10 @@ def load_preset(name: str, own: Path | None = None) -> dict[str, Any]:
         near = difflib.get_close_matches(name, preset_names(own), n=1, cutoff=0.4)
         hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(preset_names(own))}."
         raise UsageError(f"--preset {name}: no such preset. {hint}")
-    if own is not None and name in _own_names(own):
+    if own is not None and name in _names_in(own):
         return read_toml(own / f"{name}.toml")
-    return from_toml((files("presets") / f"{name}.toml").read_text(encoding="utf-8"), f"preset {name}")
+    return from_toml((SHIPPED / f"{name}.toml").read_text(encoding="utf-8"), f"preset {name}")
 
 
-def _own_names(own: Path | None) -> list[str]:
-    return sorted(path.stem for path in own.glob("*.toml")) if own is not None and own.is_dir() else []
+def _names_in(folder: Path | None) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.toml")) if folder is not None and folder.is_dir() else []

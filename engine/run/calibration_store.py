@@ -1,7 +1,6 @@
 """Measurements on disk: every run leaves what it reached under $NANOSOLO_HOME/calibration, later plans here read it."""
 
 import re
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -23,6 +22,8 @@ def calibration_home() -> Path:
 
 def read_calibration(gpu: Gpu, torch_version: str | None = None) -> Calibration:
     """What was measured on this device with the torch installed here. Damaged files are passed over."""
+    if not (calibration_home() / _slug(key_of(gpu))).is_dir():
+        return Calibration()  # before torch's version is looked up, which takes a tenth of a plan
     folder = _folder(gpu, torch_version or installed_torch())
     found = []
     for path in sorted(folder.glob("*.json"))[-NEWEST:]:
@@ -48,6 +49,8 @@ def record(gpu: Gpu, measured: Measured) -> Path:
 
 def installed_torch() -> str:
     """The version of torch, without importing it; empty where there is none."""
+    from importlib import metadata  # slow to import, and most plans need none of it
+
     try:
         return public(metadata.version("torch"))
     except metadata.PackageNotFoundError:

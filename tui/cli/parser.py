@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import functools
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -222,12 +223,17 @@ def _add_completion(parser: Parser) -> None:
     parser.add_argument("shell", choices=SHELLS, help="your shell")
 
 
+@functools.cache  # several commands name them, and reading the folder takes time
+def _preset_list() -> str:
+    return ", ".join(preset_names())
+
+
 def _add_configuration(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("configuration (later options override earlier ones)")
     group.add_argument(
         "--preset",
         metavar="NAME",
-        help=f"one of {', '.join(preset_names())}, or your own; auto: the one that fits this machine",
+        help=f"one of {_preset_list()}, or your own; auto: the one that fits this machine",
     )
     group.add_argument("--config", metavar="FILE", help="TOML file with settings")
     group.add_argument("--gpu", metavar="ID", help="plan for this GPU, for example a100-40gb, or for the cpu")
