@@ -25,7 +25,7 @@ ORDER = (
 )
 
 
-SHIPPED = Path(presets.__path__[0])  # importlib.resources would add a tenth to every start
+SHIPPED = Path(presets.__path__[0])  # importlib.resources is slow to import
 
 SMALLEST_GIB = 7  # `conservative` needs 5.3 GiB, and a desktop takes its share of a small card
 
