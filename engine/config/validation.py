@@ -73,7 +73,9 @@ def check_together(config: RunConfig) -> None:
     if not config.pipeline.stages:
         raise UsageError("pipeline.stages = []: name at least one stage, for example data.")
     if len(set(config.pipeline.stages)) != len(config.pipeline.stages):
-        raise UsageError(f"pipeline.stages = {list(config.pipeline.stages)}: a stage is named twice. Name each once.")
+        raise UsageError(
+            f"pipeline.stages = {list(config.pipeline.stages)}: a stage is named twice. Name each stage once."
+        )
 
 
 def explain(message: str, values: Mapping[str, Any]) -> UsageError:

@@ -281,7 +281,7 @@ def test_a_pipeline_without_what_a_stage_needs_is_refused(finished: RunDirectory
     from engine.config.layers import with_changes
 
     config = with_changes(finished.config(), {"pipeline.stages": ["data", "sft"]})
-    with pytest.raises(UsageError, match="sft begins with the weights of pretrain"):
+    with pytest.raises(UsageError, match="sft starts from the weights of pretrain"):
         start(prepare(config), "two")
     assert not Path(os.environ["NANOSOLO_HOME"], "runs", "two").exists()
 

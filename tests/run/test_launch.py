@@ -107,6 +107,6 @@ def test_what_was_prepared_is_what_starts(calls: Counter[str]) -> None:
 def test_a_launch_with_a_problem_is_not_tried_and_not_started(calls: Counter[str], home: Path) -> None:
     launch = prepare(config_of("quickstart", pipeline__stages=["sft"]))
     assert [check.subject for check in launch.problems] == ["stages"]
-    with pytest.raises(prepare_module.UsageError, match="sft begins with the weights of pretrain"):
+    with pytest.raises(prepare_module.UsageError, match="sft starts from the weights of pretrain"):
         start(launch, "one")
     assert "check_device" not in calls and not (home / "runs" / "one").exists()

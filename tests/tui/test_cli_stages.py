@@ -24,12 +24,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--preset", "quickstart", "--stages", "stf"], "--stages stf: there is no such stage. Did you mean sft?"),
-        (["--preset", "quickstart", "--stages", "sft,sft"], "--stages: sft is named twice. Name each once."),
+        (["--preset", "quickstart", "--stages", "stf"], "--stages stf: no such stage. Did you mean sft?"),
+        (["--preset", "quickstart", "--stages", "sft,sft"], "--stages: sft is named twice. Name each stage once."),
         (["--preset", "quickstart", "--stages", " ,"], "--stages: name at least one of data, tokenizer,"),
         (
             ["--preset", "quickstart", "--stages", "data,sft"],
-            "sft begins with the weights of pretrain, which pipeline.stages",
+            "sft starts from the weights of pretrain, which pipeline.stages",
         ),
         (
             ["--preset", "quickstart", "--set", 'pipeline.stages=["pretrain"]'],

@@ -13,7 +13,7 @@ from engine.config.setting import Setting
 from engine.core.errors import UsageError
 from engine.plan.presets import preset_names
 from tui.cli.commands.configuration import configuration
-from tui.planning.draft import Draft, command, command_line, mend, override, try_text
+from tui.planning.draft import Draft, command, command_line, nearest_valid, override, try_text
 from tui.planning.setting_fields import edited_settings, nearest, parse, show, step, to_text, valid_values
 
 KNOBS = {setting.path: setting for setting in edited_settings()}
@@ -98,16 +98,16 @@ def test_not_set_is_written_none() -> None:
 @pytest.mark.parametrize("setting", list(KNOBS.values()), ids=lambda setting: setting.path)
 @given(text=st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map(str)))
 @settings(max_examples=25, deadline=None)
-def test_typing_gives_a_valid_draft_or_one_line_and_a_mend_that_is_valid(setting: Setting, text: str) -> None:
+def test_typing_gives_a_valid_draft_or_one_line_and_a_nearest_valid_value(setting: Setting, text: str) -> None:
     draft = Draft.from_preset("balanced")
     changed, fault = try_text(draft, setting, text)
     if changed is not None:
         assert fault == "" and get(changed.config, setting.path) == parse(setting, text)
         return
     assert fault
-    changes = mend(draft, setting, text)
+    changes = nearest_valid(draft, setting, text)
     if changes is not None:
-        draft.edit(changes)  # raises where the mend is not valid
+        draft.edit(changes)  # raises if they are not valid
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_typing_gives_a_valid_draft_or_one_line_and_a_mend_that_is_valid(setting
     ],
 )
 def test_the_nearest_valid_value(path: str, text: str, changes: dict[str, Any] | None) -> None:
-    assert mend(Draft.from_preset("balanced"), KNOBS[path], text) == changes
+    assert nearest_valid(Draft.from_preset("balanced"), KNOBS[path], text) == changes
 
 
 def test_steps_and_tokens_give_way_to_each_other() -> None:
     draft = Draft.from_preset("balanced").edit({"budget.steps": 10})
     assert try_text(draft, KNOBS["budget.tokens"], "1000")[0] is None
-    assert mend(draft, KNOBS["budget.tokens"], "1000") == {"budget.tokens": 1000, "budget.steps": None}
+    assert nearest_valid(draft, KNOBS["budget.tokens"], "1000") == {"budget.tokens": 1000, "budget.steps": None}
 
 
 @pytest.mark.parametrize("setting", [k for k in KNOBS.values() if k.kind in ("int", "float")], ids=lambda k: k.path)

@@ -1,4 +1,4 @@
-"""The configuration that is being planned: a base, the user's edits over it, and where every value came from."""
+"""The configuration on the Plan screen: a base, the user's edits, and the origin of every value."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -18,9 +18,9 @@ Edits = dict[str, Any]  # dotted path -> value; None: not set
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """An immutable draft. Every change gives a new one, so that undo is to keep the old."""
+    """An immutable draft. Every change returns a new one; undo returns to the old one."""
 
-    name: str  # of the preset that the base begins with; empty where it begins with a file
+    name: str  # of the preset that the base begins with; empty if it begins with a file
     base: tuple[Layer, ...]  # preset, file and flags, as they were given
     edits: Edits
     config: RunConfig
@@ -28,30 +28,30 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, name: str, base: tuple[Layer, ...], edits: Mapping[str, Any] | None = None) -> "Draft":
-        """Lay edits over a base and validate. Raises UsageError naming the first fault."""
+        """Apply edits to a base and validate. Raises UsageError for the first error."""
         plain = resolve(*base).config
-        # an edit that says what the base says already is none
+        # an edit to the value of the base is no edit
         kept = {path: value for path, value in (edits or {}).items() if get(plain, path) != value}
         resolved: Resolved = resolve(*base, Layer("edited", _nested(kept)))
         return cls(name=name, base=base, edits=kept, config=resolved.config, origins=resolved.origins)
 
     @classmethod
     def from_preset(cls, name: str, own: Path | None = None) -> "Draft":
-        """A draft of a preset as it is. Raises UsageError when the preset is unknown or faulty."""
+        """A draft of an unchanged preset. Raises UsageError if the preset is unknown or not valid."""
         return cls.of(name, (Layer("preset", load_preset(name, own)),))
 
     @classmethod
     def from_layers(cls, layers: tuple[Layer, ...]) -> "Draft":
-        """A draft of what the command line was given. Raises UsageError when that is not valid."""
+        """A draft of the options of the command line. Raises UsageError if they are not valid."""
         preset = next((layer.values for layer in layers if layer.origin == "preset"), {})
         return cls.of(str(preset.get("about", {}).get("preset", "")), layers)
 
     def edit(self, changes: Mapping[str, Any]) -> "Draft":
-        """With these values. Raises UsageError when they are not valid together."""
+        """With these values. Raises UsageError if they are not valid together."""
         return Draft.of(self.name, self.base, {**self.edits, **changes})
 
     def reset(self, path: str) -> "Draft":
-        """Without the edit of one value. Raises UsageError when what is left is not valid together."""
+        """Without the edit of one value. Raises UsageError if the rest is not valid together."""
         return Draft.of(self.name, self.base, {key: value for key, value in self.edits.items() if key != path})
 
     def on_gpu(self, gpu: str) -> "Draft":
@@ -59,7 +59,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
         return self.edit({"runtime.gpu": gpu, "runtime.device": "cpu" if gpu == "cpu" else "auto"})
 
     def changes(self) -> Iterator[tuple[str, Any, Any]]:
-        """(path, value of the base, value now) for all that was edited, in file order."""
+        """(path, value of the base, value now) of every edit, in file order."""
         plain = resolve(*self.base).config
         for path, _ in fields():
             if path in self.edits:
@@ -67,7 +67,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def try_text(draft: Draft, setting: Setting, text: str) -> tuple[Draft | None, str]:
-    """(the draft with what was typed, "") or (None, one line that says what is wrong)."""
+    """(the draft with the typed value, "") or (None, one line that says what is wrong)."""
     try:
         value = parse(setting, text)
         if isinstance(value, int | float) and not setting.contains(value):
@@ -79,13 +79,13 @@ def try_text(draft: Draft, setting: Setting, text: str) -> tuple[Draft | None, s
         return None, str(error)
 
 
-def mend(draft: Draft, setting: Setting, text: str) -> Edits | None:
-    """The smallest change of what was typed that is valid, or None where there is none to offer."""
+def nearest_valid(draft: Draft, setting: Setting, text: str) -> Edits | None:
+    """The valid change closest to the typed text, or None if there is none."""
     return next((edits for edits in _candidates(draft, setting, text) if _is_valid(draft, edits)), None)
 
 
 def _candidates(draft: Draft, setting: Setting, text: str) -> Iterator[Edits]:
-    """Nearest first."""
+    """Closest first."""
     value = nearest(setting, text)
     if value is None:
         return
@@ -116,7 +116,7 @@ def _is_valid(draft: Draft, edits: Edits) -> bool:
 
 
 def command(draft: Draft, name: str) -> list[str]:
-    """The command line that starts the same run without a screen. Its words resolve to exactly `draft.config`."""
+    """The equivalent command. Its words resolve to exactly `draft.config`."""
     words = ["nanosolo"]
     plain = from_dict({})
     if draft.name:
@@ -124,7 +124,7 @@ def command(draft: Draft, name: str) -> list[str]:
         words += ["--preset", draft.name]
     runtime = draft.config.runtime
     covered = set()
-    # --gpu sets the device as well, so it can stand for the pair only where that is what was chosen
+    # --gpu also sets the device, so it replaces both settings only if they agree
     if runtime.gpu != plain.runtime.gpu and runtime.device == ("cpu" if runtime.gpu == "cpu" else "auto"):
         words += ["--gpu", runtime.gpu]
         covered = {"runtime.gpu", "runtime.device"}
@@ -141,7 +141,7 @@ def command_line(words: list[str]) -> str:
 
 
 def override(path: str, value: Any) -> str:
-    """`section.key=value` that `parse_override` reads back as this value; not set is written `none`."""
+    """`section.key=value` that `parse_override` reads back as this value; `none` if it is not set."""
     if value is None:
         return f"{path}=none"
     plain = f"{path}={value}"

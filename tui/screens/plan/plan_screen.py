@@ -13,7 +13,7 @@ from engine.core.errors import NanosoloError, UsageError
 from engine.core.paths import presets_home
 from tui.keys.bindings import bindings_for
 from tui.planning.choices import Here, first_draft, gpu_choices, preset_choices
-from tui.planning.draft import Draft, mend, try_text
+from tui.planning.draft import Draft, nearest_valid, try_text
 from tui.planning.formulas import MODE_KEY, figures
 from tui.planning.setting_fields import step, to_text
 from tui.screens.base import ConsoleScreen
@@ -165,7 +165,7 @@ class PlanScreen(ConsoleScreen):
             return
         draft, fault = try_text(self.draft, event.knob, event.text)
         if draft is None:
-            detail.show_fault(fault, mend(self.draft, event.knob, event.text))
+            detail.show_fault(fault, nearest_valid(self.draft, event.knob, event.text))
         else:
             detail.show_fault("", None)
             self._show(draft)
@@ -179,7 +179,7 @@ class PlanScreen(ConsoleScreen):
 
     @on(Detail.MendWanted)
     def _mend_typed(self, event: Detail.MendWanted) -> None:
-        changes = mend(self.draft, event.knob, event.text)
+        changes = nearest_valid(self.draft, event.knob, event.text)
         if changes is not None:
             self._end_edit()
             self._change(changes)
@@ -203,7 +203,7 @@ class PlanScreen(ConsoleScreen):
         if moved == value:
             return
         draft, fault = try_text(self.draft, knob, to_text(moved))
-        changes = {knob.path: moved} if draft is not None else mend(self.draft, knob, to_text(moved))
+        changes = {knob.path: moved} if draft is not None else nearest_valid(self.draft, knob, to_text(moved))
         if draft is None:
             self.console.tell(fault, "warning")
         elif changes:
