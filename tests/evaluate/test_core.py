@@ -31,7 +31,7 @@ from engine.model.gpt import GPT
 from engine.plan.shape import Shape
 from engine.run.directory import RunDirectory
 from engine.run.stage_context import StageContext
-from tests.helpers.bundle_of_core import write_bundle
+from tests.helpers.core_bundle import write_bundle
 from tests.helpers.byte_tokenizer import byte_tokenizer
 
 
