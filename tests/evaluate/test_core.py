@@ -31,8 +31,8 @@ from engine.model.gpt import GPT
 from engine.plan.shape import Shape
 from engine.run.directory import RunDirectory
 from engine.run.stage_context import StageContext
-from tests.helpers.core_bundle import write_bundle
 from tests.helpers.byte_tokenizer import byte_tokenizer
+from tests.helpers.core_bundle import write_bundle
 
 
 @pytest.fixture(scope="module")
