@@ -32,7 +32,7 @@ from engine.plan.shape import shape_of
 from engine.train.step import OutOfMemory, StepRunner
 
 MICRO_BATCHES = 2  # in a step of the probe: the second finds the gradients of the first, as all later ones do
-WARM_STEPS = 1  # the first compiles, allocates and loads kernels
+UNTIMED_STEPS = 1  # the first compiles, allocates and loads kernels
 
 
 class TimedOptimizer(Optimizer):
@@ -73,11 +73,11 @@ def _measure(asked: RunConfig, config: RunConfig, device: str, steps: int) -> Fi
     runner = StepRunner(model, trunk, optimizer, config, "fit", lambda _event: None, 1)
     batches = _random_batches(config, device)
     micro_seconds, optimizer_seconds = [], []
-    for step in range(1, WARM_STEPS + steps + 1):
+    for step in range(1, UNTIMED_STEPS + steps + 1):
         began = time.perf_counter()
         runner.run(batches, step, 1.0, config.optim.muon_momentum_start, lambda _step, _loss: True)
         _wait()
-        if step > WARM_STEPS:
+        if step > UNTIMED_STEPS:
             optimizer_seconds.append(optimizer.seconds)
             micro_seconds.append((time.perf_counter() - began - optimizer.seconds) / grad_accum_steps(config))
     accumulation = grad_accum_steps(asked)

@@ -12,8 +12,8 @@ from engine.run.checkpoints import list_checkpoints
 from engine.run.directory import RunDirectory
 from engine.run.stage_status import is_finished, next_command, read_stage_status, results_of
 
-STAGES: tuple[Stage, ...] = MODEL_STAGES[::-1]  # the best one to talk to first
-CHAT_STAGES = STAGES[:-1]  # these have seen conversations
+STAGES_BY_PREFERENCE: tuple[Stage, ...] = MODEL_STAGES[::-1]  # the best one to chat with first
+CHAT_STAGES = STAGES_BY_PREFERENCE[:-1]  # these have seen conversations
 
 
 class Chosen(NamedTuple):
@@ -37,14 +37,14 @@ def code_warning(chosen: Chosen) -> str:
 
 def talkative_checkpoints(run: RunDirectory) -> list[Chosen]:
     """The newest checkpoint of each stage that has one, the best one to talk to first."""
-    found = {stage: list_checkpoints(run.checkpoints(stage)) for stage in STAGES}
+    found = {stage: list_checkpoints(run.checkpoints(stage)) for stage in STAGES_BY_PREFERENCE}
     return [Chosen(stage, max(there), there[max(there)]) for stage, there in found.items() if there]
 
 
 def choose_checkpoint(run: RunDirectory, stage: str | None = None) -> Chosen:
     """The newest checkpoint of a stage; by default of the last one that trains. Raises UsageError where none is."""
-    if stage is not None and stage not in STAGES:
-        raise UsageError(f"--stage {stage}: expected one of {', '.join(reversed(STAGES))}.")
+    if stage is not None and stage not in STAGES_BY_PREFERENCE:
+        raise UsageError(f"--stage {stage}: expected one of {', '.join(reversed(STAGES_BY_PREFERENCE))}.")
     there = talkative_checkpoints(run)
     for chosen in there:
         if stage in (None, chosen.stage):

@@ -31,7 +31,7 @@ Device = Literal["cuda", "cpu"]
 Announce = Callable[[str], None]
 
 ON_DEVICE = frozenset(("pretrain", "evaluate", "midtrain", "sft", "rl", "chat_eval"))  # the stages that use torch
-PATIENCE = 180.0  # seconds; a first import from a slow disk takes a minute
+ATTEMPT_TIMEOUT = 180.0  # seconds; a first import from a slow disk takes a minute
 REMEMBERED = 300.0  # seconds for which a device that worked is not tried again
 ANNOUNCEMENT = "checking the device ..."
 
@@ -111,12 +111,12 @@ def attempt_in_a_process(device: Device, compiled: bool) -> "Attempt":
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=ATTEMPT_TIMEOUT,
             check=False,
             env=torch_environment(),
         )
     except subprocess.TimeoutExpired:
-        return Attempt(failed="too_slow", error=f"nothing for {PATIENCE:.0f} s")
+        return Attempt(failed="too_slow", error=f"nothing for {ATTEMPT_TIMEOUT:.0f} s")
     said = done.stderr.decode(errors="replace").strip()
     try:
         attempt = msgspec.json.decode(done.stdout.splitlines()[-1], type=Attempt)

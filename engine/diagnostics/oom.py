@@ -11,7 +11,6 @@ from engine.plan.memory import Memory
 from engine.plan.plan import Plan
 from engine.run.status import last_columns
 
-COMPONENTS = ("weights", "gradients", "optimizer", "activations", "loss", "overhead")
 OUTCOMES = ("out_of_memory", "out_of_host_memory")
 
 

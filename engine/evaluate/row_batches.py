@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from engine.model.gpt import GPT
+from engine.plan.stage_memory import CPU_TOKENS, CUDA_TOKENS
 
-# Tokens in one batch: where a GPU is busy, and where the caches of a CPU still help. More would gain nothing.
-MOST_TOKENS = {"cuda": 32_768, "cpu": 2_048}
+MOST_TOKENS = {"cuda": CUDA_TOKENS, "cpu": CPU_TOKENS}
 FEWEST_TOKENS = 2_048
 ACTIVATIONS = 24  # elements for each token and unit of width, about twice what a block's forward pass holds
 

@@ -6,11 +6,11 @@ from typing import Any
 import psutil
 
 from engine.core.diagnostic import Diagnostic
+from engine.core.units import GIB
 from engine.events.kinds import Advice, System
 from engine.hardware.detect import gpu_handle, gpu_memory, nvml
 from engine.hardware.gpu_fault_watch import FaultWatch, KernelLog
 
-GIB = 2**30
 SAMPLE_SECONDS = 1.0
 SAMPLES_PER_EVENT = 5  # a 60-hour run then writes 43,000 lines, not 216,000
 

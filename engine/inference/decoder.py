@@ -13,8 +13,7 @@ from engine.inference.sampler import sample
 from engine.inference.sampling_params import Sampling
 from engine.model.gpt import GPT
 from engine.model.placing import on_device
-
-_PREFILL_TOKENS = 16_384  # of prompts in one forward pass, so that long prompts do not add up in memory
+from engine.plan.stage_memory import PREFILL_TOKENS
 
 End = Literal["stop", "length"]
 Force = Callable[[int], Sequence[int]]
@@ -135,7 +134,7 @@ class Decoder:
         tokens: list[Token] = []
         while groups:
             longest = len(new[groups[-1][0]].prompt)
-            batch = groups[-max(1, _PREFILL_TOKENS // longest) :]
+            batch = groups[-max(1, PREFILL_TOKENS // longest) :]
             del groups[-len(batch) :]
             start = first + batch[0][0]
             hidden = self._prefill(start, [list(new[same[0]].prompt) for same in batch])

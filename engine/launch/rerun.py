@@ -12,6 +12,7 @@ from engine.config.schema import RunConfig, Stage
 from engine.config.stages import first_missing, in_order, rests_on, with_needs
 from engine.core import formatting
 from engine.core.errors import UsageError
+from engine.core.units import MIB
 from engine.diagnostics.device_checks import Announce, be_silent
 from engine.events.kinds import StagesAsked
 from engine.events.log import EventLog
@@ -22,7 +23,7 @@ from engine.run.archive import archive_name, holds_result, size_of
 from engine.run.directory import RunDirectory, require_own
 from engine.run.stage_status import StageStatus, read_stage_status, results_of
 
-DISK_RESERVE = 2**28  # bytes that are to stay free: events, logs, reports
+MIN_FREE = 256 * MIB  # that must stay free for events, logs, reports
 
 
 class RerunPlan(NamedTuple):
@@ -147,7 +148,7 @@ def _starts_over(run: RunDirectory, stage: str, status: StageStatus) -> bool:
 def _require_room(run: RunDirectory, archived: Mapping[str, str], size: int) -> None:
     """What is archived stays, and as much is written again."""
     free = shutil.disk_usage(run.path).free
-    if archived and free < size + DISK_RESERVE:
+    if archived and free < size + MIN_FREE:
         folders = " ".join(str(run.checkpoints(stage)) for stage in archived)
         raise UsageError(
             f"the disk has {formatting.size(free)} free, too little to run {_listed(tuple(archived))} again and keep "

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from engine.plan.memory_timeline import MUON_GROUP_BYTES
+from engine.plan.work import NEWTON_SCHULZ_STEPS
 
-NEWTON_SCHULZ_STEPS = 5
 NEWTON_SCHULZ = (3.4445, -4.775, 2.0315)  # Jordan 2024: steepest at 0; singular values end in about 0.7 .. 1.2
 SMALLEST_NORM = 1e-7
 

@@ -20,6 +20,8 @@ SAFE_HEADROOM = 0.08  # share of the capacity below which a plan that fits on pa
 
 CHECKPOINTING_MODES: tuple[CheckpointingMode, ...] = ("none", "selective", "block")  # the fastest first
 
+COMPONENTS = ("weights", "gradients", "optimizer", "activations", "loss", "overhead")  # as bars stack them
+
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """The breakdown at the peak, in bytes, and whether it fits."""

@@ -12,8 +12,9 @@ from engine.config.schema import BatchConfig, CheckpointingMode, RunConfig
 from engine.plan.memory_timeline import Moment, Sizes, training_moments
 from engine.plan.shape import Shape
 
-PREFILL_TOKENS = 16_384  # of prompts in one forward pass, as engine.inference.decoder takes them together
-CUDA_TOKENS, CPU_TOKENS = 32_768, 2_048  # at most, in one forward pass of CORE and of letters
+PREFILL_TOKENS = 16_384  # of prompts in one forward pass, so that long prompts do not add up in memory
+# Tokens in one batch of CORE and of multiple choice: enough to fill a GPU, and few enough for the caches of a CPU.
+CUDA_TOKENS, CPU_TOKENS = 32_768, 2_048
 CORE_CHUNK = 1024  # positions of CORE whose logits exist at one time
 STATES = 11  # hidden states at work in a block without gradients: x twice, norm, 4 expanded, 4 ReLU
 
@@ -85,7 +86,7 @@ def evaluate_moments(shape: Shape, batch: BatchConfig, core: bool, cuda: bool) -
 
 
 def tokens_at_once(cuda: bool) -> int:
-    """The most tokens in one forward pass of CORE and of letters."""
+    """The most tokens in one forward pass of CORE and of multiple choice."""
     return CUDA_TOKENS if cuda else CPU_TOKENS
 
 

@@ -35,7 +35,7 @@ from engine.run.stage_status import StageStatus, read_stage_status
 
 LOCK_PATIENCE = 3.0  # seconds; whoever only looks whether a run lives holds the lock for an instant
 POLL_SECONDS = 0.1
-LAST_WORD_SECONDS = 60.0  # how long the end of a run waits for a full disk
+RUN_END_SECONDS = 60.0  # how long the last events of a run wait for a full disk
 
 
 class Runner:
@@ -97,7 +97,7 @@ class Runner:
         with contextlib.suppress(NanosoloError):  # a run that cannot teach the next one is no worse for it
             record_run(self.run)
         self.events.write(RunEnded(outcome=outcome, exit_code=code, message=message))
-        self.events.close(patience=LAST_WORD_SECONDS)
+        self.events.close(patience=RUN_END_SECONDS)
         return code
 
     def _after_what_was_asked(self, status: StageStatus, pipeline: Sequence[str]) -> tuple[str, str]:

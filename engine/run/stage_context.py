@@ -10,12 +10,8 @@ from engine.events.kinds import Event, Progress
 from engine.events.log import EventLog
 from engine.run.directory import RunDirectory
 
-PROGRESS_SECONDS = 0.5
-
-
-LAST_WORD_SECONDS = 10.0  # how long the end of a stage waits for a full disk
-
-
+PROGRESS_SECONDS = 0.5  # between progress events
+STAGE_END_SECONDS = 10.0  # how long the last events of a stage wait for a full disk
 STAGE_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1}  # what a runner may pass on
 
 
@@ -34,7 +30,7 @@ class StageContext:
 
     def close(self) -> None:
         """Write what a full disk held back, if it now can be."""
-        self._log.close(patience=LAST_WORD_SECONDS)
+        self._log.close(patience=STAGE_END_SECONDS)
 
     def emit(self, event: Event) -> None:
         """Append an event to the run."""

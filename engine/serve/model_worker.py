@@ -16,7 +16,7 @@ import time
 
 import msgspec
 
-from engine.checkpoint.selection import STAGES
+from engine.config.stages import MODEL_STAGES
 from engine.core.errors import EXIT_CRASHED, EXIT_DONE, NanosoloError
 from engine.inference.batching import Batcher, Busy, Failed, Order
 from engine.inference.chat_settings import Settings
@@ -141,7 +141,7 @@ def main(arguments: list[str]) -> int:
     """Serve until the input ends. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m engine.serve.model_worker")
     parser.add_argument("run")
-    parser.add_argument("--stage", choices=STAGES)
+    parser.add_argument("--stage", choices=MODEL_STAGES)
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     options = parser.parse_args(arguments)
     try:

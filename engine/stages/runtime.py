@@ -22,7 +22,7 @@ from engine.run.directory import RunDirectory
 from engine.run.stage_context import STAGE_SIGNALS, StageContext
 
 # Imported by name, so that a stage loads only what it needs: downloading needs no torch.
-STAGES = {
+STAGE_FUNCTIONS = {
     "data": "engine.stages.data:fetch",
     "tokenizer": "engine.stages.train_tokenizer:make_tokenizer",
     "tokenize": "engine.stages.tokenize:write_tokens",
@@ -66,7 +66,7 @@ def _run(arguments: list[str]) -> int:
             signal.signal(number, context.on_stop)
         signal.signal(signal.SIGUSR1, context.on_checkpoint)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STAGE_SIGNALS)  # the runner held them back until now
-        module, _, name = STAGES[stage].partition(":")
+        module, _, name = STAGE_FUNCTIONS[stage].partition(":")
         work: Callable[[StageContext], None] = getattr(importlib.import_module(module), name)
         work(context)
     except Stopped as stopped:
@@ -87,8 +87,8 @@ def _run(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[2] not in STAGES:
-        print(f"usage: python -m engine.stages.runtime RUN_DIR {{{','.join(STAGES)}}}", file=sys.stderr)
+    if len(sys.argv) != 3 or sys.argv[2] not in STAGE_FUNCTIONS:
+        print(f"usage: python -m engine.stages.runtime RUN_DIR {{{','.join(STAGE_FUNCTIONS)}}}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     code = main(sys.argv[1:])
     sys.stdout.flush()

@@ -262,7 +262,7 @@ def test_a_file_that_is_named_on_the_way_is_found_from_everywhere(
 
 
 def test_a_disk_without_room_for_both_is_told_of(finished: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = shutil.disk_usage(finished.path)._replace(free=rerun.DISK_RESERVE)
+    full = shutil.disk_usage(finished.path)._replace(free=rerun.MIN_FREE)
     monkeypatch.setattr(rerun.shutil, "disk_usage", lambda path: full)
     with pytest.raises(UsageError, match=r"256 MiB free.* rm -r .*/checkpoints/sft"):
         rerun_stages(finished, ("sft",))

@@ -135,7 +135,7 @@ def test_a_process_that_dies_or_says_nothing_is_a_failure(
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
     monkeypatch.setattr(device_checks.sys, "executable", str(python))
-    monkeypatch.setattr(device_checks, "PATIENCE", 1.0 if failed == "too_slow" else 60.0)
+    monkeypatch.setattr(device_checks, "ATTEMPT_TIMEOUT", 1.0 if failed == "too_slow" else 60.0)
     assert attempt_in_a_process("cuda", compiled=False).failed == failed
     fault = device_fault("cuda", compiled=False)
     assert fault is not None and fault.code == code and says in fault.message

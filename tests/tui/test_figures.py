@@ -4,10 +4,11 @@ import pytest
 
 from engine.core.formatting import hours_range
 from engine.hardware.gpu_catalog import by_id, cpu
+from engine.plan.memory import COMPONENTS
 from engine.plan.plan import make_plan
 from engine.plan.presets import preset_names
 from tui.planning.draft import Draft
-from tui.planning.formulas import COMPONENTS, figures
+from tui.planning.formulas import figures
 from tui.planning.stage_table import pipeline_range, stage_rows, unknown_reasons
 from tui.screens.plan.preview import bar
 

@@ -7,11 +7,10 @@ from engine.config.schema import RunConfig
 from engine.core import formatting
 from engine.hardware.gpu_catalog import Gpu
 from engine.plan.dataset_facts import BYTES_PER_TOKEN, CHARS_PER_SHARD, CHARS_PER_TOKEN, SHARD_BYTES, TRAINING_SHARDS
-from engine.plan.memory import ALLOCATOR_SLACK
+from engine.plan.memory import ALLOCATOR_SLACK, COMPONENTS
 from engine.plan.plan import Plan
 from tui.planning.stage_table import NOT_KNOWN, stage_rows
 
-COMPONENTS = ("weights", "gradients", "optimizer", "activations", "loss", "overhead")
 LETTERS = {"weights": "W", "gradients": "G", "optimizer": "O", "activations": "A", "loss": "L", "overhead": "+"}
 MODE_KEY = "mode."  # with the mode behind it: the figure's key
 STAGE_KEY = "stage."  # likewise of a stage

@@ -12,9 +12,10 @@ from textual.widgets import OptionList
 
 from engine.config.schema import RunConfig
 from engine.core import formatting
-from engine.diagnostics.oom import COMPONENTS, PostMortem, post_mortem
+from engine.diagnostics.oom import PostMortem, post_mortem
 from engine.events.history import History
 from engine.plan.advice import Suggestion
+from engine.plan.memory import COMPONENTS
 from engine.plan.plan import Plan
 from engine.run.directory import RunDirectory
 from tui import actions

@@ -2,8 +2,7 @@
 
 from textual.theme import Theme
 
-# Colours of the VRAM components, in the order in which the bar stacks them.
-COMPONENTS = ("weights", "gradients", "optimizer", "activations", "loss", "overhead")
+from engine.plan.memory import COMPONENTS
 
 
 def _components(*colours: str) -> dict[str, str]:

@@ -13,8 +13,7 @@ from engine.evaluate.core.questions import Question
 from engine.evaluate.row_batches import hidden_states
 from engine.model.gpt import GPT
 from engine.model.loss import per_token_nats
-
-CHUNK_TOKENS = 1024  # positions whose logits exist at one time
+from engine.plan.stage_memory import CORE_CHUNK
 
 # How far a batch may move a figure of one target from what the row alone gives: other kernels add in another order.
 # Several times the most that bench/core.py saw. bfloat16 logits of 8 to 15 are 2^-4 apart, and a lead has two of them.
@@ -155,10 +154,10 @@ def _figures(model: GPT, hidden: Tensor, targets: np.ndarray, gold: int | None) 
     """(m,) float32: the nats of each target after its hidden state (m, d), or its lead where there are no options."""
     wanted = torch.from_numpy(targets.astype(np.int64)).to(model.device, non_blocking=True)
     if gold is not None:
-        return per_token_nats(hidden, model.head.weight, wanted, CHUNK_TOKENS)
+        return per_token_nats(hidden, model.head.weight, wanted, CORE_CHUNK)
     leads = [
         _leads(model.logits(some), ids.unsqueeze(1))
-        for some, ids in zip(hidden.split(CHUNK_TOKENS), wanted.split(CHUNK_TOKENS), strict=True)
+        for some, ids in zip(hidden.split(CORE_CHUNK), wanted.split(CORE_CHUNK), strict=True)
     ]
     return torch.cat(leads)
 

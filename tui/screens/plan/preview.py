@@ -6,8 +6,8 @@ from textual.content import Content
 from textual.reactive import reactive
 
 from engine.core import formatting
-from engine.plan.memory import Memory
-from tui.planning.formulas import COMPONENTS, LETTERS, Figure
+from engine.plan.memory import COMPONENTS, Memory
+from tui.planning.formulas import LETTERS, Figure
 from tui.widgets.rows import Row, RowList, clip
 
 LABEL = 17  # cells of the label column
