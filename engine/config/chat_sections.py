@@ -10,7 +10,7 @@ ChatTask = Literal["builtin", "arc-easy", "arc-challenge", "mmlu", "gsm8k", "hum
 
 _SOURCES = (
     "Conversations: builtin, smoltalk, mmlu, gsm8k, arc-easy, arc-challenge, hf:OWNER/NAME, or a .jsonl or .parquet "
-    "file; NAME:1000 for at most 1,000 of them."
+    "file. NAME:1000: at most 1,000."
 )
 _EPOCHS = "Passes over the conversations."
 _STEPS = "Optimizer steps. Replaces epochs."

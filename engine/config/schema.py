@@ -117,8 +117,8 @@ class DataConfig(Section, frozen=True, kw_only=True):
     source: Annotated[
         DataSource,
         about(
-            "builtin: the text of Python's standard library, no download. local: your files, see paths. "
-            "fineweb-edu: educational web pages, downloaded as needed."
+            "builtin: the text of Python's standard library. local: your files, see paths. "
+            "fineweb-edu: web pages, downloaded as needed."
         ),
     ] = "fineweb-edu"
     paths: Annotated[
@@ -166,8 +166,8 @@ class EvaluateConfig(Section, frozen=True, kw_only=True):
     core: Annotated[
         str,
         about(
-            "CORE benchmark with 22 tasks. off: skip it. auto: run it if its data is already here. download: download "
-            "its data if needed. Or the path of its folder or .zip file."
+            "CORE benchmark, 22 tasks: off, auto (if its data is already here), download (its data, if needed), or the path "
+            "of its folder or .zip file."
         ),
     ] = "auto"
     core_max_per_task: Annotated[Whole, about("Maximum examples per CORE task. 0: all.", "examples")] = 500

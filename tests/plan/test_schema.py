@@ -26,7 +26,7 @@ def test_every_setting_and_section_is_described() -> None:
     assert list(settings()) == [path for path, _ in fields()]
     for setting in settings().values():
         assert re.fullmatch(r"[A-Za-z\d].*[.]", setting.help), setting.path
-        assert "\n" not in setting.help
+        assert "\n" not in setting.help and len(setting.help) <= 145  # two lines of the Plan screen at 80 columns
     for section, text in section_texts().items():
         assert text.endswith("."), section
 
