@@ -166,8 +166,8 @@ class EvaluateConfig(Section, frozen=True, kw_only=True):
     core: Annotated[
         str,
         about(
-            "CORE benchmark, 22 tasks: off, auto (if its data is already here), download (its data, if needed), or the path "
-            "of its folder or .zip file."
+            "CORE benchmark, 22 tasks: off, auto (if its data is already here), download (its data, if needed), or the "
+            "path of its folder or .zip file."
         ),
     ] = "auto"
     core_max_per_task: Annotated[Whole, about("Maximum examples per CORE task. 0: all.", "examples")] = 500
