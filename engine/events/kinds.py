@@ -1,7 +1,7 @@
 """What can happen to a run, as events.jsonl tells it: one tagged JSON object a line."""
 
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -9,6 +9,10 @@ from engine.core.atomic_io import NOT_JSON
 
 FORMAT_VERSION = 1
 CONVERSATION = "conversation"  # the task of samples from a conversation that nobody judges
+
+Outcome = Literal[
+    "done", "stopped", "out_of_memory", "out_of_host_memory", "diverged", "killed", "crashed", "refused"
+]  # how a stage or a run ended
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**62)]  # what a damaged line holds must not overflow a column
 
@@ -30,7 +34,7 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
 
 
 class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
-    outcome: str
+    outcome: str  # an Outcome; a newer version may write others
     exit_code: int
     message: str = ""
 
@@ -58,7 +62,7 @@ class StageStarted(Event, frozen=True, kw_only=True, tag="stage_started"):
 
 class StageEnded(Event, frozen=True, kw_only=True, tag="stage_ended"):
     stage: str
-    outcome: str  # done, stopped, out_of_memory, out_of_host_memory, diverged, killed, crashed, refused
+    outcome: str  # an Outcome; a newer version may write others
     seconds: float
     exit_code: int = 0
     peak_memory: Natural | None = None  # bytes: of the GPU where there is one, else of the process

@@ -1,20 +1,31 @@
-"""The state of a run in one word."""
+"""The state of a run: whether it is running, has ended, or died."""
 
 import socket
 import time
+from typing import Literal
 
 from engine.events.history import History
 from engine.run.directory import RunDirectory
 
-STALL_FACTOR = 20  # silent for this many usual steps, and
+RunState = Literal[
+    "new",  # never started
+    "running",
+    "stalled",  # running, but without a step for much longer than a step takes
+    "orphaned",  # the runner died, the stage continues
+    "elsewhere",  # another host runs it, so this one cannot tell
+    "finished",
+    "stopped",
+    "failed",
+    "damaged",  # its files cannot be read
+]
+STATES: dict[str, RunState] = {"done": "finished", "stopped": "stopped"}  # by the outcome of the run
+
+STALL_FACTOR = 20  # no step for this many usual steps, and
 STALL_SECONDS = 300.0  # for at least this long: stalled (a first compile takes up to 80 s)
 
 
-def state_of(run: RunDirectory, history: History, now: float | None = None) -> str:
-    """One word: new, running, stalled, orphaned, elsewhere, finished, stopped, or failed.
-
-    Orphaned: a stage still works though its runner is gone. Elsewhere: another host runs it, so nobody here can tell.
-    """
+def state_of(run: RunDirectory, history: History, now: float | None = None) -> RunState:
+    """The state at Unix time `now` (default: now)."""
     if history.ended is None and history.started is not None and history.started.host != socket.gethostname():
         return "elsewhere"
     if run.is_running():
@@ -24,12 +35,12 @@ def state_of(run: RunDirectory, history: History, now: float | None = None) -> s
     if history.ended is not None:
         if history.requests.unclaimed:
             return "stopped"
-        return {"done": "finished", "stopped": "stopped"}.get(history.ended.outcome, "failed")
+        return STATES.get(history.ended.outcome, "failed")
     return "new" if history.started is None else "failed"
 
 
 def _is_silent(history: History, now: float) -> bool:
-    """Whether a training stage has made no step for much longer than a step takes."""
+    """Whether a training stage has completed no step for much longer than a step takes."""
     if history.current is None or history.current not in history.steps:
         return False
     columns = history.steps[history.current]

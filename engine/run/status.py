@@ -12,6 +12,7 @@ from engine.events.attempts import seconds_at_work
 from engine.events.history import History
 from engine.events.kinds import Progress
 from engine.events.step_columns import StepColumns
+from engine.run.state import RunState
 
 Tone = Literal["good", "busy", "warn", "bad", "quiet"]
 
@@ -36,12 +37,12 @@ STAGE_WORDS = {
 class RunStatus(NamedTuple):
     """The state of a run, one line about it, and how to take it."""
 
-    state: str  # state_of's word, or damaged
+    state: RunState
     text: str
     tone: Tone
 
 
-def run_status(name: str, state: str, history: History, now: float, config: RunConfig | None = None) -> RunStatus:
+def run_status(name: str, state: RunState, history: History, now: float, config: RunConfig | None = None) -> RunStatus:
     """Say how the run `name` is doing at Unix time `now`. `state` is what `state_of` says of it."""
     match state:
         case "running":

@@ -135,12 +135,12 @@ def test_an_abort_says_what_cpp_said() -> None:
         "terminate called after throwing an instance of 'c10::Error'\n  what():  CUDA error: unspecified launch failure"
     )
     said = why("killed", -signal.SIGABRT, log, [])
-    assert "the process was ended by SIGABRT (CUDA error: unspecified launch failure)" in said
+    assert "the process was killed by SIGABRT (CUDA error: unspecified launch failure)" in said
     assert said.startswith("a kernel failed on the GPU")
 
 
 def test_a_signal_does_not_quote_the_log() -> None:
-    assert why("killed", -signal.SIGKILL, TRACE + "ValueError: caught\n", []) == "the process was ended by SIGKILL"
+    assert why("killed", -signal.SIGKILL, TRACE + "ValueError: caught\n", []) == "the process was killed by SIGKILL"
 
 
 def test_a_long_log_still_holds_the_exception() -> None:

@@ -71,7 +71,7 @@ def test_stages_run_in_order_and_the_run_is_done(make_run: MakeRun) -> None:
             "out of host memory. End other programs, or use a machine with more memory, then resume.",
         ),
         ("diverge", "diverged", 4, "exit code 4"),
-        ("kill self", "killed", 5, "the process was ended by SIGKILL"),
+        ("kill self", "killed", 5, "the process was killed by SIGKILL"),
     ],
 )
 def test_a_stage_that_fails_ends_the_run_and_says_why(
@@ -261,7 +261,7 @@ def test_a_stage_that_dies_leaves_the_runner_to_say_so(make_run: MakeRun) -> Non
     stage = next(p for p in processes_of(run) if "engine.stages.runtime" in p.cmdline())
     stage.kill()
     assert runner.wait(30) == 5
-    assert ends_of(run)["pretrain"].message == "the process was ended by SIGKILL"
+    assert ends_of(run)["pretrain"].message == "the process was killed by SIGKILL"
 
 
 def test_looking_never_disturbs(make_run: MakeRun) -> None:

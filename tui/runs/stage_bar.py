@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rich.cells import cell_len
 from textual.content import Content
@@ -16,7 +16,8 @@ from engine.events.history import History
 SEPARATOR = "  "
 LEAST_BAR, LONGEST_BAR = 6, 48
 SHARE_CELLS = 6  # a space before the bar, and `  7 %` behind it
-STYLES = {  # mark -> style of the mark, style of the name
+Mark = Literal["✓", "■", "✗", "▸", "·"]
+STYLES: dict[Mark, tuple[str, str]] = {  # mark -> style of the mark, style of the name
     "✓": ("$success", ""),
     "■": ("$warning", ""),
     "✗": ("bold $error", "bold $error"),
@@ -24,11 +25,13 @@ STYLES = {  # mark -> style of the mark, style of the name
     "·": ("", "$quiet"),
 }
 
+MARKS: dict[str, Mark] = {"done": "✓", "stopped": "■"}  # of an outcome; all others failed
+
 
 class Part(NamedTuple):
     """One stage, or several of the same mark in one."""
 
-    mark: str  # ✓ done, ■ stopped, ✗ failed, ▸ at work, · to come
+    mark: Mark  # ✓ done, ■ stopped, ✗ failed, ▸ running, · to come
     text: str
     share: float | None = None  # done, of the one at work
 
@@ -78,7 +81,7 @@ def _part(history: History, stage: str, live: bool, timed: bool) -> Part:
         return Part("·", stage)
     if view.ended is None:
         return Part("▸", stage, share_done(history, stage)) if live else Part("✗", stage)
-    mark = {"done": "✓", "stopped": "■"}.get(view.ended.outcome, "✗")
+    mark = MARKS.get(view.ended.outcome, "✗")
     time = f" {formatting.duration(view.ended.seconds)}" if timed and mark == "✓" else ""
     return Part(mark, f"{stage}{time}")
 

@@ -13,7 +13,7 @@ from engine.events.log import EventReader
 from engine.plan.plan import Plan
 from engine.run.directory import RunDirectory
 from engine.run.planning import plan_here
-from engine.run.state import state_of
+from engine.run.state import RunState, state_of
 
 CHUNK_BYTES = 2**20  # of events.jsonl at a time, so that what is shown grows while a long run is read
 LOADING_SECONDS = 0.4  # between two notes while reading a long run; the first comes with the first chunk
@@ -24,7 +24,7 @@ MOST_SECONDS = 5.0  # but looks at least this often
 class News(NamedTuple):
     """What the watcher found: enough to say how the run is, without looking at the disk."""
 
-    state: str  # as state_of says it
+    state: RunState
     loading: bool  # there is more to read at once
     generation: int  # grows when events.jsonl was replaced, so that all that was known of it is void
     changed: bool  # there are new events
@@ -110,7 +110,7 @@ class RunWatcher:
         """Whether there is at least another chunk to read."""
         return self._reader.unread() >= CHUNK_BYTES
 
-    def _report(self, state: str, loading: bool, changed: bool) -> None:
+    def _report(self, state: RunState, loading: bool, changed: bool) -> None:
         news = News(state, loading, self._generation, changed, self._faults())
         if self._stop.is_set() or (not changed and news == self._last):
             return

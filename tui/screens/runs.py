@@ -15,6 +15,7 @@ from engine.core import formatting
 from engine.core.errors import NanosoloError
 from engine.core.paths import runs_home
 from engine.run.directory import RunDirectory
+from engine.run.state import RunState
 from engine.run.summary import RunSummary, SummaryReaders
 from tui import actions
 from tui.console import Console
@@ -29,7 +30,7 @@ from tui.widgets.rows import Row, RowList, clip, clip_middle
 LOOK_SECONDS = 2.0
 MOST_MARKED = 4
 LEAST_NAME = 12  # cells
-LIVE = ("running", "stalled", "orphaned")
+LIVE: tuple[RunState, ...] = ("running", "stalled", "orphaned")
 
 EMPTY = """
 No runs yet.
