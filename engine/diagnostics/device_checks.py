@@ -53,7 +53,7 @@ def require_device(config: RunConfig, found: Gpu | None) -> None:
         asked = f'runtime.gpu = "{runtime.gpu}"' if runtime.gpu not in ("auto", "cpu") else 'runtime.device = "cuda"'
         raise UsageError(
             f"{asked}: {fault.message}. {fault.help}; or train on this CPU with "
-            "--preset quickstart, or insist with --gpu cpu."
+            "--preset quickstart, or force the CPU with --gpu cpu."
         )
 
 

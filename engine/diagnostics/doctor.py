@@ -73,7 +73,7 @@ def check_card(plan: Plan) -> Diagnostic | None:
     finding = (
         f"preset {plan.preset} on this machine's {figures_of(plan)}; it names {figures_of(plan_on(config, named))}"
     )
-    action = f"nanosolo plan --preset {plan.preset} --gpu auto plans for the card that is here, as every start does"
+    action = f"nanosolo plan --preset {plan.preset} --gpu auto plans for this machine's card, as every start does"
     return checked("plan", "note", finding, action)
 
 

@@ -36,10 +36,10 @@ def _reinstall(found: GpuProbe, torch: str, otherwise: str = "") -> str:
     if wheel is None and wheel_for(newest, found.gpu.compute_capability) is None:
         return f"no build of torch has code for {found.gpu.name}: use a newer GPU{otherwise}"
     if wheel is None:
-        return f"update the driver to {newest} or newer, or take a machine that has it{otherwise}"
+        return f"update the driver to {newest} or newer, or use a machine that has it{otherwise}"
     is_new = version(found.driver) >= version(newest)
     update = "" if is_new else f"; or update the driver to {newest} or newer"
-    return f"install the build that fits with `{command_for(wheel, torch)}`{update}{otherwise}"
+    return f"install the matching build with `{command_for(wheel, torch)}`{update}{otherwise}"
 
 
 def _holds(cuda: tuple[int, int], capability: tuple[int, int]) -> bool:

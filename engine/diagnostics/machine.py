@@ -36,8 +36,8 @@ def check_gpu(look: MachineProbe) -> Iterator[Diagnostic]:
     if found.uncut:
         yield msgspec.structs.replace(UNCUT, subject="GPU")
         return
-    known = "" if gpu.peak_flops else ", not in the catalogue: its times are not predicted"
-    part = ", a MIG slice: planned with its own memory and its share of the speed" if found.is_slice else ""
+    known = "" if gpu.peak_flops else ", not in the catalog: times are not predicted"
+    part = ", a MIG slice: the plan uses its memory and its share of the speed" if found.is_slice else ""
     yield checked("GPU", "ok", f"{gpu.name}, plans as {gpu.id}{known}{part}")
     faults = [] if found.row_remapping is None else row_faults(*found.row_remapping)
     if found.uncorrected_errors:
@@ -48,7 +48,7 @@ def check_gpu(look: MachineProbe) -> Iterator[Diagnostic]:
         yield checked("GPU health", "ok", "no uncorrected memory errors")
     held = [reason for reason in found.throttle if reason != "power cap"]
     if held:
-        finding = f"held below its clock by {', '.join(held)}"
+        finding = f"throttled by {', '.join(held)}"
         yield checked("GPU clock", "warning", finding, "improve its cooling or power supply")
 
 
@@ -87,7 +87,7 @@ def check_host_memory(look: MachineProbe, need: int = 0, floor: int = 0, job: st
     finding = f"{look.cores} cores, {formatting.size(limit)} of memory{bound}, {formatting.size(free)} free"
     wants = f"; {job} needs about {formatting.size(need)}" if need else ""
     if floor > limit:
-        return checked("host", "error", finding + wants, "take a machine with more memory")
+        return checked("host", "error", finding + wants, "use a machine with more memory")
     least = LITTLE_HOST_MEMORY if look.gpu is not None else 0
     if max(need, least) > free:
         return checked("host", "warning", finding + wants, "end other programs")
@@ -110,7 +110,7 @@ def check_home(look: MachineProbe, where: str, need: int, job: str = "this run s
         return refused("home", UsageError(look.home_fault))
     if look.home_owner is not None and not look.root:
         action = (
-            "set NANOSOLO_HOME to a folder of your own: who can write to a home can change what its other users run. "
+            "set NANOSOLO_HOME to a folder of your own: whoever can write to a home can change what its users run. "
             f"NANOSOLO_DATA={look.home} then reads the data and tokenizers in it"
         )
         finding = f"{look.home} is the home of {look.home_owner}"
@@ -121,7 +121,7 @@ def check_home(look: MachineProbe, where: str, need: int, job: str = "this run s
     if look.disk_free < need:
         return checked("home", "error", finding, action)
     if look.disk_free < need + max(GIB, need // 10):
-        return checked("home", "warning", finding + ", which leaves little", action)
+        return checked("home", "warning", finding + ", little is left", action)
     return checked("home", "ok", finding)
 
 
@@ -129,7 +129,7 @@ def check_home_owner(look: MachineProbe) -> Diagnostic | None:
     """A note for root in another user's home: the owner cannot change what root leaves there."""
     if look.home_owner is None or not look.root:
         return None
-    finding = f"{look.home} is the home of {look.home_owner}; what root writes there stays root's"
+    finding = f"{look.home} is the home of {look.home_owner}; files that root writes there belong to root"
     action = f"set NANOSOLO_HOME to a folder of root's own, or run as {look.home_owner}"
     return checked("home owner", "note", finding, action)
 
@@ -138,7 +138,7 @@ def check_caches(look: MachineProbe) -> Iterator[Diagnostic]:
     """The shared caches that NANOSOLO_DATA names: what they hold, or that they cannot be read."""
     for cache in look.caches:
         if cache.fault:
-            action = "mount it or make it readable, or take it out of NANOSOLO_DATA; without it, data is made again"
+            action = "mount it, make it readable, or remove it from NANOSOLO_DATA; without it, data is created again"
             finding = f"{cache.path}: {cache.fault}"
             yield checked("shared data", "warning", finding, action)
         else:
@@ -150,9 +150,9 @@ def check_caches(look: MachineProbe) -> Iterator[Diagnostic]:
 def check_text(data: DataConfig) -> Diagnostic:
     """Whether the text is here, as far as a look at names tells."""
     if data.source == "builtin":
-        return checked("text", "ok", "what Python itself carries; nothing is downloaded")
+        return checked("text", "ok", "text that comes with Python; nothing is downloaded")
     if data.source == "fineweb-edu":
-        return checked("text", "ok", "downloaded from huggingface.co as far as it is not here")
+        return checked("text", "ok", "missing files are downloaded from huggingface.co")
     from engine.data.corpora.local import find_files
 
     try:
@@ -172,16 +172,16 @@ def check_stop(seconds: float | None) -> Diagnostic | None:
         severity="note",
         message=f"takes about {formatting.duration(seconds)}, longer than the notice of spot machines: "
         f"{', '.join(clouds)}",
-        help="on such a machine lower batch.device_batch_size or checkpoint.every_steps: what follows the last "
-        "checkpoint is lost when it goes",
+        help="on such a machine, lower batch.device_batch_size or checkpoint.every_steps: work after the last "
+        "checkpoint is lost when the machine is reclaimed",
     )
 
 
 def check_clock(look: MachineProbe) -> Diagnostic:
     """Whether the clock can be right: downloads fail and times mean nothing where it is not."""
-    action = "set it (timedatectl, or ask who runs the machine)"
+    action = "set it (timedatectl, or ask the machine's administrator)"
     if look.now < EARLIEST_CLOCK:
-        return checked("clock", "warning", "it stands before 2025", action)
+        return checked("clock", "warning", "it shows a date before 2025", action)
     if look.newest_run is not None and look.newest_run > look.now + CLOCK_SLACK:
         finding = f"the newest run here is from {formatting.duration(look.newest_run - look.now)} in the future"
         return checked("clock", "warning", finding, action)

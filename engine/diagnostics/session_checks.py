@@ -25,7 +25,7 @@ def check_session(root: bool) -> Diagnostic | None:
         subject="session",
         severity="warning",
         message=f"systemd ends all processes of this login session ({scope}) when you log out: KillUserProcesses=yes",
-        help="loginctl enable-linger, then put in front of the command: systemd-run --user --scope "
+        help="loginctl enable-linger, then prefix the command with: systemd-run --user --scope "
         "(docs/recipes.md, systemd)",
     )
 

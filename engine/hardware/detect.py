@@ -100,7 +100,7 @@ def _first_slice(lib: Any, handle: Any) -> Any | None:
 
 
 def is_uncut(lib: Any, handle: Any) -> bool:
-    """Whether a GPU is in MIG mode and no slice of it is made, so that nothing can run on it."""
+    """Whether a GPU is in MIG mode without any slice, so that nothing can run on it."""
     try:
         return bool(lib.nvmlDeviceGetMigMode(handle)[0]) and _first_slice(lib, handle) is None
     except (lib.NVMLError, AttributeError):

@@ -29,7 +29,7 @@ from engine.hardware.gpu_faults import XIDS
 from engine.hardware.probe_machine import GpuProbe
 from engine.hardware.toolchain import Toolchain, build_fault
 
-RESTART = "Restart the machine, or take another"
+RESTART = "Restart the machine, or use another"
 
 # what torch says instead of a number
 _SAID: tuple[tuple[str, int], ...] = (
@@ -49,26 +49,26 @@ _SAID: tuple[tuple[str, int], ...] = (
 _FAULTS = {
     34: failure(
         "cuda_stub",
-        "the CUDA library that is loaded is the toolkit's stub, not the driver's",
-        "Take folders named stubs out of LD_LIBRARY_PATH",
+        "the loaded CUDA library is the toolkit's stub, not the driver's library",
+        "Remove folders named stubs from LD_LIBRARY_PATH",
     ),
     214: failure("ecc", *XIDS[48]),
     802: failure(
         "fabric_manager",
         "the GPU waits for the fabric manager of its NVLink switches (CUDA error 802)",
-        "Start it on the host: systemctl start nvidia-fabricmanager, of exactly the driver's version; "
-        "on a rented machine, ask its owner or take another",
+        "Start it on the host: systemctl start nvidia-fabricmanager, in exactly the driver's version; "
+        "on a rented machine, ask the provider or use another machine",
     ),
     803: failure(
         "driver_mismatch",
-        "the driver in the kernel and the CUDA library are of different versions (CUDA error 803)",
-        "Restart the machine after an update of the driver; in a container, take cuda-compat out of LD_LIBRARY_PATH "
+        "the driver in the kernel and the CUDA library have different versions (CUDA error 803)",
+        "Restart the machine after an update of the driver; in a container, remove cuda-compat from LD_LIBRARY_PATH "
         "and restart it",
     ),
     804: failure(
         "compat_not_supported",
-        "a CUDA compatibility library is loaded that this GPU does not support (CUDA error 804)",
-        "Take cuda-compat out of LD_LIBRARY_PATH, or update the driver",
+        "the loaded CUDA compatibility library does not support this GPU (CUDA error 804)",
+        "Remove cuda-compat from LD_LIBRARY_PATH, or update the driver",
     ),
 }
 
@@ -92,15 +92,15 @@ def explain(attempt: Attempt, access: GpuAccess, gpu: GpuProbe | None, tools: To
         return _no_torch(attempt)
     if attempt.failed == "build":
         wheel = _wheel(access, gpu) or WHEELS[0]
-        way = f"Install the build that fits with `{command_for(wheel, attempt.torch)}`; {ON_CPU}"
+        way = f"Install the matching build with `{command_for(wheel, attempt.torch)}`; {ON_CPU}"
         return failure("cpu_build", f"torch {attempt.torch} is a build for CPUs and cannot use the GPU", way)
     if attempt.failed == "compile":
         return build_fault(attempt.error, tools)
     if attempt.failed == "killed":
-        what = f"torch was ended by {_signal_name(attempt.code)} while it started"
-        return failure("torch_killed", what, "SIGKILL: free some memory of the host; else see what dmesg says")
+        what = f"torch was killed by {_signal_name(attempt.code)} during startup"
+        return failure("torch_killed", what, "SIGKILL: free some host memory; otherwise check dmesg")
     if attempt.failed == "too_slow":
-        look = "See what nvidia-smi says" if gpu is not None else "See what else this machine does"
+        look = "Check nvidia-smi" if gpu is not None else "Check what else runs on this machine"
         return failure("too_slow", f"torch did not start: {attempt.error}", f"{look}, and try again")
     return _cuda_fault(attempt, access, gpu)
 
@@ -130,11 +130,11 @@ def _cuda_fault(attempt: Attempt, access: GpuAccess, gpu: GpuProbe | None) -> Di
     if code == 2:
         return _full(gpu)
     if code == 999 and "nvidia-uvm" not in access.nodes:
-        what = "the driver's part for CUDA (/dev/nvidia-uvm) is not there"
+        what = "the driver's CUDA module (/dev/nvidia-uvm) is missing"
         return failure("no_uvm", what, "Load it on the host, as root: nvidia-modprobe -u -c=0")
     first = attempt.error.splitlines()[0] if attempt.error else f"error {code}"
-    here = f"CUDA does not start on {gpu.gpu.name}" if gpu is not None else "CUDA does not start"
-    return failure("cuda_failed", f"{here}: {first}", f"See what nvidia-smi says. {RESTART}")
+    here = f"CUDA fails to start on {gpu.gpu.name}" if gpu is not None else "CUDA fails to start"
+    return failure("cuda_failed", f"{here}: {first}", f"Check nvidia-smi. {RESTART}")
 
 
 def _no_device(access: GpuAccess, gpu: GpuProbe | None) -> Diagnostic:
@@ -158,7 +158,7 @@ def _no_torch(attempt: Attempt) -> Diagnostic:
     missing = re.search(r"(\S+\.so[.\d]*): cannot open shared object file", attempt.error)
     said = f"the library {missing[1]} is missing" if missing else attempt.error.splitlines()[0]
     again = f"{sys.executable} -m pip install --force-reinstall torch=={wanted_torch()}"
-    way = f"Install it with the system's package manager, or torch again with `{again}`"
+    way = f"Install it with the system's package manager, or reinstall torch with `{again}`"
     return failure("torch_broken", f"torch cannot be imported: {said}", way)
 
 
@@ -167,12 +167,12 @@ def _too_old(attempt: Attempt, access: GpuAccess, gpu: GpuProbe | None) -> Diagn
     wheel = _wheel(access, gpu)
     built = f"torch {attempt.torch} is built for CUDA {attempt.cuda}"
     if wheel is not None and _is_installed(wheel, attempt):
-        what = f"driver {driver} should run torch {attempt.torch}, but the CUDA library that is loaded is older"
-        return failure("old_cuda_library", what, "Take folders with another libcuda.so.1 out of LD_LIBRARY_PATH")
+        what = f"driver {driver} should run torch {attempt.torch}, but the loaded CUDA library is older"
+        return failure("old_cuda_library", what, "Remove folders with another libcuda.so.1 from LD_LIBRARY_PATH")
     newest = WHEELS[0].oldest_driver
     way = f"Update the driver to {newest} or newer"
     if wheel is not None:
-        way = f"Install the build that fits with `{command_for(wheel, attempt.torch)}`; or update the driver"
+        way = f"Install the matching build with `{command_for(wheel, attempt.torch)}`; or update the driver"
     return failure("driver_too_old", f"driver {driver or 'here'} is too old: {built}", way)
 
 
@@ -181,9 +181,9 @@ def _taken(gpu: GpuProbe | None) -> Diagnostic:
     if mode == PROHIBITED:
         return FORBIDDEN
     if mode == EXCLUSIVE:
-        way = f"End that process (nvidia-smi lists it), or open the GPU, as root: {OPEN_GPU}"
-        return failure("gpu_exclusive", "another process has the GPU for itself (compute mode exclusive)", way)
-    return failure("gpu_busy", "the GPU is busy or unavailable", f"See what nvidia-smi says. {RESTART}")
+        way = f"End that process (nvidia-smi lists it), or allow more processes, as root: {OPEN_GPU}"
+        return failure("gpu_exclusive", "another process has exclusive use of the GPU (compute mode exclusive)", way)
+    return failure("gpu_busy", "the GPU is busy or unavailable", f"Check nvidia-smi. {RESTART}")
 
 
 def _no_code(attempt: Attempt, access: GpuAccess, gpu: GpuProbe | None) -> Diagnostic:
@@ -191,7 +191,7 @@ def _no_code(attempt: Attempt, access: GpuAccess, gpu: GpuProbe | None) -> Diagn
     wheel = _wheel(access, gpu)
     way = "Use a newer GPU"
     if wheel is not None and not _is_installed(wheel, attempt):
-        way = f"Install the build that fits with `{command_for(wheel, attempt.torch)}`"
+        way = f"Install the matching build with `{command_for(wheel, attempt.torch)}`"
     has = ", ".join(attempt.archs)
     return failure("gpu_not_supported", f"torch {attempt.torch} has code for {has}, none of it for {name}", way)
 
@@ -203,7 +203,7 @@ def _full(gpu: GpuProbe | None) -> Diagnostic:
         else ""
     )
     return failure(
-        "gpu_full", f"GPU memory is full already{held}", "End the processes that hold it (nvidia-smi lists them)"
+        "gpu_full", f"GPU memory is already full{held}", "End the processes that use it (nvidia-smi lists them)"
     )
 
 

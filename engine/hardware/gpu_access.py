@@ -21,14 +21,14 @@ PROHIBITED, EXCLUSIVE = 2, 3  # NVML's compute modes
 ON_CPU = "to train on the CPU: --gpu cpu"
 UNCUT = failure(
     "mig_without_slices",
-    "the GPU is in MIG mode, and no slice of it is made",
-    "Make one (nvidia-smi mig -cgi 0 -C), or turn MIG off (nvidia-smi -mig 0), as root",
+    "the GPU is in MIG mode without any slice",
+    "As root, create one (nvidia-smi mig -cgi 0 -C) or turn MIG off (nvidia-smi -mig 0)",
 )
 OPEN_GPU = "nvidia-smi --compute-mode=DEFAULT"
 FORBIDDEN = failure(
     "gpu_prohibited",
-    "the GPU may not be used at all (compute mode prohibited)",
-    f"Open it, as root: {OPEN_GPU}",
+    "the GPU does not accept programs (compute mode prohibited)",
+    f"As root, allow it: {OPEN_GPU}",
 )
 
 
@@ -85,7 +85,7 @@ def why_no_gpu(access: GpuAccess) -> Diagnostic:
     if access.nvml == LOST:
         return failure("gpu_lost", *XIDS[79])
     if (access.hidden and access.has_nodes) or (access.visible is not None and access.devices):
-        what = f'CUDA_VISIBLE_DEVICES = "{access.visible}" hides every GPU that is here'
+        what = f'CUDA_VISIBLE_DEVICES = "{access.visible}" hides all GPUs of this machine'
         return failure("gpu_hidden", what, "Unset it, or name a GPU that nvidia-smi -L lists")
     if access.nvml == MISMATCH:
         return _mismatch(access)
@@ -99,39 +99,35 @@ def why_no_gpu(access: GpuAccess) -> Diagnostic:
         what = "an NVIDIA GPU is plugged in, but its driver is not installed"
         return failure("no_driver", what, f"Install NVIDIA's driver, {WHEELS[0].oldest_driver} or newer")
     if access.nvml not in (0, NO_LIBRARY):
-        what = f"the NVIDIA driver does not answer (NVML error {access.nvml})"
-        return failure("nvml_failed", what, "See what nvidia-smi says; restart the machine, or take another")
+        what = f"the NVIDIA driver does not respond (NVML error {access.nvml})"
+        return failure("nvml_failed", what, "Check nvidia-smi; restart the machine, or use another")
     return failure("no_gpu", "no NVIDIA GPU is visible here", _how_to_get_one(access))
 
 
 def nodes_closed(access: GpuAccess) -> Diagnostic:
-    """The driver's device nodes are here, and this user may not open them."""
+    """The driver's device nodes are here, and this user has no permission to open them."""
     names = " ".join(f"/dev/{name}" for name in access.closed)
-    way = (
-        "Start the container with --gpus all"
-        if access.container
-        else "Ask for read and write permission on them (root)"
-    )
-    return failure("nodes_closed", f"this user may not open {names}", way)
+    way = "Start the container with --gpus all" if access.container else "Ask root for read and write permission"
+    return failure("nodes_closed", f"this user has no permission to open {names}", way)
 
 
 def _mismatch(access: GpuAccess) -> Diagnostic:
     module = f" ({access.module})" if access.module else ""
-    what = f"the driver in the kernel{module} and its libraries are of different versions, as after an update"
-    way = "Restart the container, so that it gets the host's libraries" if access.container else "Restart the machine"
+    what = f"the driver in the kernel{module} and its libraries have different versions, usually after an update"
+    way = "Restart the container to update its libraries from the host" if access.container else "Restart the machine"
     return failure("driver_mismatch", what, way)
 
 
 def _not_loaded(access: GpuAccess) -> Diagnostic:
     if access.container:
-        return failure("not_passed", "the container was started without its GPU", "Start it with --gpus all")
+        return failure("not_passed", "the container was started without a GPU", "Start it with --gpus all")
     return failure("not_loaded", "the NVIDIA driver is not loaded", "Load it (modprobe nvidia), or restart the machine")
 
 
 def _no_library(access: GpuAccess) -> Diagnostic:
     if access.lacks("utility"):
         return missing_capability(access, "utility")
-    what = "a GPU is here, but NVIDIA's management library (libnvidia-ml.so.1) is not"
+    what = "NVIDIA's management library (libnvidia-ml.so.1) is missing"
     return failure("no_nvml", what, "Install it with the driver; in a container: -e NVIDIA_DRIVER_CAPABILITIES=all")
 
 

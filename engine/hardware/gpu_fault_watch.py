@@ -129,8 +129,8 @@ def row_remapping(lib: Any, handle: Any) -> tuple[bool, bool] | None:
 
 def memory_errors(count: int) -> Diagnostic:
     """Errors that ECC saw and could not correct."""
-    errors = f"{count} error{'s' * (count != 1)}"
-    return failure("ecc", f"GPU memory has had {errors} that cannot be corrected since its last reset", RESET)
+    errors = f"{count} uncorrectable error{'s' * (count != 1)}"
+    return failure("ecc", f"GPU memory has had {errors} since its last reset", RESET)
 
 
 def row_faults(pending: bool, failed: bool) -> list[Diagnostic]:

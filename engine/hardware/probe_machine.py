@@ -143,7 +143,7 @@ def _look_into(cache: Path) -> Cache:
         there = {path.name for path in cache.iterdir()}
     except OSError as error:
         return Cache(cache, error.strerror or str(error), 0, 0, 0)
-    fault = "" if there & {"data", "tokenizers"} else "it holds neither data/ nor tokenizers/"
+    fault = "" if there & {"data", "tokenizers"} else "it contains neither data/ nor tokenizers/"
     sets = [path for path in _folders(cache / "data" / "tokens") if (path / "index.json").is_file()]
     shards = sum(size for _, size in _shards(cache / "data" / "fineweb-edu"))
     return Cache(cache, fault, shards, len(sets), len(_folders(cache / "tokenizers")))

@@ -74,17 +74,19 @@ def build_fault(error: str, tools: Toolchain) -> Diagnostic:
         fix = tools.fix(cuda=True)
         return failure("no_compiler", what, f"{fix[:1].upper()}{fix[1:]}, or {WITHOUT}")
     if re.search(r"failed to map segment|Operation not permitted|Permission denied|Read-only", error):
-        what = f"what torch.compile makes cannot be stored or loaded: {_first_line(error)}"
+        what = f"the output of torch.compile cannot be stored or loaded: {_first_line(error)}"
         return failure("cache_unusable", what, "Set TRITON_CACHE_DIR to a folder on a disk that is not mounted noexec")
     if "returned non-zero exit status" in error:
         status = re.search(r"returned non-zero (exit status \d+)", error)
         said = error.partition("CalledProcessError")[0].strip() or (status[1] if status else "")
         what = f"the C compiler {tools.c} fails: {_first_line(said)}"
-        return failure("compiler_fails", what, f"Install it again, set CC to another, or {WITHOUT}")
+        return failure("compiler_fails", what, f"Reinstall it, set CC to another compiler, or {WITHOUT}")
     if "libcuda.so" in error:
-        what = "Triton does not find the driver's CUDA library (libcuda.so.1)"
-        return failure("no_libcuda", what, "Run ldconfig as root, or set TRITON_LIBCUDA_PATH to the folder that has it")
-    return failure("triton_fails", f"torch.compile cannot be prepared: {_first_line(error)}", f"To {WITHOUT}")
+        what = "Triton cannot find the driver's CUDA library (libcuda.so.1)"
+        return failure(
+            "no_libcuda", what, "Run ldconfig as root, or set TRITON_LIBCUDA_PATH to the folder that contains it"
+        )
+    return failure("triton_fails", f"torch.compile cannot start: {_first_line(error)}", f"To {WITHOUT}")
 
 
 def _c_compiler() -> str | None:

@@ -108,7 +108,7 @@ def _too_old(gpu: FoundGpu) -> str:
     oldest = WHEELS[0] if gpu.capability is not None and gpu.capability > WHEELS[-1].newest_gpu else WHEELS[-1]
     return (
         f"{gpu.name} has driver {gpu.driver}; torch needs {oldest.oldest_driver} or newer. Update the driver on the "
-        f"host (Ubuntu: sudo apt-get install nvidia-driver-580-server, then reboot), or take a machine that has it; a "
+        f"host (Ubuntu: sudo apt-get install nvidia-driver-580-server, then reboot), or use a machine that has it; a "
         f"container cannot bring its own. {on_cpu}"
     )
 

@@ -31,7 +31,7 @@ def other_card(plan: Plan, here: Plan) -> Diagnostic:
     return Diagnostic(
         code=OTHER_CARD,
         message=f"this machine has {figures_of(here)}; the plan is for {figures_of(plan)}.",
-        help="plan for the card that is here: --gpu auto",
+        help="plan for this machine's card: --gpu auto",
         change={"runtime.gpu": "auto"},
     )
 

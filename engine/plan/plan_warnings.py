@@ -45,9 +45,9 @@ def _slower(config: RunConfig, gpu: Gpu) -> Diagnostic | None:
         return None
     return Diagnostic(
         code="deterministic",
-        message="runtime.deterministic takes slower kernels for the backward passes of attention and embedding; the "
-        "predicted times and memory do not count that.",
-        help="leave it off unless runs must repeat with the same numbers",
+        message="runtime.deterministic uses slower kernels for the backward passes of attention and embedding; the "
+        "predicted times and memory do not include that.",
+        help="leave it off unless runs must be reproducible",
         change={"runtime.deterministic": False},
         severity="note",
     )
@@ -143,7 +143,7 @@ def _few_tokens(config: RunConfig, shape: Shape, tokens: int) -> Diagnostic | No
         code="few_tokens_per_param",
         message=f"{per_param(ratio)}; about {CHINCHILLA_TOKENS_PER_PARAM} are compute-optimal, "
         "so a smaller model would reach the same loss with this budget.",
-        help=f"train longer ({longer}) or take a smaller model.depth",
+        help=f"train longer ({longer}) or choose a smaller model.depth",
     )
 
 
@@ -186,8 +186,8 @@ def _unknown_speed(gpu: Gpu) -> Diagnostic | None:
         return None
     return Diagnostic(
         code="unknown_gpu",
-        message=f"{gpu.name} is not in the catalogue: memory is planned from its capacity, time is not predicted.",
-        help="name a similar one with --gpu to see its times",
+        message=f"{gpu.name} is not in the catalog: memory is planned from its capacity, time is not predicted.",
+        help="choose a similar GPU with --gpu to see times",
     )
 
 

@@ -75,7 +75,7 @@ def test_a_failure_is_tried_again(cuda: Path, gpu: FakeNvml, monkeypatch: pytest
     monkeypatch.setenv("STAND_IN_TORCH", "CUDA error: out of memory")
     check = check_device(CONFIG, PLAN, STAGES)
     assert check is not None and (check.subject, check.severity) == ("CUDA", "error")
-    assert "GPU memory is full already" in check.message
+    assert "GPU memory is already full" in check.message
     monkeypatch.delenv("STAND_IN_TORCH")
     check = check_device(CONFIG, PLAN, STAGES)
     assert check is not None and check.severity == "ok"
@@ -122,7 +122,7 @@ def test_the_cpu_is_tried_with_the_torch_that_is_here(home: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "failed", "code", "says"),
     [
-        ("kill -ILL $$", "killed", "torch_killed", "ended by SIGILL"),
+        ("kill -ILL $$", "killed", "torch_killed", "killed by SIGILL"),
         ("echo 'Illegal thing' >&2; exit 1", "import", "torch_broken", "torch cannot be imported: Illegal thing"),
         ("exit 7", "import", "torch_broken", "torch cannot be imported: exit code 7"),
         ("exec sleep 60", "too_slow", "too_slow", "torch did not start: nothing for 1 s"),

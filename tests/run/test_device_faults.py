@@ -42,7 +42,7 @@ def test_torchs_words_mean_cudas_numbers(text: str, code: int) -> None:
 @pytest.mark.parametrize(
     ("number", "state", "access", "code", "says"),
     [
-        (100, {"mig": True}, HERE._replace(uncut=True), "mig_without_slices", "no slice of it is made"),
+        (100, {"mig": True}, HERE._replace(uncut=True), "mig_without_slices", "in MIG mode without any slice"),
         (100, {}, HERE._replace(closed=("nvidia-uvm",)), "nodes_closed", "/dev/nvidia-uvm"),
         (
             100,
@@ -56,15 +56,15 @@ def test_torchs_words_mean_cudas_numbers(text: str, code: int) -> None:
         (46, {"compute_mode": 3}, HERE, "gpu_exclusive", "compute mode exclusive"),
         (46, {}, HERE, "gpu_busy", "busy or unavailable"),
         (34, {}, HERE, "cuda_stub", "stub"),
-        (214, {}, HERE, "ecc", "error that cannot be corrected"),
+        (214, {}, HERE, "ecc", "an uncorrectable error"),
         (802, {}, HERE, "fabric_manager", "waits for the fabric manager"),
-        (803, {}, HERE, "driver_mismatch", "of different versions"),
+        (803, {}, HERE, "driver_mismatch", "have different versions"),
         (804, {}, HERE, "compat_not_supported", "compatibility library"),
         (999, {}, HERE._replace(nodes=("nvidia0", "nvidiactl")), "no_uvm", "/dev/nvidia-uvm"),
-        (999, {}, HERE, "cuda_failed", "CUDA does not start on NVIDIA A100-SXM4-40GB: error 999"),
+        (999, {}, HERE, "cuda_failed", "CUDA fails to start on NVIDIA A100-SXM4-40GB: error 999"),
         (2, {"used": 40 * 2**30}, HERE, "gpu_full", "40.0 GiB of 40.0 GiB are in use"),
         (35, {"driver": "570.86.15"}, HERE, "driver_too_old", "driver 570.86.15 is too old: torch 2.13.0+cu130 is"),
-        (36, {}, HERE, "old_cuda_library", "the CUDA library that is loaded is older"),
+        (36, {}, HERE, "old_cuda_library", "the loaded CUDA library is older"),
         (209, {"capability": (7, 0)}, HERE, "gpu_not_supported", "has code for sm_80, none of it for"),
     ],
 )

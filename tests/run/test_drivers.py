@@ -47,14 +47,14 @@ def test_a_build_must_hold_code_for_the_gpu() -> None:
             CUDA_13,
             "driver 570.86.15 runs CUDA up to 12.8, but torch 2.13.0+cu130 is built for CUDA 13.0 and needs driver "
             "580.65.06 or newer",
-            f"install the build that fits with `{PIP} torch==2.13.0+cu126 --index-url "
+            f"install the matching build with `{PIP} torch==2.13.0+cu126 --index-url "
             "https://download.pytorch.org/whl/cu126`; or update the driver to 580.65.06 or newer",
         ),
         (
             {},
             TorchBuild("2.13.0+cpu", None),
             "torch 2.13.0+cpu is a build for CPUs and cannot use NVIDIA A100-SXM4-40GB",
-            f"install the build that fits with `{PIP} torch==2.13.0+cu130 --index-url "
+            f"install the matching build with `{PIP} torch==2.13.0+cu130 --index-url "
             "https://download.pytorch.org/whl/cu130`; to train on the CPU: --gpu cpu",
         ),
         (
@@ -62,13 +62,13 @@ def test_a_build_must_hold_code_for_the_gpu() -> None:
             CUDA_12,
             "driver 470.256.02 runs CUDA up to 11.4, but torch 2.13.0+cu126 is built for CUDA 12.6 and needs driver "
             "525.60.13 or newer",
-            "update the driver to 580.65.06 or newer, or take a machine that has it",
+            "update the driver to 580.65.06 or newer, or use a machine that has it",
         ),
         (
             {"name": "Tesla V100-SXM2-16GB", "capability": (7, 0)},
             CUDA_13,
             "torch 2.13.0+cu130 is built for CUDA 13.0, which has no code for Tesla V100-SXM2-16GB",
-            f"install the build that fits with `{PIP} torch==2.13.0+cu126 --index-url "
+            f"install the matching build with `{PIP} torch==2.13.0+cu126 --index-url "
             "https://download.pytorch.org/whl/cu126`",
         ),
         (
@@ -81,7 +81,7 @@ def test_a_build_must_hold_code_for_the_gpu() -> None:
             {},
             None,
             "torch is not installed",
-            f"install the build that fits with `{PIP} torch=={wanted_torch()}+cu130 --index-url "
+            f"install the matching build with `{PIP} torch=={wanted_torch()}+cu130 --index-url "
             "https://download.pytorch.org/whl/cu130`",
         ),
     ],

@@ -120,7 +120,7 @@ def test_what_is_done_or_stopped_needs_no_reason() -> None:
 def test_a_fault_comes_with_what_to_do() -> None:
     log = TRACE + "torch.AcceleratorError: CUDA error: an illegal memory access was encountered\n" + CUDA_HINTS
     said = why("crashed", 5, log, [])
-    assert said.startswith("a kernel read or wrote GPU memory that is not there. ")
+    assert said.startswith("a kernel accessed invalid GPU memory. ")
     assert said.endswith("(torch.AcceleratorError: CUDA error: an illegal memory access was encountered)")
     assert why("crashed", 5, log, [xid(79)]).startswith("GPU fault Xid 79")
 

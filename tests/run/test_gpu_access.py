@@ -94,20 +94,20 @@ def test_a_gpu_in_mig_mode_without_slices_is_seen(machine: Path, gpu: FakeNvml) 
         (GpuAccess(nvml=NO_LIBRARY, container=True), "no_gpu", "no NVIDIA GPU is visible here", "--gpus all"),
         (GpuAccess(nvml=NO_LIBRARY, on_bus=True), "no_driver", "its driver is not installed", "580.65.06 or newer"),
         (GpuAccess(nvml=NOT_LOADED), "not_loaded", "the NVIDIA driver is not loaded", "modprobe nvidia"),
-        (GpuAccess(nvml=NOT_LOADED, container=True), "not_passed", "without its GPU", "--gpus all"),
+        (GpuAccess(nvml=NOT_LOADED, container=True), "not_passed", "without a GPU", "--gpus all"),
         (
             GpuAccess(nvml=NO_LIBRARY, container=True, module="570.86.15"),
             "not_passed",
-            "was started without its GPU",
+            "was started without a GPU",
             "--gpus all",
         ),
         (GpuAccess(nvml=MISMATCH, module="570.86.15"), "driver_mismatch", "(570.86.15) and its libraries", "machine"),
         (GpuAccess(nvml=MISMATCH, container=True), "driver_mismatch", "different versions", "Restart the container"),
-        (GpuAccess(nvml=LOST), "gpu_lost", "fallen off the bus", "Take another machine"),
+        (GpuAccess(nvml=LOST), "gpu_lost", "fallen off the bus", "Use another machine"),
         (
             GpuAccess(nvml=NO_PERMISSION, nodes=NODES, closed=("nvidia0",)),
             "nodes_closed",
-            "may not open /dev/nvidia0",
+            "no permission to open /dev/nvidia0",
             "permission",
         ),
         (GpuAccess(nvml=NO_LIBRARY, nodes=NODES), "no_nvml", "libnvidia-ml.so.1", "Install it with the driver"),
@@ -120,7 +120,7 @@ def test_a_gpu_in_mig_mode_without_slices_is_seen(machine: Path, gpu: FakeNvml) 
         (GpuAccess(visible="", devices=1), "gpu_hidden", 'CUDA_VISIBLE_DEVICES = "" hides', "Unset it"),
         (GpuAccess(visible="7", devices=1), "gpu_hidden", 'CUDA_VISIBLE_DEVICES = "7" hides', "nvidia-smi -L"),
         (GpuAccess(visible="", nvml=NO_LIBRARY), "no_gpu", "no NVIDIA GPU is visible here", "driver"),
-        (GpuAccess(nvml=999), "nvml_failed", "does not answer (NVML error 999)", "nvidia-smi"),
+        (GpuAccess(nvml=999), "nvml_failed", "does not respond (NVML error 999)", "nvidia-smi"),
     ],
 )
 def test_the_cause_is_named_with_its_way_out(access: GpuAccess, code: str, says: str, way: str) -> None:

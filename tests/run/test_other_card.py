@@ -139,7 +139,7 @@ def test_the_command_prints_both_and_gpu_auto_takes_what_is_here(
     named = printed(capsys, "plan", "--preset", "balanced")[0]
     assert "balanced on NVIDIA A100-SXM4-40GB (a100-40gb)" in named
     assert "! this machine has A100-PCIE-40GB: 18.0 h" in named
-    assert "  plan for the card that is here: --gpu auto\n" in named
+    assert "  plan for this machine's card: --gpu auto\n" in named
     here = printed(capsys, "plan", "--preset", "balanced", "--gpu", "auto")[0]
     assert "balanced on NVIDIA A100-PCIE-40GB (a100-40gb-pcie)" in here and "this machine has" not in here
 

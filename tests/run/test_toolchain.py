@@ -114,7 +114,7 @@ def test_headers_are_looked_for_where_they_are_included_from(
             "cannot be stored or loaded: ImportError: /x/cuda_utils.so: failed to map segment",
         ),
         ("PermissionError: [Errno 13] Permission denied: '/x'", ALL, "cache_unusable", "Permission denied"),
-        ("AssertionError: libcuda.so cannot found!\nPlease make sure", ALL, "no_libcuda", "does not find the driver's"),
+        ("AssertionError: libcuda.so cannot found!\nPlease make sure", ALL, "no_libcuda", "cannot find the driver's"),
         (
             "ld: cannot find -lc\nCalledProcessError: Command '['gcc', 'x', '-l:libcuda.so.1']' returned non-zero exit "
             "status 1.",
