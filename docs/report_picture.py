@@ -67,14 +67,14 @@ def whole_run() -> Story:
 
 def judge(story: Story) -> None:
     """Some tasks of CORE."""
-    draw, centred = random.Random(3), []
+    draw, centered = random.Random(3), []
     for task, guessing in TASKS.items():
-        centred.append(draw.uniform(0.05, 0.42))
-        value = guessing + (1 - guessing) * centred[-1]
+        centered.append(draw.uniform(0.05, 0.42))
+        value = guessing + (1 - guessing) * centered[-1]
         fields = {"metric": f"core/{task}", "value": value, "seconds": 25.0, "baseline": guessing, "examples": 500}
         story.add(Evaluation, 25.0, stage="evaluate", step=story.step, **fields)
-    fields = {"metric": "core", "value": sum(centred) / len(centred), "seconds": 150.0, "baseline": 0.0}
-    story.add(Evaluation, stage="evaluate", step=story.step, **fields, examples=500 * len(centred))
+    fields = {"metric": "core", "value": sum(centered) / len(centered), "seconds": 150.0, "baseline": 0.0}
+    story.add(Evaluation, stage="evaluate", step=story.step, **fields, examples=500 * len(centered))
 
 
 def tune(story: Story) -> None:

@@ -20,7 +20,7 @@ class Score(NamedTuple):
     examples: int
 
     @property
-    def centred(self) -> float | None:
+    def centered(self) -> float | None:
         """0 for guessing, 1 for perfect; None where guessing has no figure."""
         if self.baseline is None or self.baseline >= 1:
             return None

@@ -58,7 +58,7 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
 def merges(tokens: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
     """Every pair of tokens that makes up a third, in the order of the third's id.
 
-    tiktoken joins two neighbours whenever what they spell is a token, the lowest id first, however that token came
+    tiktoken joins two neighbors whenever what they spell is a token, the lowest id first, however that token came
     about in training; so all ways to cut a token in two are listed, not only the one that was learned.
     """
     known = {token: i for i, token in enumerate(tokens)}

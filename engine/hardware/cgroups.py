@@ -23,7 +23,7 @@ def cpu_quota() -> float | None:
 
 
 def memory_limit() -> int | None:
-    """Bytes that this process and its neighbours in the group may hold; None without a limit."""
+    """Bytes that this process and its neighbors in the group may hold; None without a limit."""
     return min((limit for folder in _folders("memory") for limit in _limits(folder)), default=None)
 
 

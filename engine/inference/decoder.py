@@ -127,7 +127,7 @@ class Decoder:
         count = min(self._free - first, len(self._waiting))
         if count <= 0:
             return []
-        # neighbours of like length waste little; equal prompts (many samples of one) are computed once
+        # neighbors of like length waste little; equal prompts (many samples of one) are computed once
         new = sorted((self._waiting.popleft() for _ in range(count)), key=lambda r: (len(r.prompt), list(r.prompt)))
         self._rows += [_Row(request) for request in new]
         groups = [list(same) for _, same in groupby(range(count), key=lambda i: list(new[i].prompt))]

@@ -1,4 +1,4 @@
-"""One picture: lines over an axis, drawn by matplotlib as SVG that takes its colours and its font from the page."""
+"""One picture: lines over an axis, drawn by matplotlib as SVG that takes its colors and its font from the page."""
 
 import io
 import math
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID, FAINT = "#1f2934", "#5f6b7a", "#e3e7ec", "#9db7da"
 ACCENT, SECOND, THIRD = "#1d5fae", "#c2561b", "#3f7d5b"
-# the drawing's colours -> the page's, which change with its scheme
+# the drawing's colors -> the page's, which change with its scheme
 PAGE_COLOURS = {
     INK: "--ink",
     MUTED: "--muted",
@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
     xs: Sequence[float]
     ys: Sequence[float]
-    colour: str
+    color: str
     label: str = ""
     width: float = 1.2
     points: bool = False
@@ -41,7 +41,7 @@ class Level(NamedTuple):
     """A horizontal line that a curve is to be compared with."""
 
     y: float
-    colour: str
+    color: str
     label: str
 
 
@@ -90,14 +90,14 @@ def _fill(axes: "Axes", panel: Panel) -> None:
         axes.plot(
             line.xs,
             [max(-LARGEST, min(LARGEST, y)) if math.isfinite(y) else math.nan for y in line.ys],
-            color=line.colour,
+            color=line.color,
             linewidth=line.width,
             label=line.label or None,
             marker="o" if few else None,
             markersize=3.5,
         )
     for level in panel.levels:
-        axes.axhline(level.y, color=level.colour, linewidth=1.1, linestyle=(0, (5, 3)), label=level.label)
+        axes.axhline(level.y, color=level.color, linewidth=1.1, linestyle=(0, (5, 3)), label=level.label)
     axes.set_xlabel(panel.x_label, color=MUTED)
     axes.set_ylabel(panel.y_label, color=MUTED)
     axes.yaxis.set_label_coords(-0.5 / (SIZE[0] - 0.72), 0.5)
@@ -150,7 +150,7 @@ def _bands(axes: "Axes", panel: Panel) -> None:
 
 
 def _for_page(svg: str, name: str) -> str:
-    """Made fit to stand in a page: its colours, its font, no ids that another picture may have, short numbers."""
+    """Made fit to stand in a page: its colors, its font, no ids that another picture may have, short numbers."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->|<style.*?</style>", "", svg, flags=re.DOTALL)
@@ -159,8 +159,8 @@ def _for_page(svg: str, name: str) -> str:
     svg = svg.replace("xlink:href", "href").replace('xmlns:xlink="http://www.w3.org/1999/xlink"', "")
     svg = re.sub(r"(?<![\w#.])(\d+\.\d{2})\d+", r"\1", svg)
     svg = re.sub(r'font: ([\d.]+px) [^;"]*', r"font-size: \1", svg)
-    for colour, variable in PAGE_COLOURS.items():
-        svg = svg.replace(colour, f"var({variable})")
+    for color, variable in PAGE_COLOURS.items():
+        svg = svg.replace(color, f"var({variable})")
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true" focusable="false">', svg, count=1)
     return re.sub(r"\s*\n\s*", "\n", svg)
 

@@ -79,10 +79,10 @@ def _table(title: str, found: list[Score], metric: str) -> Table:
     rows = tuple(
         (
             one_line(score.name, 60),
-            # the sum of a group is a mean of centred accuracies, and no accuracy itself
+            # the sum of a group is a mean of centered accuracies, and no accuracy itself
             figure(None if score.name == metric else score.value),
             figure(None if score.name == metric else score.baseline),
-            figure(score.value if score.name == metric else score.centred),
+            figure(score.value if score.name == metric else score.centered),
             f"{score.examples:,}",
         )
         for score in found
@@ -91,8 +91,8 @@ def _table(title: str, found: list[Score], metric: str) -> Table:
         Column("task"),
         Column("accuracy", "number"),
         Column("by guessing", "number"),
-        Column("centred", "number"),
+        Column("centered", "number"),
         Column("questions", "number"),
     )
-    shares = tuple(score.value if score.name == metric else score.centred for score in found)
+    shares = tuple(score.value if score.name == metric else score.centered for score in found)
     return Table(heads, rows, title, shares)

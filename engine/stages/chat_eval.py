@@ -19,7 +19,7 @@ from engine.device.device import is_out_of_memory, prepare_device, release_memor
 from engine.evaluate.chat.answers import GradedAnswers, answer_multiple_choice, write_answers
 from engine.evaluate.chat.problems import ChatProblems, load_problems, prepare_task
 from engine.evaluate.chat.sample_conversations import sample_conversations
-from engine.evaluate.core.core import centred
+from engine.evaluate.core.core import centered
 from engine.evaluate.row_batches import token_budget
 from engine.events import kinds
 from engine.events.history import read_history
@@ -83,7 +83,7 @@ class _ChatEvaluation:
         began = time.perf_counter()
         if ended:
             self._emit(ENDS, sum(ended) / len(ended), began, None, len(ended))
-        mean = math.fsum(centred(accuracy, each.baseline) for each, accuracy in scores) / max(1, len(scores))
+        mean = math.fsum(centered(accuracy, each.baseline) for each, accuracy in scores) / max(1, len(scores))
         self._emit(METRIC, mean, began, 0.0, sum(len(each.problems) for each, _ in scores))
         if not any((s.stage, s.step, s.task) == (*here, kinds.CONVERSATION) for s in history.samples):
             self._sample_conversations()

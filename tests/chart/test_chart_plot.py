@@ -276,7 +276,7 @@ def test_wide_and_zero_width_characters_keep_the_grid() -> None:
     assert canvas.text(0, 0, [("abcd损", "x")]) == 4  # only half of it would fit
 
 
-def test_several_lines_differ_without_colour() -> None:
+def test_several_lines_differ_without_color() -> None:
     series = {}
     for name, level in (("low", 1.0), ("high", 2.0)):
         series[name] = Series()

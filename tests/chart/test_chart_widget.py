@@ -294,10 +294,10 @@ async def test_series_come_and_go() -> None:
         chart.data_changed()
         await press(pilot, "left")
         assert all(name in shown(pilot)[1] for name in ("a 5", "b 2"))
-        colour = chart.model.layers[1].colour
+        color = chart.model.layers[1].color
         chart.remove_series("a")
         await press(pilot)
-        assert chart.model.layers[0].colour == colour
+        assert chart.model.layers[0].color == color
         assert chart.x_domain == (0, 10)
         with pytest.raises(KeyError):
             chart.extend("a", [1], [1])

@@ -168,8 +168,8 @@ def test_the_metric_centres_on_the_baseline(tokenizer: Tokenizer, folder: Path) 
     letters = next(result for result in results if result.task.label == "letters")
     golds = [example["gold"] for example in read_examples(letters.task, 8)]
     assert letters.examples == 8 and letters.accuracy == golds.count(0) / 8
-    assert letters.centred == pytest.approx((letters.accuracy - 0.25) / 0.75)
-    assert core_metric(results) == pytest.approx(sum(result.centred for result in results) / 4)
+    assert letters.centered == pytest.approx((letters.accuracy - 0.25) / 0.75)
+    assert core_metric(results) == pytest.approx(sum(result.centered for result in results) / 4)
     assert told[-1] == 8
 
 
@@ -182,8 +182,8 @@ def test_the_evaluation_tells_every_task_and_repeats_none(tokenizer: Tokenizer, 
     found = {event.metric: event for event in read_history(run.events_file).evaluations}
     assert set(found) == {"core", "core/choices", "core/letters", "core/schemas", "core/words"}
     assert (found["core/letters"].baseline, found["core/letters"].examples) == (0.25, 5)
-    centred_mean = sum((e.value - e.baseline) / (1 - e.baseline) for m, e in found.items() if m != "core") / 4
-    assert found["core"].value == pytest.approx(centred_mean)
+    centered_mean = sum((e.value - e.baseline) / (1 - e.baseline) for m, e in found.items() if m != "core") / 4
+    assert found["core"].value == pytest.approx(centered_mean)
     # again, with a model that would answer otherwise: the tasks are taken from the events
     evaluate_core(StageContext(run, "evaluate"), random_model(tokenizer.vocab_size, 0.0), tokenizer, 7)
     evaluations = read_history(run.events_file).evaluations
@@ -308,7 +308,7 @@ def test_a_damaged_bundle_is_named(tmp_path: Path) -> None:
     with pytest.raises(NanosoloError, match=r"choices.jsonl is damaged: line 1 has gold = 3 for 1 options"):
         read_examples(task, 0)
     baselines = (folder / "eval_meta_data.csv").read_text()
-    for baseline in ("100", "nan"):  # nothing could be centred on it
+    for baseline in ("100", "nan"):  # nothing could be centered on it
         (folder / "eval_meta_data.csv").write_text(baselines.replace("50.0", baseline))
         with pytest.raises(NanosoloError, match=f"task schemas has a random baseline of {baseline} %"):
             read_tasks(folder)

@@ -55,16 +55,16 @@ async def test_nothing_flows_over(run: RunDirectory) -> None:
 
 async def test_it_follows_the_scheme_and_opens_all_on_paper(run: RunDirectory) -> None:
     ink = "getComputedStyle(document.querySelector('figure text')).fill"
-    colours = []
+    colors = []
     async with browsing(run.page_file.as_uri()) as page:
         await page.until("document.querySelector('footer')")
         for media, scheme in (("", "light"), ("", "dark"), ("print", "dark")):
             features = [{"name": "prefers-color-scheme", "value": scheme}]
             await page.call("Emulation.setEmulatedMedia", media=media, features=features)
-            colours.append(await page.js(f"getComputedStyle(document.body).backgroundColor + {ink}"))
+            colors.append(await page.js(f"getComputedStyle(document.body).backgroundColor + {ink}"))
             shown = await page.js("[...document.querySelectorAll('.paper')].every(e => e.offsetHeight > 50)")
             assert shown == (media == "print")
-        light, dark, _ = colours
+        light, dark, _ = colors
         assert light != dark
         assert (await page.js("getComputedStyle(document.body).backgroundColor")) == "rgb(255, 255, 255)"
         # A4 less its margins: what is wider would be cut off, and cannot be scrolled to

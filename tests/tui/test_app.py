@@ -236,7 +236,7 @@ async def test_every_theme_draws_every_screen(theme: str, monkeypatch: pytest.Mo
             assert "nanosolo" in text_of(app)
 
 
-def test_plain_colours_where_the_terminal_has_no_more() -> None:
+def test_plain_colors_where_the_terminal_has_no_more() -> None:
     assert choose_theme("auto", "standard", False) == "nanosolo-plain"
     assert choose_theme("auto", "256", False) == choose_theme("auto", "truecolor", False) == "nanosolo-dark"
     assert choose_theme("nanosolo-light", "truecolor", True) == "nanosolo-plain"
@@ -244,7 +244,7 @@ def test_plain_colours_where_the_terminal_has_no_more() -> None:
 
 
 @pytest.mark.parametrize("theme", ["nanosolo-plain", "nanosolo-plain-light"])
-async def test_the_letters_of_the_vram_bar_are_seen_on_their_colours(
+async def test_the_letters_of_the_vram_bar_are_seen_on_their_colors(
     theme: str, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     use_home(monkeypatch, home, f'theme = "{theme}"\n', by_id("a100-40gb"))
@@ -258,7 +258,7 @@ async def test_the_letters_of_the_vram_bar_are_seen_on_their_colours(
                 if text.strip() in LETTERS.values() and ground is not None and not ground.is_default:
                     seen[text.strip()] = (style.color, ground)
         assert set(seen) == set(LETTERS.values())
-        assert {colour.number for colour, _ in seen.values()} == {0}  # black
+        assert {color.number for color, _ in seen.values()} == {0}  # black
         assert not {ground.number for _, ground in seen.values()} & {0, 7, 15}
 
 
@@ -287,14 +287,14 @@ def test_ascii_has_a_likeness_for_all_that_the_console_draws() -> None:
     assert not {c for c in drawn if "?" in to_ascii(c)}
 
 
-def test_without_colour_what_lay_on_one_is_reversed() -> None:
+def test_without_color_what_lay_on_one_is_reversed() -> None:
     on_blue, plain = Segment("a", Style.parse("red on blue bold")), Segment("b", Style.parse("red"))
     first, second = NoColorFilter().apply([on_blue, plain], Color(0, 0, 0))
     assert first.style == Style.parse("default on default bold reverse")
     assert second.style == Style.parse("default on default")
 
 
-async def test_no_color_leaves_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_color_leaves_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     app = console()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -304,8 +304,8 @@ async def test_no_color_leaves_no_colour(monkeypatch: pytest.MonkeyPatch) -> Non
                 line = line.apply_filter(text_filter, Color(0, 0, 0))
             for segment in line:
                 if segment.style is not None:
-                    for colour in (segment.style.color, segment.style.bgcolor):
-                        assert colour is None or colour.is_default
+                    for color in (segment.style.color, segment.style.bgcolor):
+                        assert color is None or color.is_default
 
 
 async def test_q_leaves() -> None:

@@ -57,7 +57,7 @@ def compose(
                     styles[row] = style.replace("line", "over") if bits[row] == FULL else style
                     bits[row] = 0
                 elif not bits[row] or is_raw or (owners[row] is not line and cell // 2 % 2):
-                    styles[row] = style  # lines that share cells take turns in colouring them
+                    styles[row] = style  # lines that share cells take turns in coloring them
                 owners[row], clouded[row] = line, is_raw
                 bits[row] |= pattern
                 if ascii_only:

@@ -11,7 +11,7 @@ RULED: frozenset[EventKind] = frozenset(("resume", "nan", "oom"))  # these chang
 class Glyphs(NamedTuple):
     """One character for each thing, except where noted."""
 
-    lines: str  # one a series; they tell series apart without colour
+    lines: str  # one a series; they tell series apart without color
     points: str
     raw: str  # raw values, where lines are not dots
     line: str  # the stretch of line in a legend

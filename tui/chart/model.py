@@ -11,7 +11,7 @@ from tui.chart.series import Series
 Role = Literal["line", "points"]
 Window = tuple[float, float]
 
-PALETTE = 6  # colours, and glyphs of each role, before they repeat
+PALETTE = 6  # colors, and glyphs of each role, before they repeat
 DEEPEST_ZOOM = 2.0**-20  # of the whole domain
 
 
@@ -30,7 +30,7 @@ class Layer:
     name: str
     series: Series
     role: Role = "line"
-    colour: int = 0  # 0 .. PALETTE - 1
+    color: int = 0  # 0 .. PALETTE - 1
     glyph: int = 0  # index into the glyphs of its role
 
 
@@ -72,15 +72,15 @@ class Model:
         return next((layer for layer in self.layers if layer.name == name), None)
 
     def put(self, name: str, series: Series, role: Role) -> Layer:
-        """Adds a layer, or gives the one of that name another series; colours and glyphs stay as others come and go."""
+        """Adds a layer, or gives the one of that name another series; colors and glyphs stay as others come and go."""
         layer = self.layer(name)
         if layer is None or layer.role != role:
             self.remove(name)
-            used = {other.colour for other in self.layers}
+            used = {other.color for other in self.layers}
             marked = {other.glyph for other in self.layers if other.role == role}
-            colour = next((i for i in range(PALETTE) if i not in used), len(self.layers) % PALETTE)
+            color = next((i for i in range(PALETTE) if i not in used), len(self.layers) % PALETTE)
             glyph = next((i for i in range(PALETTE) if i not in marked), len(self.layers) % PALETTE)
-            layer = Layer(name, series, role, colour, glyph)
+            layer = Layer(name, series, role, color, glyph)
             self.layers.append(layer)
         layer.series = series
         self.version += 1

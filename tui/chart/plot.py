@@ -117,7 +117,7 @@ class Plot:
         return marks
 
     def _mark_line(self, frame: Frame, line: Line, offset: int, several: bool, marks: list[list[Mark]]) -> None:
-        """A glyph at the newest sample, and, to tell several lines apart without colour, one every few cells."""
+        """A glyph at the newest sample, and, to tell several lines apart without color, one every few cells."""
         glyph, trace, series = self.glyphs.lines[line.layer.glyph], line.trace, line.layer.series
         newest = frame.cell_of(series.xs[self.model.axis][-1]) if len(series) else -1
         if several:
@@ -146,7 +146,7 @@ class Plot:
                     char = (
                         glyphs.above if row < 0 else glyphs.below if row == frame.height else glyphs.points[layer.glyph]
                     )
-                    marks[cell].append((min(max(row, 0), frame.height - 1), char, f"line-{layer.colour}"))
+                    marks[cell].append((min(max(row, 0), frame.height - 1), char, f"line-{layer.color}"))
 
     def _extremes(self, window: Window) -> tuple[list[float], list[float]]:
         """Min and max of equal parts of the values in view; the parts stay the same as values are added."""
@@ -180,7 +180,7 @@ class Plot:
                 for layer in layers:
                     trace = known.get((id(layer.series), smoothed)) or Trace(layer.series)
                     raw = smoothing > 0 and not smoothed
-                    style = f"{'raw' if raw else 'line'}-{layer.colour}"
+                    style = f"{'raw' if raw else 'line'}-{layer.color}"
                     char = glyphs.raw if raw else glyphs.lines[layer.glyph]
                     self._lines.append(Line(trace, layer, smoothed, raw, style, char))
         dirty: set[int] = set()

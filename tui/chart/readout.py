@@ -67,7 +67,7 @@ def short_ratio(ratio: float) -> str:
 
 
 def legend(model: Model, glyphs: Glyphs) -> tuple[list[Piece], list[Piece]]:
-    """Every series with its glyph, colour and last value, and the kinds of event there are."""
+    """Every series with its glyph, color and last value, and the kinds of event there are."""
     left: list[Piece] = []
     for layer in model.layers:
         left += [*_mark(layer, glyphs), (f" {layer.name}", "label")]
@@ -112,8 +112,8 @@ def cursor(model: Model, glyphs: Glyphs, cell: float) -> list[Piece]:
 
 def _mark(layer: Layer, glyphs: Glyphs) -> list[Piece]:
     if layer.role == "points":
-        return [(glyphs.points[layer.glyph], f"line-{layer.colour}")]
-    return [(glyphs.line + glyphs.lines[layer.glyph] + glyphs.line, f"line-{layer.colour}")]
+        return [(glyphs.points[layer.glyph], f"line-{layer.color}")]
+    return [(glyphs.line + glyphs.lines[layer.glyph] + glyphs.line, f"line-{layer.color}")]
 
 
 def _last_value(model: Model, layer: Layer) -> float:

@@ -1,4 +1,4 @@
-"""The chart as a Textual widget: keys, colours, and repaints of only the cells that changed."""
+"""The chart as a Textual widget: keys, colors, and repaints of only the cells that changed."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite, nan
@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.chart.colours import COMPONENT_CLASSES, CSS
+from tui.chart.colors import COMPONENT_CLASSES, CSS
 from tui.chart.glyphs import EventKind
 from tui.chart.model import Event, Model, Role, Window, XAxis
 from tui.chart.plot import Plot
@@ -176,7 +176,7 @@ class Chart(Widget, can_focus=True):
         self.refresh()
 
     def notify_style_update(self) -> None:
-        """Forgets the colours of the old theme."""
+        """Forgets the colors of the old theme."""
         super().notify_style_update()
         self._styles_by_name.clear()
         self._strips.clear()

@@ -164,7 +164,7 @@ class LogFile:
 
 
 def shown(raw: bytes) -> str:
-    """A line as a terminal would leave it: without colours, only what the last carriage return left standing."""
+    """A line as a terminal would leave it: without colors, only what the last carriage return left standing."""
     text = raw[:8192].decode(errors="replace").rstrip("\r")
     text = ESCAPES.sub("", text.rpartition("\r")[2]).expandtabs(8)
     return text if text.isprintable() else "".join(c if c.isprintable() else "·" for c in text)

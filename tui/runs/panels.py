@@ -14,7 +14,7 @@ from engine.run.status import RunStatus, Tone
 from tui.runs.key_numbers import Comparison, Figure
 from tui.widgets.diagnostic_rows import advice_sign
 
-TONES: dict[Tone, tuple[str, str]] = {  # a sign and a colour; the sign alone tells as well
+TONES: dict[Tone, tuple[str, str]] = {  # a sign and a color; the sign alone tells as well
     "good": ("●", "$success"),
     "busy": ("◆", "$primary"),
     "warn": ("▲", "$warning"),
@@ -24,22 +24,22 @@ TONES: dict[Tone, tuple[str, str]] = {  # a sign and a colour; the sign alone te
 
 
 def sign(tone: Tone) -> Content:
-    """The sign of a tone, coloured."""
-    mark, colour = TONES[tone]
-    return Content.styled(mark, colour)
+    """The sign of a tone, colored."""
+    mark, color = TONES[tone]
+    return Content.styled(mark, color)
 
 
 def status_line(status: RunStatus) -> Content:
-    """The sign, the first word in colour, the rest plain."""
+    """The sign, the first word in color, the rest plain."""
     return status_rows(status, 10_000)[0]
 
 
 def status_rows(status: RunStatus, width: int) -> list[Content]:
-    """The status in at most two rows: the sign, the first word in colour, the rest plain."""
-    mark, colour = TONES[status.tone]
+    """The status in at most two rows: the sign, the first word in color, the rest plain."""
+    mark, color = TONES[status.tone]
     lines = textwrap.wrap(status.text, max(8, width - 2), max_lines=2, placeholder=" …", break_on_hyphens=False) or [""]
     first, space, rest = lines[0].partition(" ")
-    rows = [Content.styled(f"{mark} {first}", f"bold {colour}") + Content(space + rest)]
+    rows = [Content.styled(f"{mark} {first}", f"bold {color}") + Content(space + rest)]
     return rows + [Content(f"  {line}") for line in lines[1:]]
 
 

@@ -156,7 +156,7 @@ MACHINE = (
 )
 
 NONSENSE_THINGS = (
-    "the number seven", "a Tuesday", "the square root of soup", "an empty list", "the colour of noise",
+    "the number seven", "a Tuesday", "the square root of soup", "an empty list", "the color of noise",
     "a triangle with two sides", "the north of a circle", "yesterday's tomorrow", "a loud silence",
     "the letter between",
 )  # fmt: skip

@@ -83,7 +83,7 @@ class HashSplitCorpus(Corpus):
 
 
 def split_of(text: str, validation_fraction: float) -> Split:
-    """The split of a document: a hash of its text alone decides, so neither its place nor its neighbours matter."""
+    """The split of a document: a hash of its text alone decides, so neither its place nor its neighbors matter."""
     digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
     return "validation" if int.from_bytes(digest, "big") < validation_fraction * 2**64 else "train"
 

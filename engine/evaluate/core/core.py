@@ -1,4 +1,4 @@
-"""CORE of one model: each task's accuracy beside its random baseline, and their centred mean, told as events."""
+"""CORE of one model: each task's accuracy beside its random baseline, and their centered mean, told as events."""
 
 import math
 import time
@@ -30,19 +30,19 @@ class TaskResult(NamedTuple):
     examples: int
 
     @property
-    def centred(self) -> float:
+    def centered(self) -> float:
         """Its accuracy where guessing is 0."""
-        return centred(self.accuracy, self.task.baseline)
+        return centered(self.accuracy, self.task.baseline)
 
 
-def centred(accuracy: float, baseline: float) -> float:
+def centered(accuracy: float, baseline: float) -> float:
     """Accuracy on a scale where guessing is 0 and perfection 1."""
     return (accuracy - baseline) / (1 - baseline)
 
 
 def core_metric(results: Sequence[TaskResult]) -> float:
-    """CORE: the mean of the centred accuracies (Li et al. 2024). NaN without results."""
-    return math.fsum(result.centred for result in results) / len(results) if results else math.nan
+    """CORE: the mean of the centered accuracies (Li et al. 2024). NaN without results."""
+    return math.fsum(result.centered for result in results) / len(results) if results else math.nan
 
 
 def evaluate_core(context: StageContext, model: GPT, tokenizer: Tokenizer, step: int) -> None:
@@ -147,8 +147,8 @@ def _leave_out(context: StageContext, step: int, message: str) -> None:
 
 def _print(results: Sequence[TaskResult]) -> None:
     """The table, into the log."""
-    print(f"{'CORE task':<36}{'accuracy':>10}{'guessing':>10}{'centred':>10}{'examples':>10}")
+    print(f"{'CORE task':<36}{'accuracy':>10}{'guessing':>10}{'centered':>10}{'examples':>10}")
     for result in results:
-        figures = f"{result.accuracy:>10.4f}{result.task.baseline:>10.4f}{result.centred:>10.4f}{result.examples:>10,}"
+        figures = f"{result.accuracy:>10.4f}{result.task.baseline:>10.4f}{result.centered:>10.4f}{result.examples:>10,}"
         print(f"{result.task.label:<36}{figures}")
     print(f"{'CORE':<56}{core_metric(results):>10.4f}")

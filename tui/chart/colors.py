@@ -1,4 +1,4 @@
-"""The colours of a chart, taken from the theme: dark and light, true colour, 256, 16 and the terminal's own."""
+"""The colors of a chart, taken from the theme: dark and light, true color, 256, 16 and the terminal's own."""
 
 from tui.chart.model import PALETTE
 
@@ -6,7 +6,7 @@ HUES = ("primary", "warning", "success", "error", "secondary", "foreground")  # 
 
 
 def _series_css() -> str:
-    """The colours of each hue: lines, lines over a cloud of raw values, and that cloud. ANSI colours cannot be mixed,
+    """The colors of each hue: lines, lines over a cloud of raw values, and that cloud. ANSI colors cannot be mixed,
     so there the difference is bold against dim."""
     rules = []
     for i, hue in enumerate(HUES):
