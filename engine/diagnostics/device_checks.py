@@ -32,7 +32,7 @@ Announce = Callable[[str], None]
 
 ON_DEVICE = frozenset(("pretrain", "evaluate", "midtrain", "sft", "rl", "chat_eval"))  # the stages that use torch
 ATTEMPT_TIMEOUT = 180.0  # seconds; a first import from a slow disk takes a minute
-REMEMBERED = 300.0  # seconds for which a device that worked is not tried again
+REMEMBERED = 300.0  # seconds before a device that worked is tried again
 ANNOUNCEMENT = "checking the device ..."
 
 _NAMES: dict[Device, str] = {"cuda": "CUDA", "cpu": "torch"}  # of the check
@@ -88,7 +88,7 @@ def check_device(
 
 
 def device_here(gpu: GpuProbe) -> Diagnostic:
-    """Try the GPU that is here, as a plan that compiles would use it."""
+    """Try the GPU of this machine, as a plan with torch.compile would use it."""
     fault = device_fault("cuda", compiled=True)
     return _works("cuda", gpu.gpu.name) if fault is None else _failed("cuda", fault)
 
@@ -102,7 +102,7 @@ def device_fault(device: Device, compiled: bool) -> Diagnostic | None:
 
 
 def attempt_in_a_process(device: Device, compiled: bool) -> "Attempt":
-    """Run the attempt, and say how far it came."""
+    """Run the attempt in a process of its own; returns how far it got."""
     from engine.hardware.device_faults import Attempt
 
     command = [sys.executable, "-m", "engine.device.try_device", device, *(["compile"] if compiled else [])]
@@ -124,7 +124,7 @@ def attempt_in_a_process(device: Device, compiled: bool) -> "Attempt":
         if done.returncode < 0:
             return Attempt(failed="killed", code=-done.returncode, error=said)
         return Attempt(failed="import", error=said.splitlines()[-1] if said else f"exit code {done.returncode}")
-    if attempt.failed == "compile":  # what the compiler said comes before what Triton makes of it
+    if attempt.failed == "compile":  # the compiler's own output comes before Triton's
         attempt = msgspec.structs.replace(attempt, error=f"{said}\n{attempt.error}")
     return attempt
 

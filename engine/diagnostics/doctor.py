@@ -34,8 +34,8 @@ PACKAGES = ("torch", "textual", "tiktoken", "rustbpe", "safetensors", "huggingfa
 
 
 def examine(look: MachineProbe | None = None) -> list[Diagnostic]:
-    """Look at everything that a run here depends on: the run of the preset that `--preset auto` chooses on this
-    machine. Imports no torch."""
+    """Check everything that a run of the preset that `--preset auto` chooses on this machine depends on. Imports no
+    torch."""
     look = look or probe_machine()
     job, plan = job_here(look)
     found = [

@@ -7,7 +7,7 @@ from engine.hardware.probe_machine import GpuProbe, TorchBuild
 
 
 def check_driver(found: GpuProbe | None, torch: TorchBuild | None) -> Diagnostic | None:
-    """None where there is no GPU; without torch, a problem."""
+    """None where there is no GPU; without torch, an error."""
     if found is None:
         return None
     if torch is None:

@@ -1,4 +1,4 @@
-"""What a look at the machine means for training: one finding a check, with what to do about it. Pure functions."""
+"""What the probe of a machine means for training: one diagnostic per check. Pure functions."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from engine.hardware.toolchain import WITHOUT
 from engine.plan.stopping import short_notices
 
 BUSY_BYTES = 500 * MIB  # of GPU memory that other programs hold; an idle card shows a few MiB
-DRIVER_BYTES = 900 * MIB  # most that a driver keeps for itself, and counts as used where it does not say (before 510)
+DRIVER_BYTES = 900 * MIB  # most that a driver reserves; drivers before 510 count it as used
 LITTLE_HOST_MEMORY = 4 * GIB  # for a GPU: torch with CUDA alone takes two or three
 LITTLE_SHARED_MEMORY = 64 * MIB
 EARLIEST_CLOCK = 1_735_689_600.0  # 2025-01-01: no clock was right before this was written
@@ -24,7 +24,7 @@ CLOCK_SLACK = 86_400.0  # seconds; time zones and slow clocks are no matter
 
 
 def check_gpu(look: MachineProbe) -> Iterator[Diagnostic]:
-    """Which GPU there is, and what it says of its own health; why there is none."""
+    """The GPU and its health, or why there is none."""
     found = look.gpu
     if found is None:
         fault = why_no_gpu(look.access or GpuAccess())
@@ -148,7 +148,7 @@ def check_caches(look: MachineProbe) -> Iterator[Diagnostic]:
 
 
 def check_text(data: DataConfig) -> Diagnostic:
-    """Whether the text is here, as far as a look at names tells."""
+    """Whether the text exists, judged by file names alone."""
     if data.source == "builtin":
         return checked("text", "ok", "text that comes with Python; nothing is downloaded")
     if data.source == "fineweb-edu":
@@ -163,7 +163,7 @@ def check_text(data: DataConfig) -> Diagnostic:
 
 
 def check_stop(seconds: float | None) -> Diagnostic | None:
-    """Whether a stop ends within the notice that spot machines give; nothing to say where it does."""
+    """A note where a stop takes longer than the notice that spot machines give."""
     clouds = short_notices(seconds)
     if not clouds:
         return None
@@ -189,7 +189,7 @@ def check_clock(look: MachineProbe) -> Diagnostic:
 
 
 def check_compiler(look: MachineProbe, cuda: bool, without: str = "") -> Diagnostic:
-    """What torch.compile needs besides torch. `without`: what it costs to do without, as predicted."""
+    """What torch.compile needs besides torch. `without`: the predicted cost of running without it."""
     tools = look.tools
     missing = tools.missing(cuda)
     if missing:

@@ -1,4 +1,4 @@
-"""Why a run ran out of memory: what it had, what it needed by part and phase, and the ways out, ranked."""
+"""Why a run ran out of memory: what it had, what it needed by part and phase, and the fixes, ranked."""
 
 from typing import NamedTuple
 
@@ -15,9 +15,9 @@ OUTCOMES = ("out_of_memory", "out_of_host_memory")
 
 
 class PostMortem(NamedTuple):
-    """What is known of the end. Bytes; None where it was not said."""
+    """What is known about the failure. Bytes; None where it is unknown."""
 
-    step: int  # the step that failed, as far as is known; 0: the first
+    step: int  # the last step that is known to have failed; 0: the first
     phase: str
     requested: int | None
     allocated: int | None
@@ -35,7 +35,7 @@ def ran_out(history: History) -> bool:
 
 
 def post_mortem(history: History, plan: Plan | None, config: RunConfig | None) -> PostMortem:
-    """Judge the last time that memory ran out."""
+    """The facts about the last time that memory ran out, and the fixes."""
     event = history.out_of_memory[-1] if history.out_of_memory else None
     known = last_columns(history)
     step = event.step if event is not None else known[1].step[-1] if known is not None else 0
@@ -43,7 +43,7 @@ def post_mortem(history: History, plan: Plan | None, config: RunConfig | None) -
     requested = event.requested if event is not None else None
     capacity = event.capacity if event is not None else plan.memory.capacity if plan is not None else None
     needed = _needed(allocated, requested, capacity, plan)
-    # What ran out needed more than there is, whatever was predicted: no way out may count on less.
+    # The run needed more memory than there is, whatever was predicted: a fix must not assume less.
     scale = max(1.0, needed / plan.memory.total) if plan is not None and needed is not None else 1.0
     kept = [c.step for c in history.checkpoints if known is None or c.stage == known[0]]
     return PostMortem(
@@ -61,7 +61,7 @@ def post_mortem(history: History, plan: Plan | None, config: RunConfig | None) -
 
 
 def _needed(allocated: int | None, requested: int | None, capacity: int | None, plan: Plan | None) -> int | None:
-    """At least what was held and asked for, with the overhead that torch does not count; and more than there is."""
+    """At least the memory held and requested, with the overhead that torch does not see, and at least the capacity."""
     if plan is None:
         return capacity
     held = (allocated or 0) + (requested or 0)

@@ -47,7 +47,7 @@ def preflight(
 ) -> list[Diagnostic]:
     """What speaks for and against this run on this machine; a `problem` means that it cannot work.
 
-    `look`: what is known of the machine. `run`: the run that is gone on with, if it is one.
+    `look`: the probe of the machine. `run`: the run to resume, if there is one.
     `stages`: those that will run (default: the pipeline); the plan is of these alone.
     """
     stages = config.pipeline.stages if stages is None else stages
@@ -84,7 +84,7 @@ def preflight(
 
 
 def require_ready(checks: Sequence[Diagnostic]) -> None:
-    """Raises UsageError with the first problem and its way out."""
+    """Raises UsageError with the first error and its fix."""
     for check in checks:
         if check.severity == "error":
             action = check.help.rstrip(".")
@@ -92,7 +92,7 @@ def require_ready(checks: Sequence[Diagnostic]) -> None:
 
 
 def memory_floor(plan: Plan) -> int:
-    """Bytes on the device that no setting of the batch saves: the weights, and what training holds besides."""
+    """Bytes on the device that no batch setting saves: weights, gradients and optimizer."""
     if not plan.peak_memory:
         return 0
     memory = plan.memory
@@ -118,10 +118,10 @@ def cost_of_eager(config: RunConfig, plan: Plan, look: MachineProbe) -> str:
 
 
 def disk_need(plan: Plan, look: MachineProbe, run: RunDirectory | None = None) -> int:
-    """Bytes that the run will still write, beyond the text, tokens and checkpoints that are here already."""
+    """Bytes that the run will still write, without the text, tokens and checkpoints that exist already."""
     shards = max(0, plan.disk.shards - look.shards)
     tokens = max(0, plan.disk.tokens - look.tokens)
-    # without what was set aside: it stays where it is, and room for new ones is wanted besides
+    # archived checkpoints do not count: they stay, and new ones need room as well
     trains = [stage.stage for stage in plan.stages if stage.stage in MODEL_STAGES]
     kept = sum(size_of(run.checkpoints(stage)) for stage in trains) if run is not None else 0
     return shards + tokens + max(0, plan.disk.checkpoints - kept)

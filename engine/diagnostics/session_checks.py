@@ -14,7 +14,7 @@ PATIENCE = 2.0  # seconds for logind to answer
 
 
 def check_session(root: bool) -> Diagnostic | None:
-    """A warning where a run started from here ends with the login session; None where it does not, or nobody can tell.
+    """A warning where a run started from here ends with the login session; None where it does not, or this is unknown.
 
     `root`: whether the user is root, whose processes logind leaves alone (KillExcludeUsers).
     """

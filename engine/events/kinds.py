@@ -1,4 +1,4 @@
-"""What can happen to a run, as events.jsonl tells it: one tagged JSON object a line."""
+"""The events of a run in events.jsonl: one tagged JSON object per line."""
 
 import time
 from typing import Annotated, Any, Literal
@@ -8,7 +8,7 @@ import msgspec
 from engine.core.atomic_io import NOT_JSON
 
 FORMAT_VERSION = 1
-CONVERSATION = "conversation"  # the task of samples from a conversation that nobody judges
+CONVERSATION = "conversation"  # the task of samples from a conversation that is not judged
 
 Outcome = Literal[
     "done", "stopped", "out_of_memory", "out_of_host_memory", "diverged", "killed", "crashed", "refused"
@@ -40,15 +40,15 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
 
 
 class StagesAsked(Event, frozen=True, kw_only=True, tag="stages_asked"):
-    """From here on these stages are wanted, and nothing else until they are done. `anew` says which stages, also others
-    that are half done on the weights of these, are to begin anew, and where each keeps its result ("": it has none)."""
+    """These stages are requested, and nothing else runs until they are done. `anew`: the stages to restart, also others
+    that are incomplete and built on their weights, with the folder that keeps the result of each ("": it has none)."""
 
     stages: tuple[str, ...]
     anew: dict[str, str]
 
 
 class StageAnew(Event, frozen=True, kw_only=True, tag="stage_anew"):
-    """The stage begins from its beginning: what it told before this is of a result that was set aside in `path`."""
+    """The stage restarts: its earlier events belong to a result that was archived in `path`."""
 
     stage: str
     path: str
@@ -90,7 +90,7 @@ class Device(Event, frozen=True, kw_only=True, tag="device"):
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
-    """The stage goes on after `step`; steps of the same stage beyond it, written earlier, are void."""
+    """The stage continues after `step`; earlier events of later steps of the stage are void."""
 
     stage: str
     step: Natural
@@ -132,7 +132,7 @@ class Sample(Event, frozen=True, kw_only=True, tag="sample"):
     text: str
     task: str = ""  # the metric, where the prompt is a problem; CONVERSATION; else empty
     right: bool | None = None  # where the answer was judged
-    before: tuple[str, ...] = ()  # said earlier in the same conversation, user and assistant in turn
+    before: tuple[str, ...] = ()  # earlier turns of the conversation, user and assistant alternating
 
 
 class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint"):
@@ -178,7 +178,7 @@ class Diverged(Event, frozen=True, kw_only=True, tag="diverged"):
 
 
 class Warning(Event, frozen=True, kw_only=True, tag="warning"):
-    """Something went wrong and the stage goes on; the message says what and what follows."""
+    """Something went wrong and the stage continues; the message says what happened and what follows."""
 
     stage: str
     step: Natural

@@ -46,7 +46,7 @@ class EventLog:
             raise NanosoloError(f"cannot write {self._path}: the disk has been full for long. Free it, then resume.")
 
     def catch_up(self) -> bool:
-        """Write what was held back, as far as the disk takes it. Returns whether nothing is left."""
+        """Write held lines while the disk accepts them. Returns whether none is left."""
         with self._lock:
             while self._held:
                 if not self._append(self._held[0]):
@@ -66,7 +66,7 @@ class EventLog:
         try:
             size = os.fstat(self._fd).st_size
             if size and os.pread(self._fd, 1, size - 1) != b"\n":
-                line = b"\n" + line  # a writer died, or the disk ran full, within a line: the damage stays in that
+                line = b"\n" + line  # a writer died, or the disk filled, within a line: only that line is damaged
             return os.write(self._fd, line) == len(line)
         except OSError as error:
             if error.errno in FULL_DISK:
@@ -93,7 +93,7 @@ class EventReader:
         self._rest = b""
 
     def read(self, limit: int = 64 * 2**20) -> list[AnyEvent]:
-        """New events, oldest first; empty while the file is missing. At most about `limit` bytes a call."""
+        """New events, oldest first; empty while the file is missing. At most about `limit` bytes per call."""
         return self.events_of(self.read_lines(limit))
 
     def read_lines(self, limit: int = 64 * 2**20) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.events.kinds import System
 
-# column -> (part of the event, key); what a driver or a slice does not say is NaN
+# column -> (part of the event, key); values that a driver or a slice does not report are NaN
 READINGS = {
     "gpu_used": ("gpu", "used"),  # GiB
     "utilization": ("gpu", "utilization"),  # %
@@ -48,7 +48,7 @@ class MachineColumns:
         return bool(used) and not math.isnan(used[-1])
 
     def append(self, event: System) -> None:
-        """Add one event. Parts of another shape than ours writes count as not said."""
+        """Add one event. Values of an unexpected type count as not reported."""
         parts: dict[str, dict[str, Any]] = {"gpu": event.gpu or {}, "host": event.host}
         gpu, host = parts["gpu"], parts["host"]
         self.time.append(event.t)
@@ -63,7 +63,7 @@ class MachineColumns:
         self.ram_total = _number(host.get("ram_total"))
 
     def recent(self, name: str, count: int) -> list[float]:
-        """The last `count` readings of a column, those that were not said left out."""
+        """The last `count` readings of a column, without those that were not reported."""
         return [value for value in self.readings[name][-count:] if not math.isnan(value)]
 
 

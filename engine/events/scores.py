@@ -1,4 +1,4 @@
-"""The accuracies of a run as one table: CORE's tasks and the chat tasks beside what guessing gives."""
+"""The accuracies of a run as one table: CORE's tasks and the chat tasks, with the score of guessing."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -33,7 +33,7 @@ def direction(metric: str) -> str:
 
 
 def scores(evaluations: Sequence[Evaluation]) -> list[Score]:
-    """The newest of every accuracy that says on how many examples it rests, in the order in which they first came.
+    """The newest value of each accuracy that has a number of examples, in the order of their first appearance.
     Rewards of single steps are a curve, not a score."""
     newest: dict[str, Score] = {}
     for event in evaluations:

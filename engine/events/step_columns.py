@@ -10,7 +10,7 @@ from engine.events.kinds import Step
 
 
 class StepColumns:
-    """The steps of one stage as columns, one entry a step, in step order. Values that were not finite are NaN."""
+    """The steps of one stage as columns, one entry per step, in step order. Values that were not finite are NaN."""
 
     def __init__(self) -> None:
         self.step = array("q")
@@ -32,7 +32,7 @@ class StepColumns:
         return len(self.step)
 
     def append(self, event: Step) -> None:
-        """Add a step. One that is not beyond the last replaces the tail: the stage went back and did it again."""
+        """Add a step. A step that is not after the last replaces the tail: the stage went back and repeated it."""
         if self.step and event.step <= self.step[-1]:
             self.forget_after(event.step - 1)
         self.steps = event.steps

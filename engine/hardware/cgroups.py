@@ -34,7 +34,7 @@ def memory_left() -> int | None:
 
 
 def out_of_memory_kills() -> int:
-    """How many processes of this group the kernel has killed for lack of memory; 0 where it does not say."""
+    """How many processes of this group the kernel has killed because memory ran out; 0 where it does not report it."""
     for folder in _folders("memory"):
         for name in ("memory.events", "memory.oom_control"):
             if (count := _number_after("oom_kill", _read(folder / name))) is not None:

@@ -1,4 +1,4 @@
-"""Why a device cannot be used, in words, from how the attempt failed and what is known of the machine. Pure functions.
+"""Why a device cannot be used, from how the attempt failed and the probe of the machine. Pure functions.
 
 Numbers: cudaError_t, https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html; CUresult has the same.
 """
@@ -31,7 +31,7 @@ from engine.hardware.toolchain import Toolchain, build_fault
 
 RESTART = "Restart the machine, or use another"
 
-# what torch says instead of a number
+# torch's texts that stand for a number
 _SAID: tuple[tuple[str, int], ...] = (
     (r"out of memory", 2),
     (r"driver initialization failed", 3),
@@ -74,7 +74,7 @@ _FAULTS = {
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an attempt to use the device came."""
+    """How far an attempt to use the device got."""
 
     failed: Literal["", "library", "driver", "import", "build", "allocation", "compile", "killed", "too_slow"] = ""
     code: int = 0  # CUDA's number, or the signal that ended the process
@@ -106,7 +106,7 @@ def explain(attempt: Attempt, access: GpuAccess, gpu: GpuProbe | None, tools: To
 
 
 def cuda_code(attempt: Attempt) -> int:
-    """CUDA's number for what went wrong; 0 where it cannot be told."""
+    """CUDA's error number; 0 where it is unknown."""
     if attempt.code:
         return attempt.code
     numbered = re.search(r"\b[Ee]rror (\d{1,3})\b", attempt.error)

@@ -69,5 +69,5 @@ def wanted_torch() -> str:
 
 
 def command_for(wheel: Wheel, torch: str) -> str:
-    """The command that installs this build into the Python that runs here."""
+    """The command that installs this build into the running Python."""
     return install_command(wheel, torch, has_pip=importlib.util.find_spec("pip") is not None)

@@ -1,4 +1,4 @@
-"""What stands between this process and an NVIDIA GPU, looked at without torch."""
+"""What prevents this process from using an NVIDIA GPU, checked without torch."""
 
 import os
 import re
@@ -33,7 +33,7 @@ FORBIDDEN = failure(
 
 
 class GpuAccess(NamedTuple):
-    """What can be seen of NVIDIA's driver and its GPUs from here."""
+    """What this process can see of NVIDIA's driver and its GPUs."""
 
     visible: str | None = None  # CUDA_VISIBLE_DEVICES, where it is set
     nvml: int = 0  # NVML's code where it does not start or loses the first GPU; 0 where it works
@@ -105,7 +105,7 @@ def why_no_gpu(access: GpuAccess) -> Diagnostic:
 
 
 def nodes_closed(access: GpuAccess) -> Diagnostic:
-    """The driver's device nodes are here, and this user has no permission to open them."""
+    """The driver's device nodes exist, but this user has no permission to open them."""
     names = " ".join(f"/dev/{name}" for name in access.closed)
     way = "Start the container with --gpus all" if access.container else "Ask root for read and write permission"
     return failure("nodes_closed", f"this user has no permission to open {names}", way)

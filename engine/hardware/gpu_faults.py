@@ -1,4 +1,4 @@
-"""What goes wrong with GPUs, in words: the driver's Xid numbers and torch's errors, each with what to do about it."""
+"""GPU faults: the driver's Xid numbers and torch's errors, each with its cause and its fix."""
 
 import re
 
@@ -31,7 +31,7 @@ XIDS: dict[int, tuple[str, str]] = {
     120: ("the GPU's system processor failed", f"{RESET}. {DRIVER} if it happens again"),
 }
 
-# What torch writes when a stage dies of the GPU or of its tools; the first that is found counts.
+# What torch writes when a stage fails because of the GPU or its tools; the first match counts.
 TORCH_ERRORS: tuple[tuple[str, Diagnostic], ...] = tuple(
     (pattern, failure(code, what, action))
     for pattern, code, what, action in (
@@ -81,11 +81,11 @@ TORCH_ERRORS: tuple[tuple[str, Diagnostic], ...] = tuple(
 
 
 def xid(number: int) -> Diagnostic:
-    """The fault that the driver gave this number."""
+    """The fault with this number of the driver's."""
     what, action = XIDS.get(number, ("the driver reports a fault", f"{RESUME} if the run ended; watch for more faults"))
     return failure(f"xid_{number}", f"GPU fault Xid {number}: {what}", action)
 
 
 def torch_error(text: str) -> Diagnostic | None:
-    """The fault that the error message of a stage speaks of; None where it speaks of none."""
+    """The fault that the error message of a stage names; None where it names none."""
     return next((fault for pattern, fault in TORCH_ERRORS if re.search(pattern, text)), None)

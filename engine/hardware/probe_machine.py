@@ -1,4 +1,4 @@
-"""One look at this machine: its GPU and driver, torch's build, memory, disk and clock, without importing torch."""
+"""Probes this machine: GPU and driver, torch's build, memory, disk and clock, without importing torch."""
 
 import os
 import re
@@ -33,7 +33,7 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 class GpuProbe(NamedTuple):
-    """What NVML says of the GPU. Bytes; None where it does not say."""
+    """What NVML reports about the GPU. Bytes; None where it does not report a value."""
 
     gpu: Gpu
     total: int
@@ -76,7 +76,7 @@ class MachineProbe(NamedTuple):
     """This machine. Bytes and Unix seconds."""
 
     gpu: GpuProbe | None
-    access: GpuAccess | None  # why there is none; None where there is one
+    access: GpuAccess | None  # why there is no GPU; None where there is one
     torch: TorchBuild | None
     cores: int
     memory_total: int
@@ -86,8 +86,8 @@ class MachineProbe(NamedTuple):
     home: Path
     home_fault: str  # why nothing can be written there; empty where it can
     disk_free: int
-    shards: int  # downloaded text that is here
-    tokens: int  # the largest set of token files that is here
+    shards: int  # of downloaded text
+    tokens: int  # of the largest set of token files
     now: float
     newest_run: float | None  # when the newest run was made
     tools: Toolchain  # what torch.compile builds with
@@ -97,7 +97,7 @@ class MachineProbe(NamedTuple):
 
 
 def probe_machine() -> MachineProbe:
-    """Look. Takes some milliseconds; writes and removes one small file in the home."""
+    """Probe this machine. Takes some milliseconds; writes and removes one small file in the home."""
     folder, fault, owner = home(), "", None
     try:
         owner = home_owner()
@@ -128,7 +128,7 @@ def probe_machine() -> MachineProbe:
 
 
 def _shard_bytes() -> int:
-    """Of the shards that are here or in a shared cache, each counted once."""
+    """Bytes of the shards in the home or in a shared cache, each counted once."""
     place = data_home() / "fineweb-edu"
     return sum(dict(shard for folder in (place, *shared_copies(place)) for shard in _shards(folder)).values())
 
@@ -150,7 +150,7 @@ def _look_into(cache: Path) -> Cache:
 
 
 def probe_gpu() -> GpuProbe | None:
-    """What NVML says of the GPU that torch would use; None where there is none."""
+    """What NVML reports about the GPU that torch would use; None where there is none."""
     gpu, lib = detect_gpu(), nvml()
     if gpu is None or lib is None:
         return None
@@ -186,7 +186,7 @@ def probe_gpu() -> GpuProbe | None:
 
 
 def torch_build() -> TorchBuild | None:
-    """The installed torch, as its own version file says; None where there is none."""
+    """The installed torch, by its own version file; None where there is none."""
     try:
         found = metadata.distribution("torch")
         text = Path(str(found.locate_file("torch/version.py"))).read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from engine.core.diagnostic import Diagnostic, failure
 
 WITHOUT = 'run without: --set runtime.compile="off"'
 
-# the first of these that is here installs what is missing: command, C, C++, and the headers of a version of Python
+# the first one found installs what is missing: command, C, C++, and the headers of a version of Python
 _MANAGERS: dict[str, tuple[str, str, str, str]] = {
     "apt-get": ("apt-get install -y", "gcc libc6-dev", "g++", "python{major}.{minor}-dev"),
     "dnf": ("dnf install -y", "gcc", "gcc-c++", "python{major}.{minor}-devel"),
@@ -28,7 +28,7 @@ _MANAGERS: dict[str, tuple[str, str, str, str]] = {
 
 
 class Toolchain(NamedTuple):
-    """What is here to build with."""
+    """The tools found for torch.compile."""
 
     c: str | None  # the compiler that Triton calls
     cxx: str | None  # the compiler that Inductor calls for the CPU
@@ -37,7 +37,7 @@ class Toolchain(NamedTuple):
     root: bool = True
 
     def missing(self, cuda: bool) -> list[str]:
-        """What a compiled plan lacks, in words."""
+        """What is missing for torch.compile, in words."""
         what = ("a C compiler (gcc, clang or $CC)", self.c) if cuda else ("a C++ compiler (g++ or $CXX)", self.cxx)
         return [name for name, there in (what, ("Python's headers (Python.h)", self.headers)) if not there]
 
@@ -67,7 +67,7 @@ def find_toolchain() -> Toolchain:
 
 
 def build_fault(error: str, tools: Toolchain) -> Diagnostic:
-    """Why Triton could not be prepared, from its error and what is here to build with."""
+    """Why Triton cannot start, from its error and the tools found."""
     lacks = tools.missing(cuda=True)
     if lacks:
         what = f"torch.compile needs {' and '.join(lacks)}, not found here"

@@ -1,4 +1,4 @@
-"""What to change when a run does not fit: ranked by what each change costs, each with its predicted peak."""
+"""What to change when a run does not fit, ranked by cost, each with its predicted peak."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from engine.plan.memory import CHECKPOINTING_MODES, SAFE_HEADROOM
 from engine.plan.scaling import CHINCHILLA_TOKENS_PER_PARAM
 from engine.plan.shape import shape_of
 
-SEQ_MULTIPLE = 128  # tokens; attention kernels work in tiles of as many
+SEQ_MULTIPLE = 128  # tokens; attention kernels work in tiles of this size
 CHECKPOINTING_WORDS = {"selective": "compute pointwise results twice", "block": "compute every block twice"}
 
 
@@ -23,7 +23,7 @@ class Suggestion(Diagnostic, frozen=True, kw_only=True):
 
     peak: int  # bytes, with overhead
     fits: bool
-    time_factor: float  # of the time that a token takes
+    time_factor: float  # time per token, relative to before
     changes_model: bool  # whether what is learned changes, not only how it is computed
 
 

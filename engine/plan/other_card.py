@@ -1,4 +1,4 @@
-"""Says when a plan is for another card than the one that is here, with the figures of both and the way to change it."""
+"""A warning where a plan is for another card than this machine's, with the figures of both and the fix."""
 
 from collections.abc import Callable
 
@@ -15,8 +15,8 @@ OTHER_CARD = "other_gpu"  # code of the warning
 
 
 def plan_for(config: RunConfig, gpu: Gpu, found: Gpu | None, calibration_of: Callable[[Gpu], Calibration]) -> Plan:
-    """The plan for `gpu`, with a warning first where another card, `found`, is here. Without a GPU there is none:
-    planning for a card from elsewhere is what a plan is for."""
+    """The plan for `gpu`, with a warning first where this machine has another card, `found`. Without a GPU there is no
+    warning: to plan for a card of another machine is intended then."""
     plan = make_plan(config, gpu, calibration_of(gpu))
     if found is None or not gpu.is_cuda or found.id == gpu.id:
         return plan
@@ -27,7 +27,7 @@ def plan_for(config: RunConfig, gpu: Gpu, found: Gpu | None, calibration_of: Cal
 
 
 def other_card(plan: Plan, here: Plan) -> Diagnostic:
-    """What the card that is here comes to, and the one that the plan is for."""
+    """The figures of this machine's card, and of the card that the plan is for."""
     return Diagnostic(
         code=OTHER_CARD,
         message=f"this machine has {figures_of(here)}; the plan is for {figures_of(plan)}.",

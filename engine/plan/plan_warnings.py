@@ -1,4 +1,4 @@
-"""What the user should know of a plan before launching, each with the way out."""
+"""What the user should know about a plan before launching, each with its fix."""
 
 from collections.abc import Iterator, Sequence
 
@@ -60,7 +60,7 @@ def _of_device(gpu: Gpu) -> Iterator[Diagnostic | None]:
 
 
 def _stage_does_not_fit(given: Given, stage: StagePlan) -> Diagnostic | None:
-    """Of a stage that needs more than there is; where pretraining needs no less, that is said of it already."""
+    """A stage needs more memory than there is; left out where the warning about pretraining covers it."""
     peak, memory = stage.peak_memory, given.memory
     if stage.fits is not False or peak is None or stage.stage == "pretrain":
         return None
@@ -79,7 +79,7 @@ def _stage_does_not_fit(given: Given, stage: StagePlan) -> Diagnostic | None:
 
 
 def _smaller(config: RunConfig, stage: StagePlan) -> Iterator[Changes]:
-    """What could make a stage fit, the least of it first."""
+    """Changes that could make a stage fit, the smallest first."""
     name, rows = stage.stage, stage.device_batch_size or 1
     # less at a time gives the same results
     own = {"chat_eval": "chat_eval.batch_size", "evaluate": "batch.device_batch_size"}

@@ -1,4 +1,4 @@
-"""Results of a stage that were set aside because the stage is repeated: checkpoints/sft.1, sft.2, ..."""
+"""Archived results of stages that were restarted: checkpoints/sft.1, sft.2, ..."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from engine.run.directory import RunDirectory
 
 
 def holds_result(run: RunDirectory, stage: str) -> bool:
-    """Whether the stage has anything to set aside."""
+    """Whether the stage has a result to archive."""
     folder = run.checkpoints(stage)
     return folder.is_dir() and any(folder.iterdir())
 
 
 def archive_name(run: RunDirectory, stage: str) -> str:
-    """The folder to keep the stage's result in, beside its own: the first number that is free."""
+    """The name of the folder for the stage's archived result: the first free number."""
     number = 1
     while run.checkpoints(f"{stage}.{number}").exists():
         number += 1
@@ -22,7 +22,7 @@ def archive_name(run: RunDirectory, stage: str) -> str:
 
 
 def archive_result(run: RunDirectory, stage: str, name: str) -> None:
-    """Move the checkpoints of a stage to the folder `name`, unless that was done before. Raises NanosoloError."""
+    """Move the checkpoints of a stage to the folder `name`, unless that is done already. Raises NanosoloError."""
     folder, kept = run.checkpoints(stage), run.checkpoints(name)
     if not name or kept.exists() or not folder.is_dir():
         return

@@ -1,4 +1,4 @@
-"""Finds in the end of a stage's log the lines that say why it ended, among hints, warnings and destructors' notes."""
+"""Finds the lines at the end of a stage's log that say why it ended, among hints, warnings and other noise."""
 
 import re
 from collections.abc import Callable

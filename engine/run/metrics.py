@@ -1,4 +1,4 @@
-"""Figures measured by the steps of a run: peak memory, speed, waiting for data."""
+"""Measurements from the steps of a run: peak memory, speed, data wait."""
 
 import math
 import statistics
@@ -11,11 +11,11 @@ from engine.run.status import last_columns
 WARM_STEPS = 5  # the first steps of a process compile and warm up
 
 
-RECENT_STEPS = 64  # whose median says how fast a run is now
+RECENT_STEPS = 64  # their median is the current speed
 
 
 def measured_peak(history: History, plan: Plan) -> int | None:
-    """Bytes at the peak as `plan.memory.total` counts them, from the steps; None where they do not say."""
+    """Bytes at the peak as `plan.memory.total` counts them, measured by the steps; None where unknown."""
     known = last_columns(history)
     return peak_of(known[1] if known is not None else None, plan)
 
@@ -27,7 +27,7 @@ def peak_of(columns: StepColumns | None, plan: Plan) -> int | None:
     peaks = [peak for peak in columns.peak_memory[-RECENT_STEPS:] if not math.isnan(peak)]
     if not peaks:
         return None
-    # torch counts its tensors; the context, the allocator's slack and the kernels lie beside them. On a CPU the figure
+    # torch counts its tensors; the context, the allocator's slack and the kernels come on top. On a CPU the figure
     # is that of the whole process.
     return int(max(peaks)) + (plan.memory.overhead if plan.gpu != "cpu" else 0)
 

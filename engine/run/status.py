@@ -1,4 +1,4 @@
-"""How a run is doing, in one line of words: what console, `runs` and `attach` say of it."""
+"""The status of a run in one line of text, for the console, `runs` and `attach`."""
 
 import math
 from bisect import bisect_left
@@ -17,7 +17,7 @@ from engine.run.state import RunState
 Tone = Literal["good", "busy", "warn", "bad", "quiet"]
 
 QUIET_FACTOR = 4  # a step that takes this many usual steps, and
-QUIET_SECONDS = 10.0  # at least this long, is worth a word
+QUIET_SECONDS = 10.0  # at least this long, is reported
 FIRST_STEP_SECONDS = 20.0  # loading torch and the first batch; beyond that a first step is compiling
 
 STAGE_WORDS = {
@@ -35,7 +35,7 @@ STAGE_WORDS = {
 
 
 class RunStatus(NamedTuple):
-    """The state of a run, one line about it, and how to take it."""
+    """The state of a run, one line about it, and its tone."""
 
     state: RunState
     text: str
@@ -43,7 +43,7 @@ class RunStatus(NamedTuple):
 
 
 def run_status(name: str, state: RunState, history: History, now: float, config: RunConfig | None = None) -> RunStatus:
-    """Say how the run `name` is doing at Unix time `now`. `state` is what `state_of` says of it."""
+    """The status of the run `name` at Unix time `now`. `state`: the result of `state_of`."""
     match state:
         case "running":
             return _running(history, now, config)
@@ -70,14 +70,14 @@ def damaged(reason: str) -> RunStatus:
 
 
 def last_columns(history: History) -> tuple[str, StepColumns] | None:
-    """The training stage that was at work last, and its steps; None before the first step."""
+    """The training stage that ran last, and its steps; None before the first step."""
     if history.current in history.steps and len(history.steps[history.current]):
         return history.current, history.steps[history.current]
     return next(((s, c) for s, c in reversed(history.steps.items()) if len(c)), None)
 
 
 def remaining_seconds(history: History) -> float | None:
-    """Seconds until the training stage at work is done, evaluations and checkpoints included; None while unknown."""
+    """Seconds until the running training stage is done, with evaluations and checkpoints; None while unknown."""
     known = last_columns(history)
     if known is None or history.current != known[0]:
         return None
@@ -184,7 +184,7 @@ def _amount(done: int, total: int, unit: str, most: str) -> str:
 
 
 def _rate(history: History, progress: Progress) -> float | None:
-    """Units a second since the first report; what was there before a resume does not count."""
+    """Units per second since the first report; units from before a resume do not count."""
     first = history.progress_from
     if first is None or progress.t - first.t < 1.0 or progress.done <= first.done:
         return None
@@ -207,9 +207,7 @@ def _elsewhere(name: str, history: History, now: float) -> RunStatus:
     silent = max(0.0, now - history.last_time) if history.last_time is not None else math.inf
     if silent < 60:
         return RunStatus("elsewhere", f"running on {host}{_where(history, 'at')}, read from here", "busy")
-    text = (
-        f"last heard of on {host} {formatting.duration(silent)} ago{_where(history, 'at')}; if that machine is gone: "
-    )
+    text = f"last event from {host} {formatting.duration(silent)} ago{_where(history, 'at')}; if that machine is down: "
     return RunStatus("elsewhere", f"{text}nanosolo resume {name}", "warn")
 
 

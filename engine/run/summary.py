@@ -1,4 +1,4 @@
-"""How every run is doing, cheaply: the head and the tail of its events, and from then on only what is new."""
+"""Summaries of all runs, cheaply: the head and the tail of the events, and from then on only new events."""
 
 import math
 import time
@@ -34,7 +34,7 @@ class RunSummary(NamedTuple):
     loss: float
     val_bpb: float
     tokens_per_second: float
-    remaining: float  # seconds until the training stage at work is done
+    remaining: float  # seconds until the running training stage is done
     exit_code: int | None  # of the last start, where it has ended
     age: float  # seconds since it was created
     silent: float  # seconds since its last event
@@ -43,7 +43,7 @@ class RunSummary(NamedTuple):
 
 
 class SummaryReader:
-    """Looks at one run again and again."""
+    """Reads the summary of one run again and again."""
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
@@ -54,7 +54,7 @@ class SummaryReader:
         self._config_stamp: int | None = None
 
     def look(self, now: float | None = None) -> RunSummary:
-        """The run as it is now. Never raises for what is damaged: it says so."""
+        """The run as it is now. A damaged run does not raise: its status says so."""
         now = now if now is not None else time.time()
         self._read_config()
         history = self._read()
@@ -135,7 +135,7 @@ class SummaryReader:
         return history
 
     def _evaluation_before(self, offset: int) -> list[AnyEvent]:
-        """The last evaluation in a line that begins before `offset`, without reading what is between as events."""
+        """The last evaluation in a line that begins before `offset`, without decoding the events in between."""
         begin = max(0, offset - FAR_BYTES)
         try:
             with self.run.events_file.open("rb") as file:
@@ -162,14 +162,14 @@ class SummaryReader:
 
 
 def log_is_gone(run: RunDirectory) -> bool:
-    """Whether there is no engine.log though a stage was started, which makes one."""
+    """Whether engine.log is missing although a stage was started."""
     if run.log_file.exists():
         return False
     return any(isinstance(event, StageStarted) for event in EventReader(run.events_file).read(HEAD_BYTES))
 
 
 class SummaryReaders:
-    """Looks at all runs, remembering what it read of each."""
+    """Reads the summaries of all runs and remembers what it read of each."""
 
     def __init__(self) -> None:
         self._of: dict[str, SummaryReader] = {}

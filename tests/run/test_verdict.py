@@ -128,7 +128,7 @@ def test_other_hosts_orphans_and_stalls() -> None:
     story.events[0] = type(story.events[0])(name="red", version="0.1.0", host="gpu-7", pid=1, t=NOW)  # type: ignore[call-arg]
     assert say(story, "elsewhere", 5) == "running on gpu-7 at step 50, read from here"
     assert say(story, "elsewhere", 7200) == (
-        "last heard of on gpu-7 2 h 00 m ago at step 50; if that machine is gone: nanosolo resume red"
+        "last event from gpu-7 2 h 00 m ago at step 50; if that machine is down: nanosolo resume red"
     )
     assert say(story, "orphaned").startswith("runner died, training continues: step 50/")
     assert say(story, "stalled", 900).startswith("stalled at step 50: no step for 15 m 00 s, usually ")

@@ -266,7 +266,7 @@ async def test_hostile_events_are_told_and_survived(home: Path) -> None:
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await shows(pilot, "3 lines of events.jsonl left out", "○ stopped after step 300")
         run.events_file.unlink()
-        await shows(pilot, "events.jsonl is gone")
+        await shows(pilot, "events.jsonl was deleted")
         assert "stopped after step 300" in text_of(app)
         fresh = story_of("red", time.time()).steps(5).end_stage("pretrain", "stopped").end("stopped")
         run.events_file.write_bytes(b"".join(fresh.lines()))
@@ -314,7 +314,7 @@ async def test_other_hosts_damage_and_divergence(home: Path) -> None:
     damaged = home / "runs" / "torn"
     damaged.mkdir()
     (damaged / "run.toml").write_text("depth = [")
-    for run, words in ((runs[0], "last heard of on gpu-7"), (runs[1], "diverged at step 20")):
+    for run, words in ((runs[0], "last event from gpu-7"), (runs[1], "diverged at step 20")):
         app = console_on(run)
         async with app.run_test(size=(80, 24), notifications=True) as pilot:
             await shows(pilot, words)

@@ -71,7 +71,7 @@ async def test_every_kind_of_run(home: Path, size: tuple[int, int]) -> None:
         assert "model.flux" in said["newer"]
         assert "cannot read run.toml" in said["lost"]
         assert "the runner exited unexpectedly" in said["killed"]
-        assert "last heard of on not-" in said["away"]
+        assert "last event from not-" in said["away"]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")

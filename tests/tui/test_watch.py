@@ -136,9 +136,9 @@ def test_a_deleted_file_and_a_deleted_run_are_told(tmp_path: Path, story: Story,
     watched = watch(run)
     watched.until(lambda news: watched.steps == 50)
     run.events_file.unlink()
-    watched.until(lambda news: any("events.jsonl is gone" in fault for fault in news.faults))
+    watched.until(lambda news: any("events.jsonl was deleted" in fault for fault in news.faults))
     shutil.rmtree(run.path)
-    watched.until(lambda news: any("directory is gone" in fault for fault in news.faults))
+    watched.until(lambda news: any("directory was deleted" in fault for fault in news.faults))
     assert watched.steps == 50
 
 

@@ -66,7 +66,7 @@ class ChartBoard(Vertical):
         self._generation = None
 
     def show(self, feed: Feed, history: History) -> None:
-        """Give charts their series anew where these were replaced; else only let them paint what is new."""
+        """Give charts their series again where these were replaced; otherwise only paint new points."""
         charts = list(self.query(RunChart))
         if self._generation != (id(feed), feed.generation):
             self._generation = (id(feed), feed.generation)
@@ -125,7 +125,7 @@ class ChartBoard(Vertical):
 
 
 def _metrics(feed: Feed) -> list[str]:
-    """What there is to show of the feed's stage: rewards are rl's alone."""
+    """The metrics to show for the feed's stage: only rl has rewards."""
     return [name for name in METRICS if name != "reward" or feed.stage == "rl"]
 
 

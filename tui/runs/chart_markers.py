@@ -9,7 +9,7 @@ from tui.chart.glyphs import EventKind
 from tui.chart.widget import Chart
 from tui.runs.run_series import Feed
 
-MOST = 400  # marks of one kind on a chart; more than there are columns tell nothing
+MOST = 400  # marks of one kind on a chart; more than there are columns add nothing
 
 
 class Markers:

@@ -142,7 +142,7 @@ def _row(
     unit: str = "",
     skip: int = WARM,
 ) -> Figure | None:
-    """None for what this machine does not say."""
+    """None for values that this machine does not report."""
     known = value_range(series, skip)
     if known is None:
         return None

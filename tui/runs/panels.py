@@ -1,4 +1,4 @@
-"""What the Monitor says in words: status, pipeline, figures, advice, samples, each as rows of styled text."""
+"""The texts of the Monitor: status, figures, advice, samples, each as rows of styled text."""
 
 import math
 import textwrap
@@ -14,7 +14,7 @@ from engine.run.status import RunStatus, Tone
 from tui.runs.key_numbers import Comparison, Figure
 from tui.widgets.diagnostic_rows import advice_sign
 
-TONES: dict[Tone, tuple[str, str]] = {  # a sign and a color; the sign alone tells as well
+TONES: dict[Tone, tuple[str, str]] = {  # sign, color; the sign alone tells them apart
     "good": ("●", "$success"),
     "busy": ("◆", "$primary"),
     "warn": ("▲", "$warning"),
@@ -110,11 +110,13 @@ def advice_line(found: Sequence[Diagnostic], key: str, width: int) -> Content:
 def sample_rows(samples: Sequence[Sample], width: int, height: int | None = None) -> list[Content]:
     """The newest samples, the prompt apart from what the model wrote; as many as fit."""
     if not samples:
-        return [Content.styled("No samples yet: evaluate.sample_every_steps says how often they are made.", "$quiet")]
+        return [
+            Content.styled("No samples yet. evaluate.sample_every_steps sets how often they are written.", "$quiet")
+        ]
     newest = [sample for sample in samples if sample.step == samples[-1].step]
     rows: list[Content] = []
     for sample in newest:
-        # the text goes on where the prompt ends, an answer stands for itself
+        # pretraining continues the prompt; an answer is separate from it
         between = "" if sample.stage in ("pretrain", "evaluate") else " "
         text = " ".join(f"{sample.prompt}{between}{sample.text}".split())
         start = len(" ".join(sample.prompt.split()))

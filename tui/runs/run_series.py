@@ -79,7 +79,7 @@ class Feed:
 
     def _add_steps(self, columns: StepColumns) -> None:
         if columns.rewinds != self._rewinds:
-            # the run went back: where to is not told, so all is laid out anew; it happens once a resume
+            # the run went back to an unknown step, so all series are rebuilt; this happens once per resume
             self._rewinds, self._trained, self._evaluations = columns.rewinds, 0.0, {}
             for series in (*self.steps.values(), self.validation, self.reward):
                 series.truncate_from(float("-inf"))
@@ -97,7 +97,7 @@ class Feed:
 
     def _add_evaluations(self, history: History, metric: str, series: Series) -> None:
         loss = self.steps["loss"]
-        reached = loss.xs[0][-1] if len(loss) else 0.0  # a reward is told before its step, whose place it takes
+        reached = loss.xs[0][-1] if len(loss) else 0.0  # the event of a reward comes before that of its step
         found = [
             (e.step, e.value)
             for e in history.evaluations

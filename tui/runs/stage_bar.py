@@ -1,4 +1,4 @@
-"""The stages of a run in one line: done with their time, the one at work with a bar, those to come; merged to fit."""
+"""The stages of a run in one line: done ones with their time, the running one with a bar; merged to fit."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
     mark: Mark  # ✓ done, ■ stopped, ✗ failed, ▸ running, · to come
     text: str
-    share: float | None = None  # done, of the one at work
+    share: float | None = None  # done, of the running stage
 
     @property
     def cells(self) -> int:
@@ -43,7 +43,7 @@ class Part(NamedTuple):
 def pipeline_line(history: History, config: RunConfig | None, width: int, live: bool = True) -> Content:
     """The line for a width in cells.
 
-    Where the run is not `live`, a stage that never said how it ended was ended with it.
+    Where the run is not `live`, a stage without a recorded end ended with the run.
     """
     planned = config.pipeline.stages if config is not None else ()
     stages = in_order([*planned, *history.stages, *history.requests.requested])
@@ -56,7 +56,7 @@ def pipeline_line(history: History, config: RunConfig | None, width: int, live: 
 
 
 def share_done(history: History, stage: str) -> float | None:
-    """How far the stage is, 0 to 1; None where it does not say."""
+    """Progress of the stage, 0 to 1; None where it is unknown."""
     columns = history.steps.get(stage)
     if columns is not None and len(columns) and columns.steps:
         return min(1.0, columns.step[-1] / columns.steps)
@@ -109,5 +109,5 @@ def _draw(part: Part, bar: int) -> Content:
         return drawn
     full = round(part.share * bar)
     drawn += Content(" ") + Content.styled("━" * full, "$primary") + Content.styled("╌" * (bar - full), "$faint")
-    share = formatting.percent(math.floor(100 * part.share) / 100)  # 100 % is said only of what is done
+    share = formatting.percent(math.floor(100 * part.share) / 100)  # 100 % only for a finished stage
     return drawn + Content.styled(f"{share:>5}", "bold")

@@ -1,4 +1,4 @@
-"""Watches one run from a thread: reads its events as they come, and tells the console that something is new."""
+"""Watches one run from a thread: reads new events and notifies the console."""
 
 import threading
 import time
@@ -22,10 +22,10 @@ MOST_SECONDS = 5.0  # but looks at least this often
 
 
 class News(NamedTuple):
-    """What the watcher found: enough to say how the run is, without looking at the disk."""
+    """What the watcher found: enough to show the run's status without reading the disk."""
 
     state: RunState
-    loading: bool  # there is more to read at once
+    loading: bool  # more events can be read at once
     generation: int  # grows when events.jsonl was replaced, so that all that was known of it is void
     changed: bool  # there are new events
     faults: tuple[str, ...]  # what is wrong with events.jsonl, one line each
@@ -40,7 +40,7 @@ class RunWatcher:
     def __init__(self, run: RunDirectory, tell: Callable[[News], None], seconds: float = 0.5) -> None:
         self.run = run
         self.history = History()
-        self.lock = threading.RLock()  # rows that are built under it may be built anew by what they change
+        self.lock = threading.RLock()  # reentrant: rows built under it may trigger another build
         self.config: RunConfig | None = None
         self.plan: Plan | None = None
         self.config_fault = ""
@@ -60,7 +60,7 @@ class RunWatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """End soon. Nothing is told after this returns, except by a call that is under way."""
+        """Stop soon. After this returns there are no new calls of `tell`, but one may be running."""
         self._stop.set()
 
     def wake(self) -> None:
@@ -75,12 +75,12 @@ class RunWatcher:
             self._stop.wait(pause(self._seconds, time.thread_time() - began, settled))
 
     def _turn(self) -> None:
-        """Read what is new, and tell of it."""
+        """Read new events and report them."""
         self._read_config()
         changed = self._read()
         state = state_of(self.run, self.history)
         if state == "failed" and self.history.ended is None:
-            # it may have written its end after we read, and before we saw that it is gone
+            # its last events may have been written after the read and before the state was checked
             changed = self._read() or changed
             state = state_of(self.run, self.history)
         self._report(state, loading=False, changed=changed)
@@ -122,9 +122,9 @@ class RunWatcher:
         exists = self.run.events_file.exists()
         self._seen = self._seen or exists
         if not self.run.path.exists():
-            faults.append("the run's directory is gone: what is shown is what was read before")
+            faults.append("the run's directory was deleted; this shows what was read before")
         elif self._seen and not exists:
-            faults.append("events.jsonl is gone: what is shown is what was read before")
+            faults.append("events.jsonl was deleted; this shows what was read before")
         if self._replaced:
             faults.append("events.jsonl was replaced or cut short and has been read again")
         if self._reader.damaged:
@@ -139,7 +139,7 @@ class RunWatcher:
         return tuple(faults)
 
     def _read_config(self) -> None:
-        """Configuration and plan, anew when their file changed: a relaunch replaces them."""
+        """Read configuration and plan again when their file changed: a relaunch replaces them."""
         with suppress(OSError):
             status = self.run.config_file.stat()
             stamp = (status.st_mtime_ns, status.st_ino)
@@ -150,7 +150,7 @@ class RunWatcher:
                 self.config, self.config_fault = self.run.config(), ""
             except NanosoloError as error:
                 self.config, self.config_fault = None, str(error).replace(f"{self.run.path}/", "")
-            self.plan = self.run.plan() or _planned_anew(self.config)
+            self.plan = self.run.plan() or _plan_again(self.config)
 
 
 def pause(seconds: float, cost: float, settled: bool) -> float:
@@ -161,7 +161,7 @@ def pause(seconds: float, cost: float, settled: bool) -> float:
     return max(seconds, min(cost / SHARE_OF_A_CORE, MOST_SECONDS)) if settled else seconds
 
 
-def _planned_anew(config: RunConfig | None) -> Plan | None:
+def _plan_again(config: RunConfig | None) -> Plan | None:
     """The plan of a run whose plan.json is missing or of another version, where its configuration names the device."""
     if config is None or config.runtime.gpu == "auto":
         return None
