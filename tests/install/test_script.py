@@ -50,7 +50,7 @@ def test_a_driver_that_no_build_runs_on_is_refused_before_any_download(sandbox: 
     assert sandbox.torch() == f"{RELEASE}+cpu"
 
 
-def test_nothing_is_asked_of_the_network_once_it_is_installed(sandbox: Sandbox) -> None:
+def test_no_network_is_used_after_the_installation(sandbox: Sandbox) -> None:
     sandbox.setup("dev")
     calls = sandbox.pip_calls()
     for arguments in (("--setup",), ("--setup", "dev"), ()):
@@ -100,7 +100,7 @@ def test_torch_index_overrides_the_choice_and_is_kept(sandbox: Sandbox) -> None:
     assert sandbox.torch() == f"{RELEASE}+cu126"
 
 
-def test_an_index_that_cannot_be_reached_is_said_and_pips_own_is_used(sandbox: Sandbox) -> None:
+def test_pips_index_is_used_when_the_chosen_one_cannot_be_reached(sandbox: Sandbox) -> None:
     away = sandbox.pytorch.rename(sandbox.root / "away")
     done = sandbox.setup()
     assert done.stderr.count("\n") == 1 and "cannot be reached" in done.stderr
@@ -117,7 +117,7 @@ def test_an_index_that_cannot_be_reached_is_said_and_pips_own_is_used(sandbox: S
     assert sandbox.torch() == f"{RELEASE}+cpu"
 
 
-def test_a_build_that_the_driver_does_not_run_never_stands_in(sandbox: Sandbox) -> None:
+def test_no_build_is_installed_that_the_driver_cannot_run(sandbox: Sandbox) -> None:
     sandbox.add_gpu("535.129.03")
     away = sandbox.pytorch.rename(sandbox.root / "away")
     done = sandbox.run("--setup")
@@ -136,7 +136,7 @@ def test_a_wheel_that_pip_finds_on_this_machine_is_used_without_the_network(sand
     assert sandbox.torch() == f"{RELEASE}+cpu"
 
 
-def test_what_other_hands_installed_is_kept_when_it_works(sandbox: Sandbox) -> None:
+def test_a_torch_that_the_user_installed_is_kept_when_it_works(sandbox: Sandbox) -> None:
     sandbox.setup(TORCH_INDEX="cu126")
     (sandbox.venv / "installed").write_text("of an older script dev")
     sandbox.setup()
@@ -180,7 +180,7 @@ def test_uv_or_virtualenv_make_it_where_venv_is_missing(sandbox: Sandbox, tool: 
     assert sandbox.torch() == f"{RELEASE}+cpu"
 
 
-def test_a_half_made_environment_is_made_again(sandbox: Sandbox) -> None:
+def test_an_incomplete_environment_is_created_again(sandbox: Sandbox) -> None:
     sandbox.setup()
     for path in sandbox.venv.glob("lib/python3*/site-packages/pip*"):
         subprocess.run(["rm", "-r", str(path)], check=True)
@@ -202,7 +202,7 @@ def test_no_suitable_python(sandbox: Sandbox) -> None:
     assert done.stderr == "error: PYTHON=python9 is not a Python from 3.11 to 3.14.\n"
 
 
-def test_an_installation_that_was_killed_is_made_again(sandbox: Sandbox) -> None:
+def test_a_killed_installation_is_repeated(sandbox: Sandbox) -> None:
     sandbox.setup("dev")
     site = next(sandbox.venv.glob("lib/python3*/site-packages"))
     next(site.glob("torch-*.dist-info/RECORD")).unlink()  # as pip leaves it when it is killed
@@ -281,7 +281,7 @@ def test_a_read_only_checkout_that_is_set_up_runs(sandbox: Sandbox) -> None:
     assert f"{sandbox.venv}/bin/nanosolo chat" in done.stdout  # in another folder, the commands have the full path
 
 
-def test_a_read_only_checkout_that_is_not_set_up_says_what_to_do(sandbox: Sandbox) -> None:
+def test_a_read_only_checkout_without_an_installation_says_what_to_do(sandbox: Sandbox) -> None:
     done = run_read_only(sandbox)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "NANOSOLO_VENV=$HOME/nanosolo-venv bash" in done.stderr
@@ -291,7 +291,7 @@ def test_a_read_only_checkout_that_is_not_set_up_says_what_to_do(sandbox: Sandbo
     assert (own / "installed").exists()
 
 
-def test_a_path_is_the_callers(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_paths_are_relative_to_the_current_folder(sandbox: Sandbox, tmp_path: Path) -> None:
     done = sandbox.run(cwd=tmp_path, CONFIG="my.toml", NANOSOLO_VENV="here", NAME="one")
     assert done.returncode == 0, done.stderr
     assert "ran --config my.toml --name one --resume" in done.stdout
@@ -309,7 +309,7 @@ def test_a_checkout_that_moved_is_installed_again(sandbox: Sandbox) -> None:
     assert str(sandbox.checkout) in (sandbox.venv / "bin" / "nanosolo").read_text()
 
 
-def test_a_full_disk_is_said_before_the_download(sandbox: Sandbox) -> None:
+def test_a_full_disk_is_reported_before_the_download(sandbox: Sandbox) -> None:
     (sandbox.bin / "df").unlink()
     write_command(sandbox.bin / "df", "echo header; echo /dev/x 100 50 1048576 50% /")
     sandbox.add_gpu("580.95.05")
