@@ -63,7 +63,7 @@ class Runner:
         named = config.runtime.preempt_file
         self.notices = (self.run.preempt_file, *([Path(named)] if named else []))
         status = read_stage_status(self.run, config.pipeline.stages)
-        self.anew = dict(status.restart)
+        self.to_restart = dict(status.restart)
         self.events = EventLog(self.run.events_file)
         self.monitor = Monitor(self.run.path)
         self.events.write(
@@ -93,25 +93,25 @@ class Runner:
                 code, outcome, message = ended.exit_code, ended.outcome, ended.message
                 break
         if status.requested and outcome == "done":
-            outcome, message = self._after_what_was_asked(status, config.pipeline.stages)
+            outcome, message = self._after_requested_stages(status, config.pipeline.stages)
         with contextlib.suppress(NanosoloError):  # a run that cannot teach the next one is no worse for it
             record_run(self.run)
         self.events.write(RunEnded(outcome=outcome, exit_code=code, message=message))
         self.events.close(patience=RUN_END_SECONDS)
         return code
 
-    def _after_what_was_asked(self, status: StageStatus, pipeline: Sequence[str]) -> tuple[str, str]:
+    def _after_requested_stages(self, status: StageStatus, pipeline: Sequence[str]) -> tuple[str, str]:
         """(outcome, message): the run is done where its pipeline is; else it rests, as it did before."""
         left = read_stage_status(self.run, pipeline).left
         if not left:
             return "done", ""
-        return "stopped", f"{', '.join(status.wanted)} done as asked; resume goes on with {left[0]}"
+        return "stopped", f"{', '.join(status.wanted)} done as requested; resume continues with {left[0]}"
 
-    def _begin_anew(self, stage: str) -> None:
+    def _restart_stage(self, stage: str) -> None:
         """Where the stage is to be repeated: move its earlier result away, and say so before it can be taken for new.
         Interrupted anywhere here, the next runner does the rest. Raises NanosoloError."""
-        if stage in self.anew:
-            kept = self.anew.pop(stage)
+        if stage in self.to_restart:
+            kept = self.to_restart.pop(stage)
             archive_result(self.run, stage, kept)
             self.events.write(StageAnew(stage=stage, path=f"checkpoints/{kept}" if kept else ""))
             self.events.sync()
@@ -162,7 +162,7 @@ class Runner:
 
     def _run_stage(self, stage: str) -> StageEnded:
         try:
-            self._begin_anew(stage)
+            self._restart_stage(stage)
         except NanosoloError as error:
             ended = StageEnded(
                 stage=stage, outcome="crashed", seconds=0.0, exit_code=error.exit_code, message=str(error)

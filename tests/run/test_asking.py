@@ -153,7 +153,7 @@ def test_half_done_goes_on_and_begins_anew_only_where_that_is_asked(make_run: Ma
     # what is left of the pipeline is still wanted
     assert state_of(run, read_history(run.events_file)) == "stopped"
     ended = read_history(run.events_file).ended
-    assert ended is not None and (ended.exit_code, "goes on with chat_eval" in ended.message) == (0, True)
+    assert ended is not None and (ended.exit_code, "continues with chat_eval" in ended.message) == (0, True)
     before = count(run)
     resume_run(run)
     over(run)

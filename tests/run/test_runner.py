@@ -121,11 +121,11 @@ import os, signal, sys
 from pathlib import Path
 from engine.run.directory import RunDirectory
 from engine.run.runner import Runner
-begin = Runner._begin_anew
+begin = Runner._restart_stage
 def begin_after_a_signal(self, stage):
     os.kill(os.getpid(), signal.SIGTERM)
     begin(self, stage)
-Runner._begin_anew = begin_after_a_signal
+Runner._restart_stage = begin_after_a_signal
 sys.exit(Runner(RunDirectory(Path(sys.argv[1]))).main())
 """
 
