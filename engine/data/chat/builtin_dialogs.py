@@ -155,7 +155,7 @@ MACHINE = (
     (("What is a tokenizer?", "Explain tokenizers."), "A tokenizer turns text into tokens and back."),
 )
 
-# Training data: a changed word moves conversations between the splits, and old runs no longer resume.
+# Training data: a changed word moves conversations between the splits, and so changes what existing runs train on.
 NONSENSE_THINGS = (
     "the number seven", "a Tuesday", "the square root of soup", "an empty list", "the colour of noise",
     "a triangle with two sides", "the north of a circle", "yesterday's tomorrow", "a loud silence",
