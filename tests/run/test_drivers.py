@@ -1,14 +1,17 @@
 """Which build of torch suits a driver, and the exact command that every check of it prints."""
 
 import sys
+import types
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 import engine.hardware.drivers as drivers
 from engine.diagnostics.driver_checks import check_driver, wanted_torch
+from engine.hardware import probe_machine as probes
 from engine.hardware.drivers import wheel_for
-from engine.hardware.probe_machine import TorchBuild, probe_gpu
+from engine.hardware.probe_machine import TorchBuild, probe_gpu, torch_build
 from tests.helpers.fake_nvml import FakeNvml
 
 CUDA_13, CUDA_12 = TorchBuild("2.13.0+cu130", (13, 0)), TorchBuild("2.13.0+cu126", (12, 6))
@@ -109,3 +112,25 @@ def test_a_build_that_fits_is_no_problem(gpu: FakeNvml) -> None:
 
 def test_the_release_is_the_one_that_the_project_pins() -> None:
     assert f"torch=={wanted_torch()}" in (metadata.requires("nanosolo") or [])
+
+
+@pytest.mark.parametrize(
+    ("line", "cuda"),
+    [
+        ("cuda: Optional[str] = '13.0'", (13, 0)),
+        ('cuda = "12.8"', (12, 8)),
+        ("cuda: Optional[str] = None", None),
+        ("", None),
+    ],
+)
+def test_torch_says_its_cuda_without_being_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, cuda: tuple[int, int] | None
+) -> None:
+    before = "torch" in sys.modules
+    assert torch_build() is not None
+    assert ("torch" in sys.modules) == before
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "version.py").write_text(f"__version__ = '9.9'\ndebug = False\n{line}\nhip = None\n")
+    found = types.SimpleNamespace(version="9.9", locate_file=lambda name: tmp_path / name)
+    monkeypatch.setattr(probes.metadata, "distribution", lambda _: found)
+    assert torch_build() == TorchBuild("9.9", cuda)

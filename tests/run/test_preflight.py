@@ -1,7 +1,5 @@
 """What is refused and what is warned of before a run, on machines that lack one thing each."""
 
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,8 @@ from engine.core.errors import UsageError
 from engine.core.units import GIB, MIB
 from engine.diagnostics.doctor import examine
 from engine.diagnostics.preflight import disk_need, preflight, require_ready
-from engine.hardware import probe_machine as probes
 from engine.hardware.gpu_catalog import cpu
-from engine.hardware.probe_machine import MachineProbe, TorchBuild, probe_machine, torch_build
+from engine.hardware.probe_machine import MachineProbe, TorchBuild, probe_machine
 from engine.hardware.toolchain import Toolchain
 from engine.launch.prepare import prepare, with_absolute_paths
 from engine.launch.start import start
@@ -230,28 +227,6 @@ def test_stages_without_a_model_demand_no_gpu_no_compiler_and_no_room_for_checkp
     assert {check.severity for check in preflight(config, plan, look)} == {"ok"}
     report = with_changes(CONFIG, {"pipeline.stages": ["report"], "data.source": "local", "data.paths": ["/nowhere"]})
     assert "text" not in by_name(preflight(report, plan_of(report), look))
-
-
-@pytest.mark.parametrize(
-    ("line", "cuda"),
-    [
-        ("cuda: Optional[str] = '13.0'", (13, 0)),
-        ('cuda = "12.8"', (12, 8)),
-        ("cuda: Optional[str] = None", None),
-        ("", None),
-    ],
-)
-def test_torch_says_its_cuda_without_being_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, cuda: tuple[int, int] | None
-) -> None:
-    before = "torch" in sys.modules
-    assert torch_build() is not None
-    assert ("torch" in sys.modules) == before
-    (tmp_path / "torch").mkdir()
-    (tmp_path / "torch" / "version.py").write_text(f"__version__ = '9.9'\ndebug = False\n{line}\nhip = None\n")
-    found = types.SimpleNamespace(version="9.9", locate_file=lambda name: tmp_path / name)
-    monkeypatch.setattr(probes.metadata, "distribution", lambda _: found)
-    assert torch_build() == TorchBuild("9.9", cuda)
 
 
 def test_looking_leaves_nothing_behind(home: Path) -> None:
