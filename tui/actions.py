@@ -20,7 +20,10 @@ def ask_to_stop(console: Console, run: RunDirectory) -> None:
     """Ask how to stop, then do it."""
     choices = (
         Choice(
-            AFTER_CHECKPOINT, "After a checkpoint", "", f"loses nothing: nanosolo resume {run.name} goes on from there"
+            AFTER_CHECKPOINT,
+            "After a checkpoint",
+            "",
+            f"loses nothing: nanosolo resume {run.name} continues from there",
         ),
         Choice(NOW, "Now", "", "loses the steps since the last checkpoint"),
         Choice(GO_ON, "Do not stop", "", "leave the run alone"),
@@ -54,7 +57,9 @@ def relaunch_with(
 ) -> None:
     """Start the run again with changed settings, and call `then` with the run that was started."""
     said = (
-        f"{run.name} goes on with the change." if fits_checkpoint(change) else "A new run was started with the change."
+        f"{run.name} continues with the change."
+        if fits_checkpoint(change)
+        else "A new run was started with the change."
     )
 
     def work() -> None:

@@ -10,7 +10,7 @@ from textual.screen import Screen
 
 from engine.config.layers import Layer
 from engine.config.schema import RunConfig
-from engine.run.directory import RunDirectory, list_runs
+from engine.run.directory import RunDirectory, find_run, list_runs
 from tui.console import Console
 from tui.console_settings import config_file, load_settings
 from tui.keys.bindings import KEYS, bindings_for
@@ -165,8 +165,6 @@ def run_console(layers: tuple[Layer, ...] = (), watch: str | None = None, ascii_
     layers: where planning starts (preset, file, flags), as for `resolve`. watch: a run to open the Monitor on;
     else the newest run that is running, if any. Raises UsageError when `watch` names no run.
     """
-    from engine.run.directory import find_run
-
     run = find_run(watch) if watch else _newest_running() if not layers else None
     app = NanosoloApp(layers, run, ascii_only)
     leave_on_signals(lambda code: _exit_soon(app, code))

@@ -142,7 +142,7 @@ def try_out(
     limit: int | None = None,
     patience: float = PROBE_PATIENCE,
 ) -> Trial:
-    """Probe one configuration, and put what was predicted beside it."""
+    """Probe one configuration, and add what was predicted for it."""
     finding = run_probe(config, steps, memory_limit_for(gpu, limit), patience)
     peak = finding.peak_memory
     if peak is not None and gpu.is_cuda:

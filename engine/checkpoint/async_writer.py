@@ -1,4 +1,4 @@
-"""Writes checkpoints in a thread, from a copy in host memory, while training goes on."""
+"""Writes checkpoints in a thread, from a copy in host memory, while training continues."""
 
 import threading
 from collections.abc import Callable
@@ -59,7 +59,7 @@ class CheckpointWriter:
         self._copied.wait()
 
     def poll(self) -> Written | None:
-        """How the write ended, once; None while it goes on or when there is none."""
+        """How the write ended, once; None while it is running or when there is none."""
         return self.wait() if self._future is not None and self._future.done() else None
 
     def wait(self) -> Written | None:
@@ -87,7 +87,7 @@ class CheckpointWriter:
             self._copied.set()
 
     def _fill(self, copy: Tensors, updated: torch.cuda.Event | None) -> None:
-        """Take the tensors over as they are after the update, on CUDA beside the next step's kernels."""
+        """Take the tensors over as they are after the update, on CUDA in parallel with the next step's kernels."""
         side = torch.cuda.Stream() if updated is not None else None
         with torch.cuda.stream(side):
             if side is not None and updated is not None:

@@ -1,4 +1,4 @@
-"""Checkpoints: weights, optimizer state and where to go on from, written beside, flushed, renamed in, verified."""
+"""Checkpoints: weights, optimizer state and position, written to a temporary folder, flushed, renamed, verified."""
 
 import errno
 import os
@@ -29,12 +29,12 @@ from engine.run.checkpoints import checkpoint_path, list_checkpoints
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
-RESERVE = 32 * 2**20  # bytes of the disk that no checkpoint takes: events and logs go on
+RESERVE = 32 * 2**20  # bytes of the disk that no checkpoint takes: for events and logs
 _LEFTOVER = re.compile(r"\.step_\d{6,}\.(partial|old)|step_\d{6,}\.damaged")
 
 
 class TrainingState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to go on from. Training draws no random numbers of its own: the order of rows follows from seed and
+    """Where to continue. Training draws no random numbers of its own: the order of rows follows from seed and
     epoch, and samples have a generator seeded by the step; so this, weights and optimizer state are all there is."""
 
     step: int  # steps done
@@ -43,7 +43,7 @@ class TrainingState(msgspec.Struct, frozen=True, kw_only=True):
     micro_splits: int  # into how many parts each batch is cut since memory ran out
     losses: tuple[float, ...]  # of the last steps, for the spike rule
     shape: Shape
-    settings: dict[str, dict[str, Any]]  # the configuration that led here, to tell of changes
+    settings: dict[str, dict[str, Any]]  # the configuration that led here, to report changes
 
 
 class SavedCheckpoint(NamedTuple):
@@ -71,7 +71,7 @@ def first_state(config: RunConfig) -> TrainingState:
 def whole_checkpoint(folder: Path, report: Callable[[int, str], None]) -> Path | None:
     """The newest checkpoint that is what was written; None before the first.
 
-    Newer ones that are damaged are put aside, as `step_<n>.damaged`, and given to `report`: step, and what is wrong.
+    Newer ones that are damaged are quarantined as `step_<n>.damaged`, and passed to `report`: step, and what is wrong.
     Raises NanosoloError when all are damaged: to begin again is for the user to say.
     """
     damaged: dict[int, str] = {}
@@ -83,7 +83,7 @@ def whole_checkpoint(folder: Path, report: Callable[[int, str], None]) -> Path |
             damaged[step] = str(damage)
             continue
         for other, what in damaged.items():
-            _put_aside(there[other])
+            _quarantine(there[other])
             report(other, f"{what}. Going on from the checkpoint of step {step}.")
         return there[step]
     if damaged:
@@ -94,15 +94,15 @@ def whole_checkpoint(folder: Path, report: Callable[[int, str], None]) -> Path |
     return None
 
 
-def _put_aside(path: Path) -> None:
-    aside = path.with_name(path.name + ".damaged")
-    shutil.rmtree(aside, ignore_errors=True)
+def _quarantine(path: Path) -> None:
+    quarantined = path.with_name(path.name + ".damaged")
+    shutil.rmtree(quarantined, ignore_errors=True)
     with suppress(OSError):  # on a disk that can only be read it stays where it is
-        path.rename(aside)
+        path.rename(quarantined)
 
 
 def warning_of(stage: str, step: int, what: str) -> kinds.Warning:
-    """The event that tells of a damaged checkpoint."""
+    """The event that reports a damaged checkpoint."""
     return kinds.Warning(stage=stage, step=step, code="checkpoint_damaged", message=what)
 
 
@@ -197,4 +197,4 @@ def load_model(path: Path, device: str) -> GPT:
 
 def _unusable(path: Path, error: Exception) -> NanosoloError:
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return NanosoloError(f"{path} cannot be used: {first}. Remove its checkpoint to go on from the one before.")
+    return NanosoloError(f"{path} cannot be used: {first}. Delete its checkpoint to continue from the one before.")

@@ -1,4 +1,4 @@
-"""The weights that a stage goes on from: those of the last stage before it that trained."""
+"""The weights that a stage starts from: those of the last training stage before it."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def no_weights(context: StageContext, purpose: str) -> NanosoloError:
 
 
 def last_weights(context: StageContext, before: str | None = None) -> Path | None:
-    """The newest whole checkpoint of the run's last stage that trained, of those that come before `before`."""
+    """The newest valid checkpoint of the run's last training stage, of those before `before` where it is given."""
     stages = MODEL_STAGES if before is None else MODEL_STAGES[: MODEL_STAGES.index(before)]
     pipeline = context.config.pipeline.stages
     belonging = read_stage_status(context.run, pipeline).all_stages(pipeline)

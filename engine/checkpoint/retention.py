@@ -14,8 +14,8 @@ def expendable(steps: Sequence[int], config: CheckpointConfig, bits_per_byte: Ma
     kept = set(ordered[-config.keep_last :])
     kept |= {step for step in ordered if is_permanent(step, config)}
     if config.keep_best:
-        judged = [step for step in ordered if step in bits_per_byte]
-        kept |= {min(judged, key=lambda step: bits_per_byte[step])} if judged else set()
+        evaluated = [step for step in ordered if step in bits_per_byte]
+        kept |= {min(evaluated, key=lambda step: bits_per_byte[step])} if evaluated else set()
     return [step for step in ordered if step not in kept]
 
 

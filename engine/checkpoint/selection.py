@@ -25,7 +25,7 @@ class Chosen(NamedTuple):
 
     @property
     def chats(self) -> bool:
-        """Whether its model was trained on conversations; if not, it goes on with any text."""
+        """Whether its model was trained on conversations; if not, it continues any text."""
         return self.stage in CHAT_STAGES
 
 

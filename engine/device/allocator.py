@@ -14,7 +14,7 @@ FIXED_SEGMENTS = "expandable_segments:False"
 
 
 def settle_allocator(device: str, tell: Callable[[str], None]) -> None:
-    """Allocate once; where segments that expand are refused, go on without them and `tell` what that means.
+    """Allocate once; where segments that expand are refused, continue without them and `tell` what that means.
 
     For these segments torch asks NVML, at the first allocation, how the GPU is connected. Where NVML does not answer
     (some virtual GPUs, containers without the utility capability, drivers of another version) every allocation fails.
@@ -34,14 +34,14 @@ def settle_allocator(device: str, tell: Callable[[str], None]) -> None:
     torch._C._accelerator_setAllocatorSettings(f"{settings()},{FIXED_SEGMENTS}")
     _allocate()
     tell(
-        "the driver refuses memory segments that expand, so memory is allocated in segments of fixed size: more of it "
-        "may be lost to fragments near the limit. If memory runs out, lower batch.device_batch_size. Torch said: "
+        "the driver refuses expandable memory segments, so memory is allocated in segments of fixed size: more of it "
+        "may be lost to fragmentation near the limit. If memory runs out, lower batch.device_batch_size. Torch said: "
         f"{reason}"
     )
 
 
 def settle_for_stage(context: StageContext, device: str) -> None:
-    """The same for a stage, told as a warning event."""
+    """The same for a stage, reported as a warning event."""
 
     def tell(message: str) -> None:
         context.emit(kinds.Warning(stage=context.stage, step=0, code="fixed_segments", message=message))

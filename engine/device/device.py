@@ -1,4 +1,4 @@
-"""The torch side of the machine: which device, its memory, and telling out-of-memory from other errors."""
+"""The torch side of the machine: which device, its memory, and whether an error means out of memory."""
 
 import resource
 import sys
@@ -73,7 +73,7 @@ def peak_memory(device: str) -> int:
 
 
 def _largest_resident() -> int:
-    """Bytes. Not `ru_maxrss` where Linux tells better: that one starts at what the parent held before exec."""
+    """Bytes. Not `ru_maxrss` where Linux knows better: it starts at what the parent held before exec."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

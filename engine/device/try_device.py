@@ -44,7 +44,7 @@ def _use_torch(device: str, compiled: bool) -> Attempt:
         from engine.device.allocator import settle_allocator
 
         torch.zeros(1, device="cpu")
-        settle_allocator(device, lambda _message: None)  # the stages tell what this finds
+        settle_allocator(device, lambda _message: None)  # the stages report what this finds
         if device == "cuda":
             torch.ones(1, device=device)  # by a kernel, which must be among those that this build has
             torch.cuda.synchronize()

@@ -26,14 +26,14 @@ Item = TypeVar("Item")
 
 
 class BatchedEvaluator:
-    """Judges one model of one run in batches. Memory that runs out here costs batch size, then the evaluation, never
-    the run."""
+    """Evaluates one model of one run in batches. When memory runs out, the batch shrinks, then the evaluation is
+    skipped; the run continues."""
 
     def __init__(
         self, context: StageContext, model: GPT, trunk: Trunk, interrupted: Callable[[], bool] = lambda: False
     ) -> None:
-        """`trunk`: model.trunk or its compiled form. `interrupted`: asked before each batch and each new token; true
-        breaks off."""
+        """`trunk`: model.trunk or its compiled form. `interrupted`: called before each batch and each new token; true
+        interrupts."""
         self._interrupted = interrupted
         self._context = context
         self._config: RunConfig = context.config
@@ -42,7 +42,7 @@ class BatchedEvaluator:
         self._rows = self._config.batch.device_batch_size
 
     def _evaluate(self, metric: str, step: int, measure: Callable[[], float]) -> float | None:
-        """What `measure` gives, told as an event; None when there is not the memory for it. Raises Interrupted."""
+        """What `measure` gives, emitted as an event; None when memory does not suffice. Raises Interrupted."""
         began = time.perf_counter()
         while True:
             try:
@@ -60,7 +60,7 @@ class BatchedEvaluator:
         return value
 
     def sample(self, step: int) -> None:
-        """Tell what the model writes, as events; where there is not the memory for it, that. Raises Interrupted."""
+        """Emit what the model generates; where memory does not suffice, an event of that. Raises Interrupted."""
         if not self._config.evaluate.sample_tokens:
             return
         try:
@@ -69,20 +69,20 @@ class BatchedEvaluator:
         except Exception as error:
             if not is_out_of_memory(error, self._model.device.type):
                 raise
-        self._tell_of_memory(step, "sampling", "these samples are left out")
+        self._report_memory(step, "sampling", "these samples are skipped")
 
     def _sample(self, step: int) -> None:
-        """Write and tell."""
+        """Generate and emit."""
         raise NotImplementedError
 
-    def _tell_samples(self, step: int, texts: Iterable[tuple[str, str]]) -> None:
-        """Tell (prompt, text) of all samples of a step. All or none: a resume draws those of a step again that has
-        none."""
+    def _emit_samples(self, step: int, texts: Iterable[tuple[str, str]]) -> None:
+        """Emit (prompt, text) of all samples of a step. All or none: after a resume, a step without samples draws them
+        again."""
         for prompt, text in texts:
             self._context.emit(kinds.Sample(stage=self._context.stage, step=step, prompt=prompt, text=text))
 
     def _unless_interrupted(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items as they come. Raises Interrupted once a stop is asked for."""
+        """The items as they come. Raises Interrupted once a stop is requested."""
         for item in items:
             if self._interrupted():
                 raise Interrupted
@@ -91,19 +91,19 @@ class BatchedEvaluator:
     def _trunk(self, tokens: Tensor) -> Tensor:
         if self._interrupted():
             raise Interrupted
-        # a last, smaller batch is not worth the minute that another compilation takes
+        # compiling takes a minute: not worth it for a last, smaller batch
         whole = len(tokens) == self._config.batch.device_batch_size
         return self._compiled_trunk(tokens) if whole else self._model.trunk(tokens)
 
     def _shrink(self, step: int) -> bool:
         """Halve the evaluation's own batch; False when it is 1 already."""
         smaller = self._rows // 2
-        action = f"evaluating {smaller} sequences at a time" if smaller else "this evaluation is left out"
-        self._tell_of_memory(step, "evaluation", action)
+        action = f"evaluating {smaller} sequences at a time" if smaller else "this evaluation is skipped"
+        self._report_memory(step, "evaluation", action)
         self._rows = max(1, smaller)
         return smaller > 0
 
-    def _tell_of_memory(self, step: int, phase: str, action: str) -> None:
+    def _report_memory(self, step: int, phase: str, action: str) -> None:
         device = self._model.device.type
         release_memory(device)
         self._context.emit(
@@ -120,7 +120,7 @@ class BatchedEvaluator:
 
 
 class TextEvaluator(BatchedEvaluator):
-    """Judges by bits per byte and samples of the run's own corpus."""
+    """Evaluates by bits per byte on the run's own corpus, and samples."""
 
     metric = "val_bpb"
 
@@ -155,7 +155,7 @@ class TextEvaluator(BatchedEvaluator):
             sampling = Sampling(temperature=config.temperature)
             drawn = generate(self._model, ids, config.sample_tokens, sampling, seed, {self._tokenizer.bos_id})
             drawn_texts.append((prompt, self._tokenizer.decode(list(self._unless_interrupted(drawn)))))
-        self._tell_samples(step, drawn_texts)
+        self._emit_samples(step, drawn_texts)
 
     def _measure(self, split: Split) -> float:
         config = self._config

@@ -80,7 +80,8 @@ class Optimizer:
         ]
         if different:
             raise NanosoloError(
-                f"optimizer state {different[0]}: the checkpoint is of another model. Resume with its own run.toml."
+                f"optimizer state {different[0]}: the checkpoint is of another model. "
+                "Resume it with the run.toml of its own run."
             )
         for name, tensor in own.items():
             tensor.copy_(tensors[name])

@@ -120,7 +120,7 @@ class RunDirectory:
             os.close(fd)
 
     def code(self) -> Code:
-        """The code of nanosolo that ran it last, as far as its runner noted it."""
+        """The code of nanosolo that ran it last, where its runner noted it."""
         try:
             return msgspec.json.decode(self.runner_file.read_bytes(), type=RunnerInfo).code
         except (OSError, *NOT_JSON):
@@ -129,7 +129,7 @@ class RunDirectory:
     def runner(self) -> RunnerInfo | None:
         """The living runner of this host; None where there is none.
 
-        The command line tells it from a process that was given its id later. (The start time would not: it moves when
+        The command line distinguishes it from a process that got its id later. (The start time would not: it moves when
         the clock is set.)
         """
         try:
@@ -142,7 +142,7 @@ class RunDirectory:
 
 
 def require_own(run: RunDirectory) -> None:
-    """Raises UsageError where the run is another user's: one may look at it as far as its owner allows, and copy it."""
+    """Raises UsageError where the run is another user's: others may read what its owner allows, and copy it."""
     if os.access(run.path, os.W_OK):
         return
     try:
@@ -150,7 +150,7 @@ def require_own(run: RunDirectory) -> None:
     except OSError:
         owner = "another user"
     raise UsageError(
-        f"run {run.name} is in {run.path}, where only {owner} can write. Ask {owner}, or go on with a copy: "
+        f"run {run.name} is in {run.path}, where only {owner} can write. Ask {owner}, or continue with a copy: "
         f"cp -r {run.path} {runs_home()}"
     )
 

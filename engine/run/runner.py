@@ -33,7 +33,7 @@ from engine.run.measuring import record_run
 from engine.run.stage_context import STAGE_SIGNALS
 from engine.run.stage_status import StageStatus, read_stage_status
 
-LOCK_PATIENCE = 3.0  # seconds; whoever only looks whether a run lives holds the lock for an instant
+LOCK_PATIENCE = 3.0  # seconds; a check whether a run is running holds the lock for an instant
 POLL_SECONDS = 0.1
 RUN_END_SECONDS = 60.0  # how long the last events of a run wait for a full disk
 
@@ -46,7 +46,7 @@ class Runner:
         self.lock = RunLock(run)
         self.child: subprocess.Popen[bytes] | None = None
         self.stop_asked = False
-        self.faults: list[Diagnostic] = []  # of the stage at work
+        self.faults: list[Diagnostic] = []  # of the running stage
         self.began = time.time()
         self.deterministic = False
         self.notices: tuple[Path, ...] = ()  # files that say, once they appear, that the machine will be taken away
@@ -78,7 +78,7 @@ class Runner:
         )
         code, outcome, message = EXIT_DONE, "done", ""
         for stage in status.wanted:
-            # a report is cheap and must tell of everything before it
+            # a report is cheap and must cover everything before it
             if stage in status.done and stage != "report":
                 continue
             if self.stop_asked:
@@ -155,7 +155,7 @@ class Runner:
             self.child.send_signal(number)
 
     def _end_child(self) -> None:
-        """A runner that cannot go on leaves no stage alone: it saves its checkpoint and ends."""
+        """Stop the stage of a runner that cannot continue: it saves its checkpoint and ends."""
         self._tell_child(signal.SIGTERM)
         if self.child is not None:
             self.child.wait()
@@ -255,7 +255,7 @@ class Runner:
 def start_runner(run: RunDirectory) -> subprocess.Popen[bytes]:
     """Start a detached runner for the run: own session, no terminal. Raises NanosoloError where it cannot.
 
-    It lives on when the terminal, the console or the SSH connection that started it goes.
+    It keeps running when the terminal, the console or the SSH connection that started it ends.
     """
     try:
         log = run.log_file.open("ab")

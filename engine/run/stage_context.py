@@ -16,7 +16,7 @@ STAGE_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1} 
 
 
 class StageContext:
-    """What a stage is given: its run, its configuration, and ways to tell what happens."""
+    """What a stage is given: its run, its configuration, and ways to record what happens."""
 
     def __init__(self, run: RunDirectory, stage: str) -> None:
         self.run = run
@@ -41,7 +41,7 @@ class StageContext:
         self._log.sync()
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        """Say how far the stage is, at most twice a second and always at the end."""
+        """Report how far the stage is, at most twice a second and always at the end."""
         now = time.monotonic()
         if done < total and now - self._last_progress < PROGRESS_SECONDS:
             return

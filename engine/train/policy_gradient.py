@@ -37,8 +37,8 @@ class ProblemRows:
 class PolicyGradientRunner(StepRunner):
     """Steps on the policy's gradient: for each answer, (its reward - the mean of its problem's answers) times the
     logarithm of its probability, summed over the tokens that the model chose; for each problem divided by the number
-    of these tokens in all its answers; averaged over the problems. Nothing holds the policy near its beginning and
-    nothing is clipped but the gradient's norm, as every answer is drawn from the weights that it changes (nanochat).
+    of these tokens in all its answers; averaged over the problems. Nothing keeps the policy near its initial weights,
+    and only the gradient's norm is clipped, as every answer is drawn from the weights that it changes (nanochat).
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PolicyGradientRunner(StepRunner):
         momentum: float,
         is_acceptable: Callable[[int, float], bool],
     ) -> StepResult:
-        """As of every stage; tells the mean reward of the step's answers."""
+        """As in every stage; also emits the mean reward of the step's answers."""
         result = super().run(loader, step, learning_rate_scale, momentum, is_acceptable)
         self._emit(
             kinds.Evaluation(
@@ -142,7 +142,7 @@ class PolicyGradientRunner(StepRunner):
 
 def pad_rollouts(answers: Sequence[Rollout], device: torch.device) -> tuple[Tensor, Tensor]:
     """Prompts with their answers as (tokens, targets), each (B, T) int64: targets are the tokens that the model chose,
-    -1 elsewhere. Padding stands on the right."""
+    -1 elsewhere. Padding is on the right."""
     longest = max(len(answer.prompt) + len(answer.tokens) for answer in answers) - 1
     tokens = np.zeros((len(answers), longest), np.int64)
     targets = np.full((len(answers), longest), IGNORED, np.int64)

@@ -16,5 +16,5 @@ def preemption_notice(run: RunDirectory, config: RunConfig) -> Path | None:
 
 
 def forget_notice(run: RunDirectory) -> None:
-    """Remove the run's own notice, so that a resume goes on. One that was configured is its owner's to remove."""
+    """Remove the run's own notice, so that a resume can continue. A configured file is removed by its owner."""
     run.preempt_file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Where a training stage begins: from its newest whole checkpoint, or from the start."""
+"""Where a training stage starts: from its newest valid checkpoint, or from the beginning."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ from engine.train.rewind import position_after, read_rewinds
 
 
 def restore(context: StageContext, model: GPT, optimizer: Optimizer, begin: Callable[[GPT], None]) -> TrainingState:
-    """Fill model and optimizer, and return where to go on. Steps beyond it are declared void by an event.
+    """Fill model and optimizer, and return where to continue. An event declares later steps void.
 
     `begin` fills the model where there is no checkpoint. Raises NanosoloError when the checkpoints are damaged, all of
     them, or of another model.
@@ -42,10 +42,12 @@ def restore(context: StageContext, model: GPT, optimizer: Optimizer, begin: Call
     else:
         state = read_state(newest)
         if state.shape != shape_of(context.config):
-            raise NanosoloError(f"the checkpoint {newest} is of another model. Resume with its own run.toml.")
+            raise NanosoloError(
+                f"the checkpoint {newest} is of another model. Resume it with the run.toml of its own run."
+            )
         load_weights(newest, model)
         load_optimizer(newest, optimizer)
-        _tell_of_changes(context, state)
+        _warn_of_changes(context, state)
         check_code(context, newest, state.step)
     if newest is not None or len(read_history(context.run.events_file).columns(stage)):
         context.emit(kinds.Resumed(stage=stage, step=state.step, path=str(newest or "")))
@@ -56,13 +58,13 @@ def restore(context: StageContext, model: GPT, optimizer: Optimizer, begin: Call
     )
 
 
-def _tell_of_changes(context: StageContext, state: TrainingState) -> None:
-    """A configuration that is not the checkpoint's may be meant; it must not go unsaid."""
+def _warn_of_changes(context: StageContext, state: TrainingState) -> None:
+    """Warn where the configuration differs from that of the checkpoint: it may be intended, but must be visible."""
     before, now = _flat(state.settings), _flat(msgspec.json.decode(msgspec.json.encode(to_dict(context.config))))
     changed = [path for path in sorted(before | now) if before.get(path) != now.get(path)]
     if changed:
         words = ", ".join(f"{path} {before.get(path)} -> {now.get(path)}" for path in changed)
-        message = f"the configuration is not that of the checkpoint: {words}"
+        message = f"the configuration differs from that of the checkpoint: {words}"
         context.emit(kinds.Warning(stage=context.stage, step=state.step, code="config_changed", message=message))
 
 

@@ -1,4 +1,4 @@
-"""Rewinds after a divergence: which data to leave out on the way on from a checkpoint, kept on disk."""
+"""Rewinds after a divergence: which data to skip when training continues from a checkpoint, kept on disk."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from engine.core.atomic_io import NOT_JSON, write_atomically
 from engine.core.errors import NanosoloError
 from engine.data.loader import LoaderState
 
-MOST_REWINDS = 3  # from one checkpoint: it is not the data then
+MOST_REWINDS = 3  # from one checkpoint: after that, the data is not the cause
 REWINDS_FILE = "rewinds.json"
 
 
 class Rewind(msgspec.Struct, frozen=True, kw_only=True):
-    """After the checkpoint of `step`, data goes on at `loader`: what lay between led to the divergence at `at_step`."""
+    """After the checkpoint of `step`, data continues at `loader`: the part skipped diverged at `at_step`."""
 
     step: int
     at_step: int
@@ -29,19 +29,19 @@ def read_rewinds(folder: Path) -> list[Rewind]:
         return []
     except (OSError, *NOT_JSON) as error:
         raise NanosoloError(
-            f"cannot read {path}: {error}. Remove it to go over the data that diverged once more."
+            f"cannot read {path}: {error}. Delete it to train again on the data that diverged."
         ) from None
 
 
 def add_rewind(folder: Path, rewind: Rewind) -> None:
-    """Put one on record. Raises NanosoloError."""
+    """Record a rewind. Raises NanosoloError."""
     write_atomically(folder / REWINDS_FILE, msgspec.json.encode([*read_rewinds(folder), rewind]))
 
 
 def position_after(rewinds: list[Rewind], step: int, loader: LoaderState) -> LoaderState:
-    """Where data goes on from the checkpoint of `step` that was written at `loader`.
+    """Where data continues from the checkpoint of `step` that was written at `loader`.
 
-    A checkpoint of the same step that was written after a rewind is beyond what the rewind left out already.
+    A checkpoint of the same step that was written after a rewind is already beyond what the rewind skipped.
     """
     places = [loader, *(rewind.loader for rewind in rewinds if rewind.step == step)]
     return max(places, key=lambda place: (place.epoch, place.row))

@@ -1,4 +1,4 @@
-"""Keeps a training run's checkpoints: writes them behind its back, makes room, and does not give up on a full disk."""
+"""Saves the checkpoints of a stage while it trains, removes old ones, and retries when the disk is full."""
 
 import math
 import shutil
@@ -20,8 +20,8 @@ from engine.optim.optimizer import Optimizer
 from engine.run.checkpoints import list_checkpoints
 from engine.run.stage_context import StageContext
 
-RETRY_SECONDS = 60.0  # after a failed write, while training goes on
-PATIENCE = 600.0  # seconds to wait for room when the training is done: somebody may free the disk
+RETRY_SECONDS = 60.0  # after a failed write, while training continues
+PATIENCE = 600.0  # seconds to wait for disk space when training is done: somebody may free some
 STOP_PATIENCE = 15.0  # when it is to stop: the machine may go within 30 s
 PAUSE = 3.0  # between attempts while waiting
 
@@ -30,8 +30,8 @@ class Saver:
     """The checkpoints of one stage. Close it, or use it as a context manager: a write under way is then finished."""
 
     def __init__(self, context: StageContext, model: GPT, optimizer: Optimizer, step: int, history: History) -> None:
-        """`step`: of the checkpoint that training goes on from, 0 without one."""
-        self.step = step  # of the newest whole checkpoint
+        """`step`: of the checkpoint that training continues from, 0 without one."""
+        self.step = step  # of the newest valid checkpoint
         self._context = context
         self._emit = context.emit
         self._config = context.config.checkpoint
@@ -41,7 +41,7 @@ class Saver:
         self._writer = CheckpointWriter(self._folder, model, optimizer, context.sync)
         self._stall = 0.0  # seconds for which training stood still for the write under way
         self._retry_at = math.inf
-        self._warned = -1  # the step whose failed checkpoint was told of
+        self._warned = -1  # the step whose failed checkpoint was reported
         self._bits_per_byte = {
             event.step: event.value
             for event in history.evaluations
@@ -73,7 +73,7 @@ class Saver:
         return bool(torch.isfinite(torch.stack([norm.float() for norm in norms])).all())
 
     def begin(self, state: TrainingState) -> None:
-        """Write a checkpoint while training goes on."""
+        """Write a checkpoint while training continues."""
         self._context.checkpoint_asked = False
         began = time.monotonic()
         self.settle()
@@ -112,7 +112,7 @@ class Saver:
             if time.monotonic() - began > patience:
                 raise NanosoloError(
                     f"{written.problem if written else ''} There is no checkpoint of step {state.step}: "
-                    f"resume goes on from step {self.step}."
+                    f"resume continues from step {self.step}."
                 )
             time.sleep(PAUSE)
 
@@ -151,13 +151,13 @@ class Saver:
         self._warned = written.step
         freed = f" Removed {removed} older checkpoints to make room." if removed else ""
         message = (
-            f"{written.problem}{freed} The newest checkpoint is of step {self.step}; this is tried again within "
+            f"{written.problem}{freed} The newest checkpoint is of step {self.step}; the next attempt is within "
             f"{RETRY_SECONDS:.0f} s."
         )
         self._emit(kinds.Warning(stage=self._stage, step=written.step, code="checkpoint_failed", message=message))
 
     def _make_room(self) -> int:
-        """Remove what the rules keep only for a while, down to one checkpoint that is whole. Returns how many."""
+        """Remove checkpoints that are not kept permanently, down to one valid checkpoint. Returns how many."""
         remove_leftovers(self._folder)
         only_one = msgspec.structs.replace(self._config, keep_last=1)
         going = expendable(list(list_checkpoints(self._folder)), only_one, self._bits_per_byte)
@@ -166,7 +166,7 @@ class Saver:
         try:
             newest = whole_checkpoint(self._folder, lambda step, what: self._emit(warning_of(self._stage, step, what)))
         except NanosoloError:
-            return 0  # none is whole: remove nothing
+            return 0  # none is valid: remove nothing
         assert newest is not None
         self.step = read_state(newest).step
         there = list_checkpoints(self._folder)  # without those that were found damaged

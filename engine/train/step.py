@@ -53,7 +53,7 @@ class StepBatches:
         began = time.perf_counter()
         self._taken = [next(loader) for _ in range(count)]
         self.seconds = time.perf_counter() - began
-        self.state = self._taken[-1].state  # where to go on after the step
+        self.state = self._taken[-1].state  # where to continue after the step
         # of the whole step, so it must be known before its first gradient; a step of which nothing counts does nothing
         self.counted = max(1, sum(batch.counted for batch in self._taken))
         self._next = 0
@@ -164,7 +164,7 @@ class StepRunner:
         return total, clip_gradients(self._model, self._config.optim.grad_clip)
 
     def _go_on(self) -> None:
-        """Raises Interrupted once a stop is asked for."""
+        """Raises Interrupted once a stop is requested."""
         if self._interrupted():
             raise Interrupted
 
@@ -174,8 +174,8 @@ class StepRunner:
         except Exception as error:
             if not is_out_of_memory(error, self._device):
                 raise
-            # some weights are updated already, so this step cannot be replayed: the checkpoint is the way back
-            self._tell(step, "optimizer", "stopped; resume goes on from the last checkpoint")
+            # some weights are updated already, so this step cannot be replayed: resume from the checkpoint
+            self._report(step, "optimizer", "stopped; resume continues from the last checkpoint")
             raise OutOfMemory(
                 f"out of memory in the optimizer step {step}: close other programs on the device, then resume."
             ) from None
@@ -187,14 +187,14 @@ class StepRunner:
         release_memory(self._device)
         rows = self._rows_at_a_time()
         if self._config.runtime.on_oom == "stop" or rows <= 1:
-            self._tell(step, "forward and backward", "stopped")
+            self._report(step, "forward and backward", "stopped")
             raise OutOfMemory(
                 f"out of memory at step {step} with {rows} sequences at a time "
                 f"({message.splitlines()[0]}). Set batch.activation_checkpointing = block, "
                 "or a smaller model.max_seq_len or model.depth."
             )
         self.splits *= 2
-        self._tell(
+        self._report(
             step,
             "forward and backward",
             f"replaying the same batch with {self._rows_at_a_time()} sequences at a time",
@@ -204,7 +204,7 @@ class StepRunner:
         """Sequences in the largest piece of a batch that is cut into `splits`."""
         return -(-self._config.batch.device_batch_size // self.splits)
 
-    def _tell(self, step: int, phase: str, action: str) -> None:
+    def _report(self, step: int, phase: str, action: str) -> None:
         self._emit(
             kinds.OutOfMemory(
                 stage=self._stage,

@@ -43,22 +43,22 @@ class Diverged(NanosoloError):
 
 
 class Evaluator(Protocol):
-    """Judges the model while it trains, telling what it finds as events."""
+    """Evaluates the model while it trains, and emits the results as events."""
 
     @property
     def metric(self) -> str:
-        """The name of its figure among the evaluations."""
+        """The name of its metric in the events."""
 
     def validation(self, step: int) -> float | None:
-        """The figure by which checkpoints are compared, lower is better; None when there is none. Raises
+        """The value by which checkpoints are compared, lower is better; None when there is none. Raises
         Interrupted."""
 
     def sample(self, step: int) -> None:
-        """What the model writes. Raises Interrupted."""
+        """Emit samples of what the model generates. Raises Interrupted."""
 
 
 class TrainingTask(Protocol):
-    """What a stage trains on, from where, and how it is judged."""
+    """What a stage trains on, from which weights, and how it is evaluated."""
 
     @property
     def steps(self) -> int:
@@ -70,7 +70,7 @@ class TrainingTask(Protocol):
 
     @property
     def loss_falls(self) -> bool:
-        """Whether the loss falls as the model learns, so that a leap of it is worth a word; a policy's lies about 0."""
+        """Whether the loss falls as the model learns, so that a spike means something; that of a policy is near 0."""
 
     def begin(self, model: GPT) -> None:
         """Fill the weights where the stage has no checkpoint yet. Raises NanosoloError."""
@@ -78,15 +78,15 @@ class TrainingTask(Protocol):
     def stepper(
         self, model: GPT, trunk: Trunk, optimizer: Optimizer, splits: int, interrupted: Callable[[], bool]
     ) -> StepRunner:
-        """What does the steps. `splits`: into how many parts each batch is cut. `interrupted`: asked before each of
-        them; true breaks the step off."""
+        """The runner of optimizer steps. `splits`: how many parts each batch is cut into. `interrupted`: called before
+        each part; true interrupts the step."""
 
     def evaluator(self, model: GPT, trunk: Trunk, interrupted: Callable[[], bool]) -> Evaluator:
-        """`interrupted`: asked before each batch of an evaluation; true breaks it off."""
+        """The evaluator. `interrupted`: called before each batch of an evaluation; true interrupts it."""
 
 
 def train(context: StageContext, open_task: Callable[[StageContext], TrainingTask]) -> None:
-    """Train to the last step of the stage's task, from the newest checkpoint that is whole, if there is one.
+    """Train to the last step of the stage's task, from the newest valid checkpoint where there is one.
 
     Raises Stopped (after a checkpoint), Diverged, OutOfMemory, or NanosoloError when nothing can be saved.
     """
@@ -95,14 +95,14 @@ def train(context: StageContext, open_task: Callable[[StageContext], TrainingTas
     context.config = effective_config(context.config, spec)
     device = prepare_device(context.config, context.run.plan())
     settle_for_stage(context, device)
-    # may take long, as the first step may that compiles; until its end a stop ends the stage at once, as all there is
-    # to save is on the disk
+    # opening the task and the first step may take long; until then a stop ends the stage at once, as there is nothing
+    # to save
     task = open_task(context)
     Training(context, device, task, spec).run()
 
 
 class Training:
-    """One process' part of training in one stage."""
+    """The training of one stage in this process."""
 
     def __init__(self, context: StageContext, device: str, task: TrainingTask, spec: TrainSpec) -> None:
         self.context = context
@@ -115,7 +115,7 @@ class Training:
         self.shape = shape_of(config)
         self.steps = task.steps
         gpu = detect() if device == "cuda" else detect_cpu()
-        # a CPU has no published peak to be honest about
+        # a CPU has no published peak
         self.peak_flops = gpu.peak_flops if device == "cuda" else 0.0
 
         compiled = uses_compile(config, gpu)
@@ -128,7 +128,7 @@ class Training:
         trunk = compile_for_each_size(self.model.trunk) if compiled else self.model.trunk
         self.stepper = task.stepper(self.model, trunk, self.optimizer, self.state.micro_splits, self._is_interrupted)
         self.evaluator = task.evaluator(self.model, trunk, self._is_interrupted)
-        self.looked_at = 0.0  # when the disk was last looked at for a notice
+        self.looked_at = 0.0  # when the disk was last checked for a notice
         self.warm = False  # whether this process has done a step
         context.emit(
             kinds.Device(
@@ -159,7 +159,7 @@ class Training:
         while self.state.step < self.steps:
             self._step(loader)
             self.saver.look()
-            # the checkpoint comes first: an evaluation that fails then costs nothing
+            # the checkpoint comes first: a failed evaluation then loses nothing
             if self.state.step == self.steps:
                 self._require_finite_weights()
                 self.saver.finish(self.state)
@@ -178,7 +178,7 @@ class Training:
             self.spec.on_exhausted,
             self.state.loader,
             self.device,
-            prefetch=grad_accum_steps(self.config),  # a step takes all of its batches at its beginning
+            prefetch=grad_accum_steps(self.config),  # a step takes all of its batches at its start
         )
 
     def _step(self, loader: RowLoader) -> None:
@@ -201,14 +201,14 @@ class Training:
             shape=self.shape,
             settings=self.state.settings,
         )
-        self._tell(result, scale, seconds)
+        self._emit_step(result, scale, seconds)
         if not self.warm:
             self.warm = True
             gc.collect()
             gc.freeze()  # what lives after the first step lives to the end: do not walk it again
 
     def _is_acceptable(self, step: int, loss: float) -> bool:
-        """Whether to update the weights after a step of this loss; a spike is told of. From here on they may change."""
+        """Whether to update the weights after a step of this loss; a spike is reported. They may change from now on."""
         self.saver.hold_still()
         spike = find_spike(self.state.losses, loss) if self.task.loss_falls else None
         if spike is None:
@@ -218,7 +218,7 @@ class Training:
         self.context.emit(kinds.Warning(stage=self.stage, step=step, code=SPIKE, message=message))
         return not skips
 
-    def _tell(self, result: StepResult, scale: float, seconds: float) -> None:
+    def _emit_step(self, result: StepResult, scale: float, seconds: float) -> None:
         rate = result.tokens / seconds
         self.context.emit(
             kinds.Step(
@@ -248,21 +248,21 @@ class Training:
         return scale, momentum
 
     def _require_finite_weights(self) -> None:
-        """A step can be finite and its update not: such weights are no way back."""
+        """A step can be finite and its update not: such weights must not be saved."""
         if not self.saver.weights_are_finite():
             raise NotFinite("weights are not finite after the update", self.state.step, self.state.loader)
 
     def _diverged(self, problem: NotFinite) -> None:
-        """Go back to the last checkpoint with the data beyond it left out, or stop. Raises Diverged."""
+        """Go back to the last checkpoint with the data beyond it skipped, or stop. Raises Diverged."""
         self.saver.settle()
         step, back = problem.step, self.saver.step
         rewinds = self.config.runtime.on_divergence == "rewind"
         tried = attempts_from(read_rewinds(self.folder), back)
         goes_on = rewinds and tried < MOST_REWINDS
         if goes_on:
-            action = f"going back to step {back} and on with the data after step {step}"
+            action = f"rewinding to step {back}, then continuing with the data after step {step}"
         else:
-            action = f"stopped; the checkpoint of step {back} is the way back"
+            action = f"stopped; resume from the checkpoint of step {back}"
         place = self.step_began_at
         self.context.emit(
             kinds.Diverged(
@@ -270,7 +270,7 @@ class Training:
             )
         )
         if not goes_on:
-            again = f" It was rewound {tried} times from there." if tried else ""
+            again = f" Training was rewound to that checkpoint {tried} times." if tried else ""
             raise Diverged(
                 f"diverged at step {step}: {problem}.{again} Lower optim.matrix_lr and optim.embedding_lr in "
                 f"{self.context.run.config_file}, then resume from step {back}."
@@ -282,7 +282,7 @@ class Training:
         self.stepper.splits = self.state.micro_splits
 
     def _stop_reason(self) -> str | None:
-        """Why to stop; None to go on."""
+        """Why to stop; None to continue."""
         notice = preemption_notice(self.context.run, self.config)
         if notice is not None:
             self.context.stop_asked = True
@@ -290,7 +290,7 @@ class Training:
         return "stopped as asked" if self.context.stop_asked else None
 
     def _is_interrupted(self) -> bool:
-        """Whether to break off the work at hand. Cheap: it is asked before each micro-batch and each new token."""
+        """Whether to interrupt the current work. Cheap: called before each micro-batch and each new token."""
         if self.context.stop_asked:
             return True
         now = time.monotonic()
@@ -320,7 +320,7 @@ class Training:
         if self._is_due(settings.every_steps) and not self._was_validated(step):
             try:
                 value = self.evaluator.validation(step)
-            except Interrupted:  # what is left out here is done first after a resume
+            except Interrupted:  # what is skipped here is done first after a resume
                 self._stop_if_asked()
                 return
             if value is not None:

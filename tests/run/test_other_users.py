@@ -149,6 +149,6 @@ def test_only_its_user_stops_a_run_or_goes_on_with_it(ground: Path, monkeypatch:
     ):
         done = as_other(f"{state}; {again}", NANOSOLO_HOME=str(ground / "mine"))
         assert done.stderr.startswith(
-            f"error: run one is in {run.path}, where only {owner} can write. Ask {owner}, or go"
+            f"error: run one is in {run.path}, where only {owner} can write. Ask {owner}, or continue"
         )
         assert f"cp -r {run.path} {ground}/mine/runs" in done.stderr

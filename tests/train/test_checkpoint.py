@@ -233,7 +233,7 @@ def test_a_disk_that_stays_full_is_said_and_the_older_checkpoint_stays(
     assert done.returncode == 5
     assert done.stderr.count("\n") == 1
     assert "the disk is full" in done.stderr
-    assert "resume goes on from step 30" in done.stderr
+    assert "resume continues from step 30" in done.stderr
     assert list(list_checkpoints(run.checkpoints("pretrain"))) == [30]
     assert train(run).returncode == 0  # with room again
     assert losses(run) == losses(undisturbed)

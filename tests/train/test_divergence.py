@@ -61,7 +61,7 @@ def test_rewind_goes_on_behind_the_data_that_diverged(base: Base, tmp_path: Path
     assert done.returncode == 0, done.stderr
     [diverged] = events_of(run, Diverged)
     assert diverged.step == 7
-    assert "going back to step 5" in diverged.action
+    assert "rewinding to step 5" in diverged.action
     assert events_of(run, Resumed)[-1].step == SAVE_EVERY
     assert list(losses(run)) == list(range(1, STEPS + 1))
     # steps 6 and 7 of the first time were left out: two steps of eight rows
@@ -78,7 +78,7 @@ def test_rewinds_end(base: Base, tmp_path: Path) -> None:
     always = POISON.replace("and 48 < batch.state.row <= 56", "and 48 < batch.state.row")
     done = train(run, always)
     assert done.returncode == 4
-    assert f"rewound {MOST_REWINDS} times" in done.stderr
+    assert f"rewound to that checkpoint {MOST_REWINDS} times" in done.stderr
     assert len(events_of(run, Diverged)) == MOST_REWINDS + 1
 
 

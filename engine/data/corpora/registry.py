@@ -11,6 +11,7 @@ def open_corpus(config: DataConfig, data_home: Path, shards: int) -> Corpus:
 
     Raises UsageError when the settings name no text. Call `prepare` before reading documents.
     """
+    # each is imported where it is used: a download needs no reader of local files, and the other way round
     if config.source == "builtin":
         from engine.data.corpora.builtin_corpus import BuiltinCorpus
 

@@ -45,7 +45,7 @@ class RewardEvaluator(BatchedEvaluator):
         for problem in self._problems[:3]:
             (answer,) = self._answers(problem, 1, f"sample {step}")
             texts.append((str(problem.prompt[-1].content), show_answer(self._tokenizer, answer.tokens)))
-        self._tell_samples(step, texts)
+        self._emit_samples(step, texts)
 
     def _measure(self, step: int) -> float:
         right, solved = 0.0, 0

@@ -60,7 +60,7 @@ class SftEvaluator(BatchedEvaluator):
         ]
         answers = generate_all(self._model, requests, len(requests), self._interrupted)
         texts = [show_answer(self._tokenizer, written) for written in answers]
-        self._tell_samples(step, zip(QUESTIONS, texts, strict=True))
+        self._emit_samples(step, zip(QUESTIONS, texts, strict=True))
 
     @torch.no_grad()
     def _measure(self, held_out: PackedRows) -> float:

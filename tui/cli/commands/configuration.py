@@ -10,6 +10,7 @@ from engine.config.layers import Layer, Resolved, parse_override, read_toml, res
 from engine.config.stages import named_stages
 from engine.core.errors import UsageError
 from engine.core.paths import presets_home
+from engine.hardware.detect import detect_gpu
 from engine.plan.presets import load_preset, preset_for
 
 
@@ -54,8 +55,6 @@ def _preset_layers(name: str, gpu: str | None) -> list[Layer]:
     """The preset; for `auto` the one that fits this machine, always planned for the GPU of this machine."""
     if name != "auto":
         return [Layer("preset", load_preset(name, presets_home()))]
-    from engine.hardware.detect import detect_gpu
-
     found = detect_gpu() if gpu != "cpu" else None
     choice = preset_for(found)
     layers, note = [Layer("preset", load_preset(choice.name, presets_home()))], ""

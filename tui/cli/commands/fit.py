@@ -1,4 +1,4 @@
-"""`nanosolo fit`: which batch fits and which is fastest, first by the model, then tried out in throw-away processes."""
+"""`nanosolo fit`: which batch fits and which is fastest, first by the model, then measured in short-lived processes."""
 
 import argparse
 import re
@@ -79,9 +79,9 @@ def _device(config: RunConfig, limit: int | None) -> Gpu:
 
 
 def _why_not_tried(options: argparse.Namespace, config: RunConfig, limit: int | None) -> str:
-    """Why nothing is tried out here; empty where it is."""
+    """Why nothing is measured here; empty where it is."""
     if options.predict:
-        return "predicted only, as asked"
+        return "predicted only, as requested"
     named, here = config.runtime.gpu, detect_gpu()
     on_cpu = named == "cpu" or config.runtime.device == "cpu" or (named == "auto" and here is None)
     if on_cpu:
@@ -124,7 +124,7 @@ def _try(
 
 
 def _require_device(config: RunConfig, gpu: Gpu) -> None:
-    """Try the GPU once, so that what is wrong with it is told as such. Raises UsageError."""
+    """Try the GPU once, so that its fault is reported as such. Raises UsageError."""
     if gpu.is_cuda:
         print(ANNOUNCEMENT, file=sys.stderr, flush=True)
         fault = device_fault("cuda", uses_compile(config, gpu))
@@ -136,7 +136,7 @@ def _trial_line(trial: Trial) -> str:
     model, finding = trial.config.model, trial.finding
     head = f"{model.depth:>5} {trial.size:>5} {model.max_seq_len:>6} {trial.mode:<13}"
     if finding.outcome != "done":
-        why = {"out_of_memory": "out of memory", "too_slow": "gave up waiting; see --patience"}[finding.outcome]
+        why = {"out_of_memory": "out of memory", "too_slow": "too slow; see --patience"}[finding.outcome]
         return f"{head} {why}, predicted {formatting.size(trial.predicted.peak)}"
     return (
         f"{head} {formatting.size(trial.peak):>9} {formatting.size(trial.predicted.peak):>10} "
@@ -149,8 +149,8 @@ def _predicted_lines(
 ) -> list[str]:
     per_step = budget_search.tokens_per_step(config)
     lines = [
-        f"depth {config.model.depth}, {config.model.max_seq_len:,} tokens, {per_step:,} a step on {gpu.name} with "
-        f"{formatting.size(gpu.capacity)}, {'compiled' if uses_compile(config, gpu) else 'eager'}",
+        f"depth {config.model.depth}, {config.model.max_seq_len:,} tokens, {per_step:,} tokens per step on {gpu.name} "
+        f"with {formatting.size(gpu.capacity)}, {'compiled' if uses_compile(config, gpu) else 'eager'}",
         "",
         f"{'batch':>5} {'checkpointing':<13} {'peak':>9} {'left':>6} {'tokens/s':>9}",
     ]

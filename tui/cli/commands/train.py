@@ -26,12 +26,12 @@ from tui.cli.diagnostic_text import diagnostic_line
 from tui.cli.follow import follow
 from tui.planning.stage_table import pipeline_range
 
-DEVICE = ("runtime.gpu", "runtime.device")  # a run may go on on another card
-PAST_LINES = 20  # of steps, when one begins to follow: a screenful
+DEVICE = ("runtime.gpu", "runtime.device")  # a run may continue on another GPU
+PAST_LINES = 20  # steps shown when following starts: one screen
 
 
 def train(options: argparse.Namespace) -> int:
-    """Start a run and follow it to its end; its exit code is ours."""
+    """Start a run and follow it to its end; the exit code is that of the run."""
     config = configuration(options).config
     if options.name is not None:
         named_run(options.name)  # refuse a bad name before anything is printed
@@ -48,7 +48,7 @@ def train(options: argparse.Namespace) -> int:
 
 
 def resume(options: argparse.Namespace) -> int:
-    """Go on with a run, or run some of its stages, and follow it."""
+    """Resume a run, or run some of its stages, and follow it."""
     stages = named_stages(options.stages.split(","), "--stages") if options.stages is not None else ()
     if options.restart and not stages:
         raise UsageError("--restart: name the stages to restart, for example --stages sft --restart.")
@@ -70,18 +70,18 @@ def resume(options: argparse.Namespace) -> int:
 
 
 def attach(options: argparse.Namespace) -> int:
-    """Summarize what a run did so far, and follow it. Leaving does not touch it."""
+    """Summarize what a run did so far, and follow it. Leaving does not affect it."""
     run = find_run(options.run)
     last = options.lines if options.lines is not None else 0 if options.json else PAST_LINES
     return _watch(run, options.every, last, as_json=options.json)
 
 
 def stop(options: argparse.Namespace) -> int:
-    """Ask a run to stop."""
+    """Stop a run."""
     run = find_run(options.run)
     stop_run(run, now=options.now)
     how = "now" if options.now else "after writing a checkpoint"
-    print(f"run {run.name} was asked to stop {how}. Go on later with: nanosolo resume {run.name}")
+    print(f"run {run.name} stops {how}. Resume later with: nanosolo resume {run.name}")
     return EXIT_DONE
 
 
@@ -93,7 +93,7 @@ def _existing(name: str | None) -> RunDirectory | None:
 
 
 def _require_same(run: RunDirectory, config: RunConfig) -> None:
-    """Refuse to go on with a run that was started with other settings. Raises UsageError naming the first."""
+    """Refuse to continue a run that was started with other settings. Raises UsageError naming the first."""
     before = run.config()
     for path, _ in fields():
         asked, had = get(config, path), get(before, path)
@@ -103,7 +103,7 @@ def _require_same(run: RunDirectory, config: RunConfig) -> None:
             if path == "pipeline.stages" and not run.is_running():
                 way = f"run these stages of it: nanosolo resume {run.name} --stages {_shown(asked)}"
             raise UsageError(
-                f"run {run.name} was started with {path} = {_shown(had)}, now {_shown(asked)} is asked for. "
+                f"run {run.name} was started with {path} = {_shown(had)}, but {_shown(asked)} is requested now. "
                 f"Choose another --name, or {way}"
             )
 
@@ -133,12 +133,12 @@ def _go_on(run: RunDirectory, options: argparse.Namespace) -> int:
 
 
 def _events_of(run: RunDirectory) -> int:
-    """How many events there are, before more come."""
+    """How many events there are now."""
     return sum(1 for _ in read_events(run.events_file))
 
 
 def _follow_on(run: RunDirectory, options: argparse.Namespace, seen: int) -> int:
-    print(f"run {run.name} goes on")
+    print(f"run {run.name} continues")
     return _follow_unless_detached(run, options, skip=seen)
 
 
@@ -158,7 +158,7 @@ def _follow_unless_detached(run: RunDirectory, options: argparse.Namespace, skip
         if asked:
             raise KeyboardInterrupt
         asked = True
-        print("stopping after a checkpoint; once more to leave without waiting", file=sys.stderr)
+        print("stopping after a checkpoint; press Ctrl-C again to leave without waiting", file=sys.stderr)
         stop_run(run)
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -181,9 +181,9 @@ def _say_detached(run: RunDirectory) -> int:
 
 
 def _watch(run: RunDirectory, every: int, last: int, *, as_json: bool = False) -> int:
-    """Follow a run without touching it; leaving it is no failure. `last`: of its steps so far, show so many."""
+    """Follow a run without affecting it; leaving is no failure. `last`: how many of its past steps to show."""
     code = None
-    with contextlib.suppress(KeyboardInterrupt):  # before there is anything to follow
+    with contextlib.suppress(KeyboardInterrupt):  # pressed before there is anything to follow
         if run.is_running():
             print("Ctrl-C leaves the run running.", file=sys.stderr if as_json else sys.stdout, flush=True)
         code = follow(run, every=every, as_json=as_json, last=last)

@@ -23,7 +23,9 @@ from tui.planning.formulas import time_range
 from tui.planning.setting_fields import to_text
 from tui.planning.stage_table import header, stage_rows
 from tui.screens.base import ConsoleScreen
+from tui.screens.plan.save_dialogs import export
 from tui.terminal.background import read_aside
+from tui.terminal.clipboard import copy
 from tui.widgets.diagnostic_rows import check_line
 
 # fixes that the keys of this screen offer, in addition to those of the check
@@ -221,13 +223,9 @@ class ReviewScreen(ConsoleScreen):
         self._scroll.scroll_to_widget(self.query_one("#changes-title"), top=True, animate=False)
 
     def action_copy_command(self) -> None:
-        from tui.terminal.clipboard import copy
-
         self.console.tell(copy(self.console, command_line(self.command_words), "command.sh"))
 
     def action_export(self) -> None:
-        from tui.screens.plan.save_dialogs import export
-
         export(self.console, self.draft)
 
     @property
