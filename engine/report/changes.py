@@ -1,4 +1,4 @@
-"""What changed between the starts of a run, settings and code of nanosolo, and from which step on."""
+"""Changes of settings and of nanosolo's code between the starts of a run, and the step from which they apply."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -12,18 +12,17 @@ RELAUNCHED = "relaunched with "  # begins the message of a relaunch
 
 
 class Change(NamedTuple):
-    """Other settings or other code."""
+    """A change of settings or code."""
 
     t: float
     kind: str  # settings or code
-    stage: str  # the first stage that ran with it; empty: none has yet
-    step: int | None  # after which it holds, 0: from the beginning of the stage; None: a stage without steps
+    stage: str  # the first stage that ran with it; empty: none yet
+    step: int | None  # after which it applies; 0: from the start of the stage; None: a stage without steps
     what: str
 
 
 def changes(history: History) -> list[Change]:
-    """All that the events record, in order. A stage that found a change when it resumed says nothing new where the
-    change was noted already."""
+    """All changes in the events, in order. A change that a resumed stage reports again is left out."""
     found = sorted((*_relaunches(history), *_other_code(history)))
     places = {(change.kind, change.stage, change.step) for change in found}
     seen = [change for change in _seen_on_resume(history) if (change.kind, change.stage, change.step) not in places]
@@ -56,7 +55,7 @@ def _seen_on_resume(history: History) -> Iterator[Change]:
 
 
 def _place(history: History, t: float) -> tuple[str, int | None]:
-    """(stage, step) where what holds from time `t` on first trained, or, without training since, first ran."""
+    """(stage, step) that first trained after time `t`, or that first ran if nothing has trained since."""
     since = [attempt for attempt in history.attempts if attempt.started >= t and not attempt.given_up]
     first = next((attempt for attempt in since if attempt.stage in MODEL_STAGES), since[0] if since else None)
     if first is None:

@@ -1,4 +1,4 @@
-"""The pictures of a run: losses, bits per byte, speed, memory, gradients, over what it has trained on or worked for."""
+"""The charts of a run: losses, bits per byte, speed, memory and gradients, over tokens or over run time."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,14 @@ from engine.report.results import figure
 from engine.report.source import PRETRAIN, TUNING, Source
 from engine.report.thin import envelope, every, smooth
 
-ROWS = 12  # of the table beside the curves
+ROWS = 12  # of the table next to the curves
 # longest time in seconds -> unit of an axis
 TIMES = ((300.0, "seconds", 1.0), (3 * 3600.0, "minutes", 60.0), (math.inf, "hours", 3600.0))
 BESIDE = {"sft": "val_loss", "midtrain": "val_loss", "rl": "pass@1"}  # what is evaluated while a stage trains
 
 
 class Drawn(NamedTuple):
-    """A panel with its words."""
+    """A panel with its title and caption."""
 
     key: str
     title: str
@@ -32,7 +32,7 @@ class Drawn(NamedTuple):
 
 
 def curves_section(source: Source) -> Section | None:
-    """None where there is nothing to draw."""
+    """None if there is nothing to draw."""
     found = list(_panels(source))
     if not found:
         return None
@@ -66,7 +66,7 @@ def _loss(stage: str, columns: StepColumns) -> Drawn:
     last = next((value for value in reversed(columns.loss) if math.isfinite(value)), None)
     tail = f"{figure(mean_tail(columns))} as {tail_words(columns)}"
     lines = _raw_and_smooth(columns.tokens, columns.loss, "each step", "smoothed")
-    said = f"Nats per token of each step and smoothed; {figure(last)} at the last step, {tail}."
+    said = f"Nats per token for each step, and smoothed; {figure(last)} at the last step, {tail}."
     if stage == PRETRAIN:
         return Drawn("loss", "Training loss", said, _over_tokens(f"nats per token, {LOWER}", lines, may_be_log=True))
     return Drawn(f"{stage}-loss", f"Loss of {stage}", said, _over_tokens(f"nats per token, {LOWER}", lines))
@@ -93,9 +93,9 @@ def _speed(source: Source, columns: StepColumns) -> Drawn:
     predicted = source.plan.time.tokens_per_second if source.plan is not None else None
     levels = (Level(predicted, SECOND, "predicted"),) if predicted is not None else ()
     lines = _raw_and_smooth(columns.tokens, columns.tokens_per_second, "each step", "smoothed")
-    beside = f"; {formatting.count(predicted)} were predicted" if predicted is not None else ""
-    panel = _over_tokens("tokens per second", lines, levels=levels, y_words=short, from_zero=True)
-    return Drawn("speed", "Speed", f"Tokens per second of each step and smoothed{beside}.", panel)
+    beside = f"; predicted: {formatting.count(predicted)}" if predicted is not None else ""
+    panel = _over_tokens("tokens/s", lines, levels=levels, y_words=short, from_zero=True)
+    return Drawn("speed", "Speed", f"tokens/s for each step, and smoothed{beside}.", panel)
 
 
 def _memory(source: Source) -> Iterator[Drawn]:
@@ -117,11 +117,11 @@ def _memory(source: Source) -> Iterator[Drawn]:
         beside = ""
         if key == "gpu-memory" and plan is not None and plan.gpu != "cpu":
             levels.append(Level(plan.memory.total / GIB, THIRD, "predicted peak"))
-            beside = f"; {formatting.size(plan.memory.total)} were predicted"
+            beside = f"; predicted: {formatting.size(plan.memory.total)}"
         of = f" of {formatting.size(total * GIB)}" if math.isfinite(total) else ""
-        said = f"In use on the machine, by whomever: at most {formatting.size(most * GIB)}{of}{beside}."
+        said = f"Memory in use on the machine, by any process: at most {formatting.size(most * GIB)}{of}{beside}."
         line = Line(*envelope(moments, used), ACCENT, "in use", 1.4)
-        yield Drawn(key, title, said, Panel(f"{unit} at work", "GiB", (line,), tuple(levels), bands, from_zero=True))
+        yield Drawn(key, title, said, Panel(f"run time, {unit}", "GiB", (line,), tuple(levels), bands, from_zero=True))
 
 
 def _tuning(source: Source, stage: str, columns: StepColumns) -> Iterator[Drawn]:
@@ -143,7 +143,7 @@ def _tuning(source: Source, stage: str, columns: StepColumns) -> Iterator[Drawn]
     if times:
         lines = (*_raw_and_smooth(times, rewards, "each step", "smoothed"), *([beside] if xs else []))
         held = f"; pass@1 on held-out problems {ys[0]:.4f} at first, {ys[-1]:.4f} at last" if ys else ""
-        said = f"Share of right answers of each step and smoothed{held}."
+        said = f"Share of correct answers for each step, and smoothed{held}."
         yield Drawn("rl-reward", "Reward", said, _over_tokens("reward", lines, from_zero=True))
 
 
@@ -151,14 +151,14 @@ def _gradients(columns: StepColumns) -> Iterator[Drawn]:
     lines = _raw_and_smooth(columns.tokens, columns.grad_norm, "each step", "smoothed")
     if any(map(math.isfinite, columns.grad_norm)):
         panel = _over_tokens("gradient norm", lines, may_be_log=True)
-        yield Drawn("gradient", "Gradient norm", "Before clipping, of each step and smoothed.", panel)
+        yield Drawn("gradient", "Gradient norm", "Before clipping, for each step, and smoothed.", panel)
     xs, ys = envelope(columns.tokens, columns.learning_rate_scale)
     panel = _over_tokens("share of the peak", [Line(xs, ys, MUTED, "", 1.6)], from_zero=True)
     yield Drawn("rate", "Learning rate", "As a share of its peak.", panel)
 
 
 def _table(source: Source) -> Table | None:
-    """The loss in figures: means between a dozen marks."""
+    """The loss in numbers: means over a dozen stretches."""
     columns = source.history.columns(PRETRAIN)
     if not len(columns):
         return None

@@ -1,4 +1,4 @@
-"""What a report consists of, apart from how it looks: Markdown and the page are made from the same document."""
+"""The content of a report, without its form: Markdown and the page are rendered from the same document."""
 
 from typing import Literal, NamedTuple
 
@@ -14,13 +14,13 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of texts under heads. `shares`, one a row, are drawn as bars: -1 to 1, None: no bar."""
+    """Rows of text with headings. `shares`, one per row, are drawn as bars: -1 to 1; None: no bar."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
     shares: tuple[float | None, ...] = ()
-    folded: bool = False  # opened by the reader
+    folded: bool = False  # collapsed at first
 
 
 class Paragraph(NamedTuple):
@@ -28,7 +28,7 @@ class Paragraph(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One figure that a reader looks for first."""
+    """One of the main figures."""
 
     label: str
     value: str
@@ -53,7 +53,7 @@ class Timeline(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A drawing as SVG to be put into a page."""
+    """A drawing as SVG, to embed in a page."""
 
     title: str
     caption: str
@@ -62,14 +62,14 @@ class Picture(NamedTuple):
 
 class Pictures(NamedTuple):
     pictures: tuple[Picture, ...]
-    overview: bytes = b""  # the most important of them as one SVG of its own, for where a page cannot hold them
+    overview: bytes = b""  # the main ones as a single SVG file, for formats that cannot embed drawings
 
 
 class Continuation(NamedTuple):
-    """How a prompt was continued, early and late."""
+    """A prompt and its continuations, early and late in training."""
 
     prompt: str
-    texts: tuple[tuple[str, str], ...]  # (when, what)
+    texts: tuple[tuple[str, str], ...]  # (when, text)
 
 
 class Talk(NamedTuple):
@@ -98,9 +98,9 @@ class Section(NamedTuple):
 
 class Document(NamedTuple):
     name: str
-    state: str  # in a word or two
+    state: str  # one or two words
     tone: Tone
     verdict: str
     tiles: Tiles
     sections: tuple[Section, ...]
-    written: str  # when and by what
+    written: str  # time and version

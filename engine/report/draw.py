@@ -1,4 +1,4 @@
-"""One picture: lines over an axis, drawn by matplotlib as SVG that takes its colors and its font from the page."""
+"""Draws line charts with matplotlib, as SVG that takes its colors and font from the page."""
 
 import io
 import math
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID, FAINT = "#1f2934", "#5f6b7a", "#e3e7ec", "#9db7da"
 ACCENT, SECOND, THIRD = "#1d5fae", "#c2561b", "#3f7d5b"
-# the drawing's colors -> the page's, which change with its scheme
+# colors of the drawing -> CSS variables of the page, which change with light and dark
 PAGE_COLOURS = {
     INK: "--ink",
     MUTED: "--muted",
@@ -22,12 +22,12 @@ PAGE_COLOURS = {
     THIRD: "--third",
 }
 SIZE = (5.0, 3.0)  # inches, of 72 units each
-LARGEST = 1e30  # of what is drawn: beyond it axes overflow, and a curve says no more
-LOG_RATIO = 3.0  # greatest over least, beyond which a logarithmic axis shows more
+LARGEST = 1e30  # largest value to draw: axes overflow beyond it
+LOG_RATIO = 3.0  # largest over smallest value from which a logarithmic axis is used
 
 
 class Line(NamedTuple):
-    """A curve, thin enough to be drawn. `points`: few values, each of them marked."""
+    """A curve, thinned for drawing. `points`: mark each value."""
 
     xs: Sequence[float]
     ys: Sequence[float]
@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A horizontal line that a curve is to be compared with."""
+    """A horizontal reference line."""
 
     y: float
     color: str
@@ -46,13 +46,13 @@ class Level(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """What one set of axes shows."""
+    """The content of one set of axes."""
 
     x_label: str
     y_label: str
     lines: tuple[Line, ...]
     levels: tuple[Level, ...] = ()
-    bands: tuple[tuple[str, float, float], ...] = ()  # (name, begin, end) of what the x axis runs through
+    bands: tuple[tuple[str, float, float], ...] = ()  # (name, begin, end) of the sections of the x axis
     y_words: Callable[[float], str] | None = None
     x_words: Callable[[float], str] | None = None
     from_zero: bool = False
@@ -60,8 +60,7 @@ class Panel(NamedTuple):
 
 
 def draw(panels: Sequence[Panel], name: str, inline: bool = True) -> bytes:
-    """The panels above one another as SVG; `name` keeps the ids of pictures on one page apart. The same input gives the
-    same bytes."""
+    """The panels, stacked, as SVG. `name` makes the ids unique within a page. The same input gives the same bytes."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -71,7 +70,7 @@ def draw(panels: Sequence[Panel], name: str, inline: bool = True) -> bytes:
     ):
         width, height = SIZE if len(panels) == 1 else (7.0, 2.1 * len(panels))
         figure = Figure(figsize=(width, height), dpi=72)
-        # margins that the words of any panel fit into: to measure them would take as long as drawing them
+        # margins that fit the text of any panel: measuring takes as long as drawing
         left, top, bottom = 0.62 / width, 0.2 / height, 0.46 / height
         figure.subplots_adjust(left=left, right=1 - 0.1 / width, top=1 - top, bottom=bottom, hspace=0.3)
         axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
@@ -137,7 +136,7 @@ def _scale(axes: "Axes", panel: Panel) -> None:
 
 
 def _bands(axes: "Axes", panel: Panel) -> None:
-    """Name the stretches of the x axis that are wide enough for their names."""
+    """Label the sections of the x axis that are wide enough for their names."""
     whole = max((end for *_, end in panel.bands), default=0.0)
     for number, (name, begin, end) in enumerate(panel.bands):
         if number % 2:
@@ -150,7 +149,7 @@ def _bands(axes: "Axes", panel: Panel) -> None:
 
 
 def _for_page(svg: str, name: str) -> str:
-    """Made fit to stand in a page: its colors, its font, no ids that another picture may have, short numbers."""
+    """Prepare the SVG for a page: CSS colors and font, unique ids, short numbers."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->|<style.*?</style>", "", svg, flags=re.DOTALL)

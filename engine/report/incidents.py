@@ -1,4 +1,4 @@
-"""What happened on the way: resumes, memory that ran out, divergence, warnings and advice, with their times."""
+"""Incidents of a run with their times: resumes, out of memory, divergence, warnings, advice."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from engine.report.document import Block, Column, Paragraph, Section, Table
 from engine.report.plain import one_line
 from engine.report.source import Source
 
-SHOWN = 4  # of one kind; of more, the first ones and the last
+SHOWN = 4  # of one kind; if there are more, the first ones and the last
 
 
 class Incident(NamedTuple):
-    """One thing that happened."""
+    """One incident."""
 
     t: float
     kind: str
@@ -24,7 +24,7 @@ class Incident(NamedTuple):
 
 
 def incidents_section(source: Source) -> Section:
-    """Counts in a sentence, and what happened in order."""
+    """Counts in a sentence, and the incidents in order."""
     found = sorted(_incidents(source), key=lambda each: each.t)
     blocks: list[Block] = [Paragraph(_counts(source))]
     if found:
@@ -36,7 +36,7 @@ def incidents_section(source: Source) -> Section:
 def _incidents(source: Source) -> Iterator[Incident]:
     history = source.history
     for resumed in history.resumes:
-        yield Incident(resumed.t, "resumed", resumed.stage, resumed.step, f"went on after step {resumed.step:,}")
+        yield Incident(resumed.t, "resumed", resumed.stage, resumed.step, f"resumed after step {resumed.step:,}")
     for full in history.out_of_memory:
         held = f", {formatting.size(full.allocated)} held" if full.allocated else ""
         room = f" of {formatting.size(full.capacity)}" if full.capacity and held else ""
@@ -51,7 +51,7 @@ def _incidents(source: Source) -> Iterator[Incident]:
     for attempt in history.attempts:
         if attempt.outcome is None and attempt.seconds is not None:
             ended = attempt.started + attempt.seconds
-            yield Incident(ended, "silent end", attempt.stage, None, "ended without a word: its runner went away")
+            yield Incident(ended, "silent end", attempt.stage, None, "ended unexpectedly: its runner exited")
         elif attempt.outcome not in (None, "done"):
             ended = attempt.started + (attempt.seconds or 0.0)
             outcome = str(attempt.outcome).replace("_", " ")
@@ -59,7 +59,7 @@ def _incidents(source: Source) -> Iterator[Incident]:
 
 
 def _rows(source: Source, found: list[Incident]) -> Iterator[tuple[str, ...]]:
-    """One for each, but of a kind that came often only the first ones and the last."""
+    """All incidents; of a frequent kind only the first ones and the last."""
     first = source.history.first_started
     total = Counter(incident.kind for incident in found)
     seen: Counter[str] = Counter()
@@ -69,7 +69,7 @@ def _rows(source: Source, found: list[Incident]) -> Iterator[tuple[str, ...]]:
         if SHOWN < place < last:
             if place == SHOWN + 1:
                 more = last - 1 - SHOWN
-                yield "…", "", "", f"{more:,} more of the kind “{one_line(incident.kind, 60)}” up to the last"
+                yield "…", "", "", f"{more:,} more of kind “{one_line(incident.kind, 60)}” before the last one"
             continue
         yield (
             formatting.duration(max(0.0, incident.t - first)) if first is not None else "?",
@@ -87,15 +87,17 @@ def _counts(source: Source) -> str:
         (len(history.resumes) - rewinds, "resumed", "not resumed"),
         (len(history.out_of_memory), "out of memory", "never out of memory"),
         (rewinds, "rewound after diverging", "never rewound"),
-        (spikes, "a spike of the loss", "no spike of the loss"),
+        (spikes, "loss spike", "no loss spike"),
     )
     said = [none if number <= 0 else f"{some} {_times(number)}" for number, some, none in counted]
     text = "; ".join(said)
     more = []
     if history.damaged:
-        more.append(f"{history.damaged:,} lines of events.jsonl could not be read (damaged, or of a newer nanosolo).")
+        more.append(
+            f"{history.damaged:,} lines of events.jsonl could not be read (damaged, or written by a newer nanosolo)."
+        )
     if history.clock_jumps:
-        more.append(f"The clock went backwards {_times(history.clock_jumps)}: times may be wrong by as much.")
+        more.append(f"The clock was set back {_times(history.clock_jumps)}: times may be wrong by that amount.")
     return " ".join([f"{text[:1].upper()}{text[1:]}.", *more])
 
 

@@ -1,4 +1,4 @@
-"""The report as Markdown: for terminals, repositories and whoever reads without a browser."""
+"""Renders the report as Markdown, for terminals and repositories."""
 
 import re
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from engine.report.document import (
 )
 from engine.report.plain import Part, plain
 
-OVERVIEW = "curves.svg"  # beside the report
+OVERVIEW = "curves.svg"  # next to the report
 VERDICTS = {True: ", right", False: ", wrong", None: ""}
 
 
 def markdown(document: Document) -> str:
-    """The document's text; its overview picture is to be written beside it."""
+    """The document as Markdown. The caller writes its overview picture next to it."""
     lines = [f"# {_text(document.name)}", "", f"**{_text(_upper(document.state))}.** {_text(document.verdict)}", ""]
     lines += _table(("figure", "value", ""), [tuple(tile) for tile in document.tiles.tiles], (False, True, False))
     for section in document.sections:
@@ -50,7 +50,7 @@ def _block(block: Block) -> list[str]:
         case Tiles():
             return _table(("figure", "value", ""), [tuple(tile) for tile in block.tiles], (False, True, False))
         case Timeline():
-            return []  # the table below it says the same
+            return []  # the table below it has the same figures
         case Pictures():
             return (
                 [f"![{'; '.join(picture.title for picture in block.pictures)}]({OVERVIEW})", ""]
@@ -60,7 +60,7 @@ def _block(block: Block) -> list[str]:
         case Continuation():
             lines = []
             for when, text in block.texts:
-                lines += [f"{_text(_upper(when))}, continuing the words before the bar:", ""]
+                lines += [f"{_text(_upper(when))}, the model continues the text before the bar:", ""]
                 lines += _fenced("text", f"{block.prompt}|{text}")
             return lines
         case Talk():
@@ -81,12 +81,12 @@ def _cell(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """One line in which nothing is markup of a page."""
+    """One line without HTML markup."""
     return plain(" ".join(text.split())).replace("<", "&lt;").replace("](", "]\\(")
 
 
 def _fenced(language: str, text: str) -> list[str]:
-    """A block that its text cannot break out of: its fence is longer than any run of backticks in it."""
+    """A fenced block. The fence is longer than any run of backticks in the text."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}{language}", plain(text), fence, ""]

@@ -1,4 +1,4 @@
-"""The figures of a run: its results, and each prediction beside its measurement."""
+"""The figures of a run: results, and predictions with their measurements."""
 
 import math
 import statistics
@@ -23,7 +23,7 @@ TAIL = 20  # steps at the end whose mean is the final loss
 
 
 class Compared(NamedTuple):
-    """One prediction and what came of it."""
+    """A predicted and a measured value."""
 
     what: str
     predicted: float | None
@@ -33,7 +33,7 @@ class Compared(NamedTuple):
 
     @property
     def ratio(self) -> float | None:
-        """Measured over predicted; None where one is missing."""
+        """Measured over predicted; None if one is missing."""
         return self.measured / self.predicted if self.predicted and self.measured is not None else None
 
 
@@ -43,7 +43,7 @@ def facts(run: RunDirectory, history: History | None = None) -> dict[str, Any]:
 
 
 def facts_of(source: Source) -> dict[str, Any]:
-    """The figures of a run, None or empty where there is nothing to tell."""
+    """The figures of a run; None or empty if not known."""
     history, plan = source.history, source.plan
     columns = history.columns(PRETRAIN)
     bpb = held_out(history)
@@ -72,7 +72,7 @@ def facts_of(source: Source) -> dict[str, Any]:
 
 
 def _code(history: History) -> dict[str, str | None]:
-    """The code of the newest start, as far as it was noted."""
+    """The code of the latest start, if it was recorded."""
     started = history.started
     if started is None:
         return {"version": None, "commit": None}
@@ -80,7 +80,7 @@ def _code(history: History) -> dict[str, str | None]:
 
 
 def predicted(plan: Plan | None) -> dict[str, float | None]:
-    """What the plan said of pretraining, by the names that `measured` uses."""
+    """The plan of pretraining, with the same keys as `measured`."""
     if plan is None:
         return {}
     t = plan.time
@@ -89,17 +89,17 @@ def predicted(plan: Plan | None) -> dict[str, float | None]:
         "step_seconds": t.step_seconds,
         "hours": t.hours,
         "mfu": t.mfu,
-        # what is measured: torch's allocations on a GPU, the whole process on a CPU
+        # as measured: torch's allocations on a GPU, the whole process on a CPU
         "peak_memory": plan.memory.total - (plan.memory.overhead if plan.gpu != "cpu" else 0),
     }
 
 
 def measured(source: Source) -> dict[str, float | None]:
-    """What came of it; empty before the second step."""
+    """The measured values of pretraining; empty before the second step."""
     columns = source.history.columns(PRETRAIN)
     if len(columns) < 2:
         return {}
-    # the first step compiles or warms up: it is not what the prediction is about
+    # the first step compiles or warms up, which the prediction does not cover
     mfu = _finite(columns.mfu[1:])
     peaks = _finite(columns.peak_memory)
     return {
@@ -127,35 +127,35 @@ def throughput(columns: StepColumns) -> dict[str, float]:
 
 
 def held_out(history: History) -> list[Evaluation]:
-    """Bits per byte on held-out text, in order: of the newest pretraining, and of whatever judged it since."""
+    """Bits per byte on held-out text, in order: of the latest pretraining and of later evaluations of it."""
     found = [e for e in history.evaluations if e.metric == "val_bpb"]
     first = next((place for place, e in enumerate(found) if e.stage == PRETRAIN), 0)
     return found[first:]
 
 
 def mean_tail(columns: StepColumns) -> float | None:
-    """Mean loss of the last steps; None where none of them is a number."""
+    """Mean loss of the last steps; None if none is a number."""
     return mean(_finite(columns.loss[-TAIL:]))
 
 
 def tail_words(columns: StepColumns) -> str:
-    """What `mean_tail` is the mean of."""
+    """The steps that `mean_tail` covers."""
     return f"mean of the last {min(TAIL, len(columns))} steps"
 
 
 def mean(values: list[float]) -> float | None:
-    """Of numbers of any size; None of none."""
+    """The mean of numbers of any size; None if there are none."""
     return sum(value / len(values) for value in values) if values else None
 
 
 def is_done(source: Source, stage: str) -> bool:
-    """Whether the newest end of the stage is `done`."""
+    """Whether the stage last ended with `done`."""
     view = source.history.stages.get(stage)
     return view is not None and view.ended is not None and view.ended.outcome == "done"
 
 
 def compare(source: Source) -> list[Compared]:
-    """What was predicted of pretraining's steps, beside what is known of them by now."""
+    """Predicted and measured values of pretraining's steps."""
     plan = source.plan
     if plan is None:
         return []
@@ -163,7 +163,7 @@ def compare(source: Source) -> list[Compared]:
     time, memory = plan.time.basis, plan.memory.basis
     peak = "peak memory, torch's allocations" if plan.gpu != "cpu" else "peak memory of the process"
     rows: list[tuple[str, str, Callable[[float], str], str]] = [
-        ("tokens_per_second", "tokens per second, median", formatting.count, time),
+        ("tokens_per_second", "tokens/s, median", formatting.count, time),
         ("step_seconds", "time per step, median", formatting.duration, time),
         ("mfu", "MFU, median", formatting.percent, time),
         ("peak_memory", peak, partial(_size_beside, (before.get("peak_memory"), after.get("peak_memory"))), memory),
@@ -172,12 +172,12 @@ def compare(source: Source) -> list[Compared]:
 
 
 def _size_beside(row: tuple[float | None, ...], size: float) -> str:
-    """A size in the unit that its row has."""
+    """A size in the unit of its row."""
     return formatting.sizes(size, *row)[0]
 
 
 def compare_times(source: Source) -> list[Compared]:
-    """What was predicted of the stages' time at work and of the cost; a stage that is not done is not measured."""
+    """Predicted and measured run time of the stages, and the cost. Unfinished stages have no measurement."""
     plan, price = source.plan, source.config.runtime.price_per_hour
     if plan is None:
         return []
@@ -196,9 +196,9 @@ def comparison_section(source: Source) -> Section:
     """Predicted against measured."""
     key, title = "predicted", "Predicted against measured"
     if source.plan is None:
-        text = "What was predicted is not known: plan.json is missing, damaged or of another version of nanosolo."
+        text = "The prediction is not known: plan.json is missing, damaged, or from another version of nanosolo."
         return Section(key, title, (Paragraph(text),))
-    tables = (_table("Steps of pretraining", compare(source)), _table("Time at work", compare_times(source)))
+    tables = (_table("Steps of pretraining", compare(source)), _table("Run time", compare_times(source)))
     return Section(key, title, (*tables, *_remarks(source)))
 
 
@@ -234,10 +234,10 @@ def _remarks(source: Source) -> list[Block]:
             "The first step, which compiles or warms up, is not counted."
         )
     elif len(source.history.columns(PRETRAIN)):
-        found.append("Too few steps to speak of a speed.")
+        found.append("Too few steps to measure the speed.")
     began = source.seconds(PRETRAIN)
     if began is not None and not is_done(source, PRETRAIN):
-        found.append(f"Pretraining is not done; it was at work for {formatting.duration(began)} so far.")
+        found.append(f"Pretraining is not done; it has run for {formatting.duration(began)} so far.")
     return [Paragraph(" ".join(found))] if found else []
 
 

@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing from elsewhere: no script, no font, no network."""
+"""Renders the report as one self-contained page: no script, no font, no network."""
 
 from pathlib import Path
 
@@ -12,18 +12,18 @@ FOLDER = Path(__file__).parent
 
 
 def page(document: Document) -> str:
-    """The page's HTML. Whatever a name, a prompt or a model says in it is text, never markup."""
+    """The page's HTML. Names, prompts and answers are escaped: they are never markup."""
     style = Markup((FOLDER / "page.css").read_text(encoding="utf-8"))
     return _ENVIRONMENT.get_template("page.html").render(document=document, style=style)
 
 
 def _harmless(value: object) -> object:
-    """What is put into the template: texts without characters that hide or reorder others."""
+    """Values for the template: texts without characters that hide or reorder others."""
     return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _drawing(svg: str) -> Markup:
-    """A picture that was drawn by us, from numbers and our own labels."""
+    """A picture that nanosolo drew from numbers and its own labels: safe as markup."""
     return Markup(svg)
 
 

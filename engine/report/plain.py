@@ -1,4 +1,4 @@
-"""Texts of models and users made fit to be shown: nothing in them may hide, reorder, steer a terminal or flood."""
+"""Makes texts of models and users safe to show: no control characters, no hidden or reordered text, no floods."""
 
 import re
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How good the model is: bits per byte, losses on conversations, and accuracies beside what guessing gives."""
+"""The results of the model: bits per byte, losses on conversations, accuracies next to the guessing baseline."""
 
 from engine.events.kinds import Evaluation
 from engine.events.scores import ENDS, HIGHER, LOWER, REWARD, Score, direction, scores
@@ -6,26 +6,26 @@ from engine.report.document import Block, Column, Paragraph, Section, Table
 from engine.report.plain import one_line
 from engine.report.source import Source
 
-# metric of a curve -> (what it is, unit)
+# metric -> (name, unit)
 CURVES: dict[str, tuple[str, str]] = {
     "val_bpb": ("held-out text", "bits per byte"),
     "train_bpb": ("training text", "bits per byte"),
     "val_loss": ("held-out answers", "nats per token"),
-    REWARD: ("reward of a step", "share of right answers"),
+    REWARD: ("reward of a step", "share of correct answers"),
 }
-# beginning of the metric -> (title, the metric that sums them up)
+# prefix of metrics -> (title, metric of the whole group)
 GROUPS = {"core/": ("CORE", "core"), "chat/": ("Chat tasks", "chat_core"), "pass@": ("Rewarded problems", "")}
 
 
 def results_section(source: Source) -> Section | None:
-    """None where nothing was evaluated."""
+    """None if nothing was evaluated."""
     found = source.history.evaluations
     blocks = [block for block in (_curves(found), *_accuracies(scores(found))) if block is not None]
     return Section("evaluations", "Evaluations", tuple(blocks)) if blocks else None
 
 
 def figure(value: float | None) -> str:
-    """A metric with four decimals; a dash where there is none."""
+    """A metric with four decimals; a dash if it is missing."""
     return "–" if value is None else f"{value:.4f}"
 
 
@@ -69,9 +69,9 @@ def _accuracies(found: list[Score]) -> list[Block]:
     if rest:
         blocks.append(_table(f"Other accuracies, {HIGHER}", rest, ""))
     if any(score.baseline is not None for score in found):
-        blocks.append(Paragraph("Centred: (accuracy - guessing) / (1 - guessing), so 0 is guessing and 1 is perfect."))
+        blocks.append(Paragraph("Centered: (accuracy - guessing) / (1 - guessing), so 0 is guessing and 1 is perfect."))
     if any(score.name == ENDS for score in found):
-        blocks.append(Paragraph(f"{ENDS}: the share of written answers that end with the end token."))
+        blocks.append(Paragraph(f"{ENDS}: the share of generated answers that end with the end token."))
     return blocks
 
 
@@ -79,7 +79,7 @@ def _table(title: str, found: list[Score], metric: str) -> Table:
     rows = tuple(
         (
             one_line(score.name, 60),
-            # the sum of a group is a mean of centered accuracies, and no accuracy itself
+            # a group's total is a mean of centered accuracies, not an accuracy
             figure(None if score.name == metric else score.value),
             figure(None if score.name == metric else score.baseline),
             figure(score.value if score.name == metric else score.centered),

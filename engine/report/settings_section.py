@@ -1,4 +1,4 @@
-"""What the run was asked to do, with which versions, and how to do it again."""
+"""The configuration of a run, its versions, and how to repeat it."""
 
 import json
 import shlex
@@ -19,7 +19,7 @@ NOT_KNOWN = "not known"
 
 
 def configuration_section(source: Source) -> Section:
-    """How it differs from its preset, then all of it."""
+    """The differences from the preset, then the complete configuration."""
     config = source.config
     return Section(
         "configuration",
@@ -29,7 +29,7 @@ def configuration_section(source: Source) -> Section:
 
 
 def versions_section(source: Source) -> Section:
-    """The versions that the run noted; of those that it did not note, nothing is made up."""
+    """The versions that the run recorded; others are shown as not known."""
     history = source.history
     started, device = history.started, next(iter(history.devices.values()), None)
     noted = started.versions if started is not None else {}
@@ -39,7 +39,7 @@ def versions_section(source: Source) -> Section:
 
     rows = (
         ("nanosolo", one_line(started.version, 60) if started is not None else NOT_KNOWN),
-        ("commit of nanosolo", known("commit")),
+        ("nanosolo commit", known("commit")),
         ("torch", one_line(device.torch, 60) if device is not None else NOT_KNOWN),
         ("compiled", ("yes" if device.compiled else "no") if device is not None else NOT_KNOWN),
         ("Python", known("python")),
@@ -49,15 +49,15 @@ def versions_section(source: Source) -> Section:
         ("host", one_line(started.host, 120) if started is not None else NOT_KNOWN),
         ("this report", f"nanosolo {__version__}"),
     )
-    return Section("versions", "Machine and versions", (Table((Column("what"), Column("version")), rows),))
+    return Section("versions", "Machine and versions", (Table((Column("part"), Column("version")), rows),))
 
 
 def repeat_section(source: Source) -> Section:
-    """The commands that make the same run again."""
+    """The commands that repeat the run."""
     blocks: list[Block] = [
         Paragraph(
-            f"The same run under another name. Everything that is drawn by chance follows from runtime.seed = "
-            f"{source.config.runtime.seed}; another GPU, driver, torch or number of CPU threads may round otherwise."
+            f"The same run under another name. All random numbers follow from runtime.seed = "
+            f"{source.config.runtime.seed}; another GPU, driver, torch or number of CPU threads may round differently."
         ),
         Code("sh", "\n".join([*_checkout(source), *_with_file(source)])),
     ]
@@ -72,8 +72,8 @@ def _changes_on_the_way(source: Source) -> Iterator[Block]:
     if not found:
         return
     yield Paragraph(
-        "The run was started again with other settings or other code, so the commands alone do not repeat it. What "
-        "changed, and from where on (the run's folder keeps the settings of before in run.before-*.toml):"
+        "The run was restarted with other settings or other code, so the commands alone do not repeat it. What "
+        "changed, and from which step (the run's folder keeps the earlier settings in run.before-*.toml):"
     )
     heads = (Column("stage"), Column("after step", "number"), Column("what"), Column("change"))
     rows = tuple(
@@ -89,7 +89,7 @@ def _changes_on_the_way(source: Source) -> Iterator[Block]:
 
 
 def preset_command(config: RunConfig) -> str | None:
-    """The command line that comes to this configuration by its preset; None where it names no preset."""
+    """The command line that gives this configuration from its preset; None without a preset."""
     preset = _preset(config)
     if preset is None:
         return None
@@ -113,7 +113,7 @@ def _difference(config: RunConfig) -> Block:
     preset = _preset(config)
     name = one_line(config.about.preset, 60)
     if preset is None:
-        return Paragraph(f"The preset {name} is not known here, so there is nothing to compare with.")
+        return Paragraph(f"The preset {name} is not known here, so the settings cannot be compared.")
     rows = tuple(
         (path, one_line(_shown(get(preset, path))), one_line(_shown(get(config, path))))
         for path in _changed(config, preset)
@@ -125,12 +125,12 @@ def _difference(config: RunConfig) -> Block:
 
 
 def _checkout(source: Source) -> list[str]:
-    """How to come to the versions of the first start, as far as they are known."""
+    """How to install the versions of the first start, if they are known."""
     started, device = next(iter(source.history.starts), None), next(iter(source.history.devices.values()), None)
     commit = str(started.versions.get("commit", "")) if started is not None else ""
     lines = []
     if commit.removesuffix("-dirty").isalnum():
-        changed = "  # and what was changed since, which is not known" if commit.endswith("-dirty") else ""
+        changed = "  # plus uncommitted changes that were not recorded" if commit.endswith("-dirty") else ""
         lines.append(f"git checkout {commit.removesuffix('-dirty')}{changed}")
     if device is not None:
         version = one_line(device.torch, 60).partition("+")[0]
@@ -144,7 +144,7 @@ def _with_file(source: Source) -> list[str]:
 
 
 def _toml(value: Any) -> str:
-    """As --set takes it. Lists and texts of JSON are TOML, too."""
+    """The value as --set takes it. JSON lists and strings are valid TOML."""
     if value is None:
         return "none"
     if isinstance(value, bool):

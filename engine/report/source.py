@@ -1,4 +1,4 @@
-"""What a report is made from: everything that was read of a run, once."""
+"""The data behind a report: everything about a run, read once."""
 
 import time
 from typing import NamedTuple
@@ -12,34 +12,34 @@ from engine.run.directory import RunDirectory
 from engine.run.state import state_of
 
 PRETRAIN = "pretrain"
-TUNING = ("midtrain", "sft", "rl")  # they train, too, after pretraining
+TUNING = ("midtrain", "sft", "rl")  # stages that train after pretraining
 
 
 class Source(NamedTuple):
-    """A run as it was at one moment."""
+    """A run at one moment."""
 
     name: str
     config_path: str
     config: RunConfig
     plan: Plan | None
     history: History
-    state: str  # what `state_of` says; `finished` also for a run whose report is the last thing left to do
+    state: str  # as `state_of` gives it; also `finished` if only the report is left to write
     now: float
 
     @property
     def outcome(self) -> str | None:
-        """How the run ended; None while it has not."""
+        """How the run ended; None if it has not."""
         if self.history.ended is not None:
             return self.history.ended.outcome
         return "done" if self.state == "finished" else None
 
     def seconds(self, stage: str) -> float | None:
-        """Time at work for the stage's result, resumed or not; None where it was never begun."""
+        """Run time of the stage, over all its attempts; None if it never started."""
         own = of_last_pass(self.history.attempts, stage)
         return seconds_at_work(own, self.history.last_time) if own else None
 
     def made_again(self, stage: str) -> str | None:
-        """The last stage under a stage that was made again since it ran: what it found is of earlier weights."""
+        """The latest stage below this one that has run again since: the result belongs to earlier weights."""
         seen = self.history.stages
         ran = seen[stage].started if stage in seen else None
         newer = [below for below in rests_on(stage) if below in seen and ran is not None and seen[below].started > ran]
@@ -47,12 +47,12 @@ class Source(NamedTuple):
 
     @property
     def all_seconds(self) -> float:
-        """Time at work of the whole run, repeated stages included."""
+        """Run time of the whole run, with repeated stages."""
         return seconds_at_work(self.history.attempts, self.history.last_time)
 
 
 def read_source(run: RunDirectory, history: History | None = None) -> Source:
-    """Read the run. Raises UsageError where its configuration is damaged; all else may be missing."""
+    """Read the run. Raises UsageError if its configuration is damaged; everything else may be missing."""
     config = run.config()
     history = history or read_history(run.events_file)
     state = state_of(run, history)

@@ -1,4 +1,4 @@
-"""The stages of a run in their order: how long each was at work, and what it came to."""
+"""The stages of a run in order, with run time and result."""
 
 from engine.core import formatting
 from engine.events.attempts import of_last_pass
@@ -8,9 +8,9 @@ from engine.report.measured import mean_tail, tail_words
 from engine.report.plain import one_line
 from engine.report.source import Source
 
-WRITING = "writes this"  # the outcome of the stage that makes the report
+WRITING = "writing this"  # the outcome of the stage that writes the report
 TONES: dict[str, Tone] = {"done": "good", "stopped": "quiet"}
-# the metric that says best what a stage came to
+# the main metrics of each stage
 RESULTS = {
     "pretrain": (("val_bpb", "bits per byte"),),
     "evaluate": (("core", "CORE"), ("val_bpb", "bits per byte")),
@@ -22,7 +22,7 @@ RESULTS = {
 
 
 def stages_section(source: Source) -> Section:
-    """A timeline of the time at work, and a table."""
+    """A timeline and a table."""
     pipeline = list(source.config.pipeline.stages)
     begun = [stage for stage in source.history.stages if stage not in pipeline]
     names = sorted(pipeline + begun, key=lambda stage: _order(source, stage))
@@ -31,11 +31,11 @@ def stages_section(source: Source) -> Section:
     heads = (
         Column("stage"),
         Column("outcome"),
-        Column("begun after", "number"),
-        Column("at work", "number"),
+        Column("started after", "number"),
+        Column("run time", "number"),
         Column("steps", "number"),
         Column("tokens", "number"),
-        Column("came to"),
+        Column("result"),
     )
     table = Table(heads, tuple(_row(source, stage) for stage in names))
     blocks: tuple[Block, ...] = (table,)
@@ -65,16 +65,16 @@ def _row(source: Source, stage: str) -> tuple[str, ...]:
 def _outcome(source: Source, stage: str) -> str:
     view = source.history.stages.get(stage)
     if view is None:
-        return "not reached" if source.history.started is not None else "to come"
+        return "not reached" if source.history.started is not None else "pending"
     if view.ended is not None:
         return one_line(view.ended.outcome.replace("_", " "), 40) + _of_earlier(source, stage)
     if stage == "report" and source.state in ("running", "finished"):
         return WRITING
-    return "at work" if source.history.current == stage and source.state != "failed" else "ended without a word"
+    return "running" if source.history.current == stage and source.state != "failed" else "ended unexpectedly"
 
 
 def _of_earlier(source: Source, stage: str) -> str:
-    """What is to be said of a stage whose weights were made again since it ran."""
+    """The note for a stage whose base weights have been trained again since."""
     newer = source.made_again(stage)
     return f", of an earlier {newer}" if newer and stage != "report" else ""
 
@@ -112,7 +112,7 @@ def _tone(source: Source, stage: str) -> Tone:
 
 
 def _order(source: Source, stage: str) -> tuple[int, float]:
-    """As in the pipeline; stages that were run apart from it come where they began."""
+    """In pipeline order; stages run separately come where they started."""
     pipeline = source.config.pipeline.stages
     if stage in pipeline:
         return pipeline.index(stage), 0.0

@@ -1,4 +1,4 @@
-"""The first thing that a reader wants to know of a run: one paragraph, and the figures that matter."""
+"""The summary of a run: one paragraph and the main figures."""
 
 from engine.config.schema import RunConfig
 from engine.core import formatting
@@ -14,7 +14,7 @@ CORPORA = {
     "builtin": "the documentation and sources of Python's standard library",
     "local": "local text files",
 }
-# outcome -> (in a word or two, tone, as a sentence with the time at work)
+# outcome -> (short form, tone, sentence with the run time)
 OUTCOMES: dict[str, tuple[str, Tone, str]] = {
     "done": ("finished", "good", "It finished after {}"),
     "stopped": ("stopped", "quiet", "It was stopped after {}"),
@@ -25,19 +25,19 @@ OUTCOMES: dict[str, tuple[str, Tone, str]] = {
     "crashed": ("crashed", "bad", "It crashed after {}"),
     "refused": ("refused", "bad", "It was refused after {}"),
 }
-# state -> the same, for a run without an end
+# state -> the same, for a run that has not ended
 STATES: dict[str, tuple[str, Tone, str]] = {
-    "new": ("not started", "quiet", "It has not begun yet"),
-    "running": ("not finished yet", "busy", "It is not finished yet, after {}"),
-    "stalled": ("not finished yet", "warn", "It is not finished yet, after {}, and seems to stand still"),
-    "orphaned": ("not finished yet", "warn", "It is not finished yet, after {}, and its runner is gone"),
-    "elsewhere": ("not finished yet", "busy", "It is not finished yet as far as its events tell, after {}"),
-    "failed": ("broken off", "bad", "It broke off without a word after {}: its machine or its runner went away"),
+    "new": ("not started", "quiet", "It has not started yet"),
+    "running": ("not finished yet", "busy", "It has run for {} so far"),
+    "stalled": ("not finished yet", "warn", "It has run for {} and seems to have stalled"),
+    "orphaned": ("not finished yet", "warn", "It has run for {}; its runner has exited"),
+    "elsewhere": ("not finished yet", "busy", "Its events, recorded on another machine, end after {}"),
+    "failed": ("interrupted", "bad", "It ended unexpectedly after {}: its machine or its runner stopped"),
 }
 
 
 def state_words(source: Source) -> tuple[str, Tone, str]:
-    """(in a word or two, how to take it, the beginning of a sentence with {} for a duration)."""
+    """(short form, tone, start of a sentence with {} for a duration)."""
     outcome = source.outcome
     if outcome is None:
         return STATES.get(source.state, STATES["failed"])
@@ -46,13 +46,13 @@ def state_words(source: Source) -> tuple[str, Tone, str]:
 
 
 def verdict(source: Source) -> str:
-    """What the model is, on what it was trained, how that ended, how long it took, what it cost, how good it is."""
+    """The model, its data, how the run ended, time, cost and quality."""
     found = facts_of(source)
     return " ".join([_what(source), _how_it_ended(source), *_how_good(source, found)])
 
 
 def tiles(source: Source) -> Tiles:
-    """The figures that matter, those that are known."""
+    """The main figures, if known."""
     history, found = source.history, facts_of(source)
     seconds, price = source.all_seconds, source.config.runtime.price_per_hour
     steps, planned = found["steps"], found["planned_steps"]
@@ -64,7 +64,7 @@ def tiles(source: Source) -> Tiles:
             "parameters", formatting.count(shape_of(source.config).params.total), f"depth {source.config.model.depth}"
         ),
         Tile("tokens", formatting.count(found["tokens"]), _steps(steps, planned)) if steps else None,
-        Tile("time at work", formatting.duration(seconds), "all stages") if history.attempts else None,
+        Tile("run time", formatting.duration(seconds), "all stages") if history.attempts else None,
         Tile("speed", f"{formatting.count(measured['tokens_per_second'])}/s", _mfu(measured)) if measured else None,
         Tile("cost", formatting.money(price * seconds / 3600), f"{price:g} per hour") if price and seconds else None,
     ]
@@ -72,7 +72,7 @@ def tiles(source: Source) -> Tiles:
 
 
 def device_of(source: Source) -> str:
-    """The device by name: as the training stage said, else as planned."""
+    """The name of the device: recorded by the training stage, else planned."""
     said = source.history.devices.get(PRETRAIN) or next(iter(source.history.devices.values()), None)
     if said is not None:
         return one_line(said.name, 80)
@@ -83,7 +83,9 @@ def _what(source: Source) -> str:
     config, columns = source.config, source.history.columns(PRETRAIN)
     shape = shape_of(config)
     kind = "chat model" if any(len(source.history.columns(stage)) for stage in TUNING) else "language model"
-    words_of_model = f"A {kind} of {formatting.count(shape.params.total)} parameters (preset {_preset(config)}, depth "
+    words_of_model = (
+        f"A {kind} with {formatting.count(shape.params.total)} parameters (preset {_preset(config)}, depth "
+    )
     device = device_of(source)
     where = f" on {device}" if device.startswith("CPU") else f" on one {device}" if device else ""
     if len(columns):
@@ -95,7 +97,7 @@ def _what(source: Source) -> str:
 
 def _how_it_ended(source: Source) -> str:
     history, seconds = source.history, source.all_seconds
-    sentence = state_words(source)[2].format(f"{formatting.duration(seconds)} at work")
+    sentence = state_words(source)[2].format(formatting.duration(seconds))
     price = source.config.runtime.price_per_hour
     if price is not None and seconds:
         cost = price * seconds / 3600
@@ -113,7 +115,7 @@ def _how_it_ended(source: Source) -> str:
 def _how_good(source: Source, found: dict[str, float | None]) -> list[str]:
     end, start = found["val_bpb"], found["val_bpb_start"]
     if end is None:
-        return ["Its bits per byte were not measured."]
+        return ["Its bits per byte have not been measured."]
     before = f", from {start:.4f} before training" if start is not None else ""
     said = [f"It predicts held-out text at {end:.4f} bits per byte{before} ({LOWER})."]
     for metric, name in (("core", "CORE"), ("chat_core", "the chat tasks")):

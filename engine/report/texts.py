@@ -1,4 +1,4 @@
-"""What the model wrote: its prompts continued early and late, and conversations with it."""
+"""Texts of the model: continuations of prompts, and conversations."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ MOST_TALKS = 16
 
 
 def samples_section(source: Source) -> Section | None:
-    """Each prompt, how it was continued first and last. None where nothing was sampled."""
+    """Each prompt with its first and last continuation. None if there are no samples."""
     own = [s for s in source.history.samples if s.stage in (PRETRAIN, "evaluate")]
     if not own:
         return None
@@ -25,20 +25,20 @@ def samples_section(source: Source) -> Section | None:
     ]
     if len(prompts) > MOST_PROMPTS:
         blocks.append(Paragraph(f"{len(prompts) - MOST_PROMPTS:,} more prompts are in events.jsonl."))
-    return Section("samples", "Samples", (Paragraph("Prompts, and how the base model went on."), *blocks))
+    return Section("samples", "Samples", (Paragraph("Prompts and how the base model continues them."), *blocks))
 
 
 def talks_section(source: Source) -> Section | None:
-    """Conversations of the chat evaluation; of an older or unfinished run, the last answers of the stages before."""
+    """Conversations of the chat evaluation; for an older or unfinished run, the last answers of earlier stages."""
     found, stage = _last_answers(source)
     if not found:
         return None
-    # conversations first, then what was judged, in the order of the tasks
+    # conversations first, then graded answers in the order of the tasks
     ordered = sorted(found, key=lambda s: s.task != CONVERSATION)
     blocks: list[Block] = [_talk(sample) for sample in ordered[:MOST_TALKS]]
     if len(ordered) > MOST_TALKS:
         blocks.append(Paragraph(f"{len(ordered) - MOST_TALKS:,} more answers are in events.jsonl."))
-    intro = f"Asked at the end of {stage}; the model answers with its likeliest tokens, so it would say the same again."
+    intro = f"Asked at the end of {stage}. The model always takes the most likely token, so the answers are repeatable."
     return Section("chat", "Conversations", (Paragraph(intro), *blocks))
 
 
@@ -71,6 +71,6 @@ def _last_answers(source: Source) -> tuple[list[Sample], str]:
 def _talk(sample: Sample) -> Talk:
     said = (*sample.before, sample.prompt, sample.text)
     about = {CONVERSATION: "conversation", "": "question"}.get(sample.task, sample.task.removeprefix("chat/"))
-    # what the user said is words, whatever tokens it spells
+    # the user's text is plain text, even where it spells special tokens
     spoken = (parts_of(shortened(t)) if place % 2 else [Part(shortened(t))] for place, t in enumerate(said))
     return Talk(one_line(about, 60), sample.right, tuple(map(tuple, spoken)))

@@ -1,4 +1,4 @@
-"""Curves of any length made short enough to draw, without losing what stands out in them."""
+"""Shortens curves for drawing, and keeps their spikes."""
 
 import math
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 
-BUCKETS = 450  # across a picture: about one for every pixel and a half
+BUCKETS = 450  # across a picture: about one per 1.5 pixels
 
 
 def envelope(xs: Sequence[float], ys: Sequence[float], buckets: int = BUCKETS) -> tuple[list[float], list[float]]:
-    """The least and the greatest value of each stretch, in their order, so that every spike stays; where a stretch
-    holds values that are no numbers, one of them stays, so that the gap does."""
+    """The smallest and the largest value of each bucket, in order, so that every spike stays. A bucket with values that
+    are not numbers keeps one of them, so that the gap stays."""
     count = len(ys)
     if count <= 3 * buckets:
         return list(xs), list(ys)
@@ -33,14 +33,14 @@ def envelope(xs: Sequence[float], ys: Sequence[float], buckets: int = BUCKETS) -
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """A moving average to both sides, over about a fiftieth of the curve; what is no number is passed over."""
+    """A centered moving average over about a fiftieth of the curve. Values that are not numbers are skipped."""
     keeps = 1 - 1 / max(3.0, len(values) / 100)
     before, after = _averages(values, keeps), _averages(values[::-1], keeps)[::-1]
     return [(one + other) / 2 for one, other in zip(before, after, strict=True)]
 
 
 def _averages(values: Sequence[float], keeps: float) -> list[float]:
-    """Of each value and those before it, the older the lighter; NaN before the first number."""
+    """The exponential moving average; NaN before the first number."""
     found, mean, weight = [], 0.0, 0.0
     for value in values:
         if math.isfinite(value):
@@ -51,6 +51,6 @@ def _averages(values: Sequence[float], keeps: float) -> list[float]:
 
 
 def every(values: Sequence[float], most: int = BUCKETS) -> list[float]:
-    """At most about so many values at even distances, the last among them: for curves that are smooth."""
+    """About `most` values at even distances, the last one included: for smooth curves."""
     step = max(1, len(values) // most)
     return [*values[:-1:step], *values[-1:]]

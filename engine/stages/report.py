@@ -1,4 +1,4 @@
-"""The stage report: writes report.md with its picture, and report.html.
+"""The report stage: writes report.md with its picture, and report.html.
 
 It reads the run's events, plan and configuration, makes a document of sections, and writes that in both formats.
 `nanosolo report` writes the same for a run in any state.
@@ -56,7 +56,7 @@ def render(run: RunDirectory) -> str:
 
 
 def report_of(source: Source) -> Document:
-    """The report as a document. The same run always gives the same one, apart from the time of writing."""
+    """The report as a document. The same run always gives the same document, except for the time of writing."""
     state, tone, _ = state_words(source)
     sections = [section for make in SECTIONS if (section := make(source)) is not None]
     moment = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(source.now))

@@ -67,8 +67,8 @@ def test_a_resumed_run_counts_all_of_its_time(tmp_path: Path) -> None:
     assert found["measured"]["hours"] == 120 / 3600
     text = render(run)
     assert "2 m 00 s, in 2 attempts" in text
-    assert "Resumed once; never out of memory; never rewound; no spike of the loss." in text
-    assert "went on after step 5" in text
+    assert "Resumed once; never out of memory; never rewound; no loss spike." in text
+    assert "resumed after step 5" in text
 
 
 def test_what_was_judged_before_pretraining_was_repeated_is_told_apart(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_the_text_holds_what_a_reader_looks_for(finished: RunDirectory) -> None:
     assert finished.report_file.read_text() == text
     for expected in (
         "# good",
-        "**Finished.** A language model of 252M parameters (preset balanced, depth 14)",
+        "**Finished.** A language model with 252M parameters (preset balanced, depth 14)",
         "## Predicted against measured",
         "| time per step, median | 2.8 s |",
         "| `budget.steps` | `not set` | `60` |",
@@ -137,7 +137,7 @@ def test_a_run_before_its_first_step_has_a_report(tmp_path: Path) -> None:
     config = config_of("quickstart")
     run = write_run(tmp_path, "new", Story(plan_of(config), config, time.time()).start("new"))
     text = render(run)
-    assert "to be pretrained on the documentation" in text and "Its bits per byte were not measured." in text
+    assert "to be pretrained on the documentation" in text and "Its bits per byte have not been measured." in text
     assert facts(run)["final_loss"] is None
     assert not (run.path / "curves.svg").exists()
 
@@ -163,7 +163,7 @@ def test_every_end_is_told_with_its_place(tmp_path: Path, outcome: str, message:
 
 def test_a_run_that_went_without_a_word_is_told_so(tmp_path: Path) -> None:
     text = render(write_run(tmp_path, "red", story_of("red", time.time()).steps(8)))
-    assert "**Broken off.**" in text and "ended without a word" in text
+    assert "**Interrupted.**" in text and "ended unexpectedly" in text
 
 
 def test_what_happened_on_the_way_is_counted_and_listed(tmp_path: Path) -> None:
@@ -173,8 +173,8 @@ def test_what_happened_on_the_way_is_counted_and_listed(tmp_path: Path) -> None:
     story.add(Diverged, stage="pretrain", step=3, what="loss is nan", action="going back to step 0").resume_at(0)
     story.add(Advice, code="gpu_shared", message="1 other process", change={}, effect="")
     text = render(write_run(tmp_path, "red", story.out_of_memory()))
-    assert "Not resumed; out of memory once; rewound after diverging once; a spike of the loss 30 times." in text
-    assert text.count("| spike: loss ") == 5 and "25 more of the kind “spike” up to the last" in text
+    assert "Not resumed; out of memory once; rewound after diverging once; loss spike 30 times." in text
+    assert text.count("| spike: loss ") == 5 and "25 more of kind “spike” before the last one" in text
     assert "| spike: loss 29.5 |" in text
     assert "diverged, loss is nan: going back to step 0" in text
     assert "out of memory in backward of the loss, 36.9 GiB held of 39.4 GiB: stop" in text
@@ -201,7 +201,7 @@ def test_lost_and_damaged_parts_do_not_stop_it(finished: RunDirectory) -> None:
     with finished.events_file.open("ab") as file:
         file.write(b'half a line\n{"kind": "of_a_later_version", "v": 9}\n')
     text = render(finished)
-    assert "plan.json is missing, damaged or of another version" in text
+    assert "plan.json is missing, damaged, or from another version" in text
     assert "2 lines of events.jsonl could not be read" in text
     assert facts(finished)["predicted"] == {}
     finished.events_file.unlink()
@@ -252,7 +252,7 @@ def test_what_the_share_of_ended_answers_means_is_said_where_it_stands(tmp_path:
     told = write_run(tmp_path, "without", story)
     assert "the share of written answers that end" not in render(told)
     story.add(Evaluation, stage="chat_eval", step=60, metric="chat/ends", value=0.5, seconds=0.0, examples=8)
-    assert "chat/ends: the share of written answers that end with the end token." in render(
+    assert "chat/ends: the share of generated answers that end with the end token." in render(
         write_run(tmp_path, "with", story)
     )
 

@@ -78,8 +78,8 @@ def test_a_finished_run_is_told_whole(whole: RunDirectory) -> None:
     (title,) = found.all("h1")
     assert title.text == "good finished"
     verdict = found.all("p", "verdict")[0].text
-    assert "A chat model of 252M parameters" in verdict and "on one NVIDIA A100-SXM4-40GB" in verdict
-    assert "It finished after 23 m 17 s at work, which cost 0.58." in verdict  # 12 m 35 s before pretraining
+    assert "A chat model with 252M parameters" in verdict and "on one NVIDIA A100-SXM4-40GB" in verdict
+    assert "It finished after 23 m 17 s, which cost 0.58." in verdict  # 12 m 35 s before pretraining
     assert "On CORE it scores 0.0600" in verdict
     assert "pretrain done 12 m 39 s 10 m 00 s 60 15.9M" in found.section("stages")
     assert re.search(r"validation loss 0\.5000, loss \d\.\d{4} \(mean of the last \d+ steps\)", found.section("stages"))
@@ -103,7 +103,7 @@ def test_conversations_are_shown_turn_by_turn(whole: RunDirectory) -> None:
     found = page_of(whole)
     first, right, wrong = found.all("article", "talk")
     assert first.text == "conversation user Who are you? model a model user And now? model now this"
-    assert right.text == "gsm8k right user 6 by 7? model 6*7 → 42 It is 42"
+    assert right.text == "gsm8k correct user 6 by 7? model 6*7 → 42 It is 42"
     assert wrong.text == "gsm8k wrong user 7 by 8? model nothing"
     assert [element.text for element in found.all("code", "call")] == ["6*7 → 42"]
 
@@ -186,7 +186,7 @@ def test_the_stage_that_writes_it_calls_the_run_finished(tmp_path: Path) -> None
     story.events.pop()  # the report's end
     found = page_of(write_run(tmp_path, "good", story))
     assert found.all("h1")[0].text == "good finished"
-    assert "report writes this" in found.section("stages")
+    assert "report writing this" in found.section("stages")
 
 
 @pytest.mark.parametrize("outcome", ["stopped", "diverged", "out_of_memory", "killed", "crashed", "refused"])
