@@ -29,7 +29,7 @@ from engine.model.gpt import GPT
 from engine.model.loss import summed_loss
 from engine.optim.optimizer import Optimizer, clip_gradients
 from engine.plan import duration, memory
-from engine.plan.memory_timeline import all_moments, phase_peaks
+from engine.plan.memory_timeline import full_timeline, phase_peaks
 from engine.plan.presets import load_preset, preset_names
 from engine.plan.shape import shape_of
 from engine.run.environment import torch_environment
@@ -108,7 +108,7 @@ def measure(case: Case) -> dict[str, Any]:
     shape = shape_of(config)
     mode = memory.resolve_checkpointing(shape, config.batch, gpu, case.compiled)
     planned = memory.estimate(shape, config.batch, gpu, case.compiled)
-    predicted = phase_peaks(all_moments(shape, config.batch, mode, cuda=True, compiled=case.compiled))
+    predicted = phase_peaks(full_timeline(shape, config.batch, mode, cuda=True, compiled=case.compiled))
     torch.set_float32_matmul_precision("high")
     model = GPT(shape, mode, "cuda")
     model.init_weights(0)

@@ -26,7 +26,7 @@ from engine.model.gpt import GPT
 from engine.model.loss import summed_loss
 from engine.model.memory_trace import trace_training
 from engine.plan.memory import CHECKPOINTING_MODES
-from engine.plan.memory_timeline import all_moments, phase_peaks
+from engine.plan.memory_timeline import full_timeline, phase_peaks
 from engine.plan.shape import Shape
 from engine.run.environment import prepare_this_process
 
@@ -109,7 +109,7 @@ def small_grid() -> list[Case]:
 def compare(case: Case) -> dict[str, Any]:
     """Predicted and traced bytes of each phase and of the peak, with the relative error of the peak."""
     traced = trace_training(case.shape, case.batch, case.mode, case.cuda)
-    predicted = phase_peaks(all_moments(case.shape, case.batch, case.mode, case.cuda, compiled=False))
+    predicted = phase_peaks(full_timeline(case.shape, case.batch, case.mode, case.cuda, compiled=False))
     return _result(case, predicted, traced.peaks, traced.seconds)
 
 
@@ -146,10 +146,10 @@ def compare_compiled(case: Case) -> dict[str, Any]:
     for event in sorted(events, key=lambda event: event.start_ns()):
         current += event.nbytes()
         peak = max(peak, current)
-    moments = list(all_moments(case.shape, case.batch, case.mode, cuda=True, compiled=True))
-    before = next(moment for moment in moments if moment.phase == "checkpoint").total
-    before += moments[0].gradients + 16 * tokens.numel() * case.accumulation  # and the token ids of the step
-    predicted = max(moment.total for moment in moments if moment.phase in ("forward", "loss", "backward"))
+    timeline = list(full_timeline(case.shape, case.batch, case.mode, cuda=True, compiled=True))
+    before = next(point for point in timeline if point.phase == "checkpoint").total
+    before += timeline[0].gradients + 16 * tokens.numel() * case.accumulation  # and the token ids of the step
+    predicted = max(point.total for point in timeline if point.phase in ("forward", "loss", "backward"))
     seconds = time.perf_counter() - began
     return _result(case, {"micro-batch": predicted}, {"micro-batch": before + peak}, seconds)
 

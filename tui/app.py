@@ -107,7 +107,7 @@ class NanosoloApp(Console, inherit_bindings=False):
             return
         if mode == "chat":
             under_cursor = getattr(self.screen_stack[0], "chosen", None)  # Runs has one
-            self.talk_run = under_cursor.run if under_cursor is not None else self.watched
+            self.chat_run = under_cursor.run if under_cursor is not None else self.watched
         left = self.current_mode
         self._visited = [name for name in self._visited if name not in (left, mode)] + [left]
         self.switch_mode(mode)

@@ -25,7 +25,7 @@ class Console(App[None], inherit_bindings=False):
         self.layers = layers  # where planning starts
         self.draft: Draft | None = None  # what Plan holds, as soon as there is a Plan
         self.settled: list[RunConfig] = []  # what of it was launched or written to a file
-        self.talk_run: RunDirectory | None = None  # the run at hand when the Chat screen was entered
+        self.chat_run: RunDirectory | None = None  # the run at hand when the Chat screen was entered
         self.ascii_only = False
         self.settings: Settings
 

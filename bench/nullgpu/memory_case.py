@@ -25,7 +25,7 @@ from engine.model.compiling import compile_for_each_size
 from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer
 from engine.plan import memory
-from engine.plan.memory_timeline import all_moments, phase_peaks
+from engine.plan.memory_timeline import full_timeline, phase_peaks
 from engine.plan.presets import load_preset
 from engine.plan.shape import shape_of
 
@@ -41,7 +41,7 @@ def measure(preset: str, changes: dict[str, Any]) -> dict[str, Any]:
     compiled = config.runtime.compile != "off"
     shape = shape_of(config)
     mode = memory.resolve_checkpointing(shape, config.batch, gpu, compiled)
-    predicted = phase_peaks(all_moments(shape, config.batch, mode, cuda=True, compiled=compiled))
+    predicted = phase_peaks(full_timeline(shape, config.batch, mode, cuda=True, compiled=compiled))
     torch.set_float32_matmul_precision("high")
     model = GPT(shape, mode, "cuda")  # weights stay unset: the device has no numbers
     optimizer = Optimizer(model, config.optim, shape.width)

@@ -16,7 +16,7 @@ from engine.config.schema import RunConfig
 from engine.core.units import GIB
 from engine.hardware import gpu_catalog
 from engine.plan import memory
-from engine.plan.memory_timeline import all_moments, phase_peaks
+from engine.plan.memory_timeline import full_timeline, phase_peaks
 from engine.plan.presets import load_preset
 from engine.plan.shape import shape_of
 
@@ -166,8 +166,8 @@ def _peak(config: RunConfig, rows: int) -> int:
     sized = with_changes(config, {"batch.device_batch_size": rows})
     gpu = gpu_catalog.by_id("a100-40gb")
     mode = memory.resolve_checkpointing(shape_of(sized), sized.batch, gpu, True)
-    moments = all_moments(shape_of(sized), sized.batch, mode, cuda=True, compiled=True)
-    return WORKSPACES + max(phase_peaks(moments).values())
+    timeline = full_timeline(shape_of(sized), sized.batch, mode, cuda=True, compiled=True)
+    return WORKSPACES + max(phase_peaks(timeline).values())
 
 
 def _room_between(config: RunConfig, fits: int, does_not: int) -> float:

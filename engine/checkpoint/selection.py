@@ -35,7 +35,7 @@ def code_warning(chosen: Chosen) -> str:
     return warning_of_other_code(what, code_of(chosen.path), this_code())
 
 
-def talkative_checkpoints(run: RunDirectory) -> list[Chosen]:
+def chat_checkpoints(run: RunDirectory) -> list[Chosen]:
     """The newest checkpoint of each stage that has one, the best one to talk to first."""
     found = {stage: list_checkpoints(run.checkpoints(stage)) for stage in STAGES_BY_PREFERENCE}
     return [Chosen(stage, max(there), there[max(there)]) for stage, there in found.items() if there]
@@ -45,7 +45,7 @@ def choose_checkpoint(run: RunDirectory, stage: str | None = None) -> Chosen:
     """The newest checkpoint of a stage; by default of the last one that trains. Raises UsageError where none is."""
     if stage is not None and stage not in STAGES_BY_PREFERENCE:
         raise UsageError(f"--stage {stage}: expected one of {', '.join(reversed(STAGES_BY_PREFERENCE))}.")
-    there = talkative_checkpoints(run)
+    there = chat_checkpoints(run)
     for chosen in there:
         if stage in (None, chosen.stage):
             return chosen

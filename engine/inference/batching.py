@@ -27,7 +27,7 @@ class Failed(NamedTuple):
 Deliver = Callable[[Piece | Finish | Failed], None]
 
 
-class Order:
+class GenerationRequest:
     """One answer that is wanted. `deliver` is called on the decoding thread, last with Finish or Failed."""
 
     def __init__(
@@ -37,28 +37,28 @@ class Order:
         sampling: Sampling,
         seed: int,
         stops: Sequence[str],
-        forgotten: int = 0,
+        truncated: int = 0,
     ) -> None:
         self.prompt = prompt
         self.limit = limit  # new tokens
         self.sampling = sampling
         self.seed = seed
         self.stops = stops
-        self.forgotten = forgotten  # earlier messages that are not in the prompt
+        self.truncated = truncated  # earlier messages that are not in the prompt
         self.written = 0  # new tokens so far
 
 
 class _Writing:
-    """An order at work."""
+    """An request at work."""
 
-    def __init__(self, order: Order, reader: AnswerReader, deliver: Deliver) -> None:
-        self.order = order
+    def __init__(self, request: GenerationRequest, reader: AnswerReader, deliver: Deliver) -> None:
+        self.request = request
         self.reader = reader
         self.deliver = deliver
 
 
 class Batcher:
-    """Takes orders from any thread until `close`."""
+    """Takes requests from any thread until `close`."""
 
     def __init__(self, engine: ChatEngine, rows: int = ROWS) -> None:
         self._engine = engine
@@ -66,25 +66,25 @@ class Batcher:
         self._decoder = Decoder(engine.model, engine.context, rows, keeps_prefix=True)
         self._changed = threading.Condition()
         self._new: list[_Writing] = []
-        self._cancelled: set[Order] = set()
+        self._cancelled: set[GenerationRequest] = set()
         self._count = 0
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="decoder", daemon=True)
         self._thread.start()
 
-    def submit(self, order: Order, deliver: Deliver) -> None:
+    def submit(self, request: GenerationRequest, deliver: Deliver) -> None:
         """Let an answer be written. Raises Busy."""
         with self._changed:
             if self._count >= _MOST:
                 raise Busy(f"{_MOST} answers are being written or wait already. Try again in a while.")
             self._count += 1
-            self._new.append(_Writing(order, AnswerReader(self._engine.tokenizer, order.stops), deliver))
+            self._new.append(_Writing(request, AnswerReader(self._engine.tokenizer, request.stops), deliver))
             self._changed.notify()
 
-    def cancel(self, order: Order) -> None:
+    def cancel(self, request: GenerationRequest) -> None:
         """Stop writing an answer; nothing more of it is delivered. Without effect where it has ended."""
         with self._changed:
-            self._cancelled.add(order)
+            self._cancelled.add(request)
             self._changed.notify()
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class Batcher:
         self._thread.join()
 
     def _work(self) -> None:
-        writing: dict[Order, _Writing] = {}
+        writing: dict[GenerationRequest, _Writing] = {}
         decoder = self._decoder
         while self._take(decoder, writing):
             try:
@@ -108,8 +108,8 @@ class Batcher:
                 decoder.clear()
                 continue
             for token in tokens:
-                one = writing[token.key]  # type: ignore[index]  # our keys are orders
-                one.order.written += 1
+                one = writing[token.key]  # type: ignore[index]  # our keys are requests
+                one.request.written += 1
                 pieces = [] if token.end == "stop" else one.reader.read(token.id)
                 if token.end:
                     pieces += one.reader.finish()
@@ -117,13 +117,13 @@ class Batcher:
                     one.deliver(piece)
                 if token.end or one.reader.stopped:
                     end: End = "stop" if one.reader.stopped else token.end or "length"
-                    one.deliver(Finish(end, len(one.order.prompt), one.order.written))
-                    decoder.cancel(one.order)
-                    del writing[one.order]
+                    one.deliver(Finish(end, len(one.request.prompt), one.request.written))
+                    decoder.cancel(one.request)
+                    del writing[one.request]
                     self._done(1)
 
-    def _take(self, decoder: Decoder, writing: dict[Order, _Writing]) -> bool:
-        """Let new orders join and cancelled ones leave; wait while there is nothing to do. False when closed."""
+    def _take(self, decoder: Decoder, writing: dict[GenerationRequest, _Writing]) -> bool:
+        """Let new requests join and cancelled ones leave; wait while there is nothing to do. False when closed."""
         with self._changed:
             while not (self._closed or self._new or self._cancelled or writing):
                 self._changed.wait()
@@ -131,20 +131,22 @@ class Batcher:
             cancelled, self._cancelled = self._cancelled, set()
             closed = self._closed
         for one in new:
-            order = one.order
-            if order in cancelled:
+            request = one.request
+            if request in cancelled:
                 self._done(1)
                 continue
             try:
-                decoder.add(self._engine.request(order, order.prompt, order.limit, order.sampling, order.seed))
+                decoder.add(
+                    self._engine.request(request, request.prompt, request.limit, request.sampling, request.seed)
+                )
             except NanosoloError as error:
                 one.deliver(Failed(str(error)))
                 self._done(1)
                 continue
-            writing[order] = one
-        for order in cancelled & writing.keys():
-            decoder.cancel(order)
-            del writing[order]
+            writing[request] = one
+        for request in cancelled & writing.keys():
+            decoder.cancel(request)
+            del writing[request]
             self._done(1)
         return not closed
 

@@ -24,11 +24,11 @@ class Reply(NamedTuple):
     new_tokens: int
     seconds: float
     first_token_seconds: float | None
-    forgotten: int  # earlier messages that no longer fit
+    truncated: int  # earlier messages that no longer fit
 
 
 class Session:
-    """One conversation with one model. The oldest turns are forgotten when the model's context is full."""
+    """One conversation with one model. The oldest turns are truncated when the model's context is full."""
 
     def __init__(self, engine: ChatEngine, settings: Settings | None = None) -> None:
         self.engine = engine
@@ -46,7 +46,7 @@ class Session:
         when the iterator is closed before the end. Raises UsageError for a text that does not fit."""
         began = time.perf_counter()
         question = Message("user", text)
-        prompt, forgotten = self._fit(question)
+        prompt, truncated = self._fit(question)
         room = self.engine.context - len(prompt)
         limit = min(room, self.settings.max_new_tokens or room)
         seed = self.settings.turn_seed(len(self.messages))
@@ -66,7 +66,7 @@ class Session:
             self.messages += [question, _message(answer)]
         seconds = time.perf_counter() - began
         said = "".join(part.text for part in answer if part.type == "text")
-        yield Reply(said, tuple(answer), finish.end, finish.prompt_tokens, finish.new_tokens, seconds, first, forgotten)
+        yield Reply(said, tuple(answer), finish.end, finish.prompt_tokens, finish.new_tokens, seconds, first, truncated)
 
     def save(self, path: Path) -> None:
         """Write the conversation as one line of JSON that training reads too. Raises NanosoloError."""

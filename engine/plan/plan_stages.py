@@ -14,8 +14,8 @@ from engine.plan.batch import tokens_per_step
 from engine.plan.calibration import corrected, form_of
 from engine.plan.dataset_facts import CORE_BYTES, RL_PROBLEMS, conversations_in, is_remote
 from engine.plan.memory import Memory
-from engine.plan.memory_timeline import Moment
-from engine.plan.stage_memory import evaluate_moments, letter_moments, rl_moments, written_moments
+from engine.plan.memory_timeline import MemoryPoint
+from engine.plan.stage_memory import evaluate_timeline, generative_timeline, multiple_choice_timeline, rl_timeline
 from engine.plan.stage_plan import Given, StagePlan, of_duration, on_device, timed, with_memory
 from engine.plan.stage_time import (
     START,
@@ -168,14 +168,14 @@ def _rl(given: Given) -> StagePlan:
     rl, problems = config.rl, RL_PROBLEMS[config.rl.task][0]
     mode = memory.resolve_checkpointing(shape, stage_config(config, "rl").batch, given.gpu, given.compiled)
     steps = problem_steps(rl, problems.number)
-    moments = rl_moments(shape, config, problems.longest_prompt, mode, given.gpu.is_cuda)
+    timeline = rl_timeline(shape, config, problems.longest_prompt, mode, given.gpu.is_cuda)
     plan = StagePlan(
         stage="rl",
         device_batch_size=min(rl.device_batch_size, rl.samples_per_problem),
         steps=steps,
         tokens=rl_tokens(config, steps),
     )
-    counted = memory.breakdown(moments, given.gpu, compiled=False, mode=mode)
+    counted = memory.breakdown(timeline, given.gpu, compiled=False, mode=mode)
     needed = corrected(counted, given.calibration.peak(config, given.gpu, compiled=False))
     plan = with_memory(plan, needed, PROMPTS)
     span = rl_span(config, shape, given.gpu, mode, steps, given.checkpoint_bytes)
@@ -185,10 +185,10 @@ def _rl(given: Given) -> StagePlan:
 def _evaluate(given: Given) -> StagePlan:
     config, shape = given.config, given.shape
     core = config.evaluate.core not in ("off", "auto")
-    moments = evaluate_moments(shape, config.batch, config.evaluate.core != "off", given.gpu.is_cuda)
+    timeline = evaluate_timeline(shape, config.batch, config.evaluate.core != "off", given.gpu.is_cuda)
     tokens = 2 * config.evaluate.tokens + (core_tokens(config) if core else 0)
     plan = StagePlan(stage="evaluate", device_batch_size=config.batch.device_batch_size, tokens=tokens)
-    plan = with_memory(plan, memory.breakdown(moments, given.gpu, compiled=False, saves=False))
+    plan = with_memory(plan, memory.breakdown(timeline, given.gpu, compiled=False, saves=False))
     note = f"CORE of {core_tokens(config) / 1e6:.0f}M tokens, half to twice as many" if core else ""
     if config.evaluate.core == "auto":
         note = "without CORE, which is evaluated where its bundle is here"
@@ -198,20 +198,22 @@ def _evaluate(given: Given) -> StagePlan:
 def _chat_eval(given: Given) -> StagePlan:
     config, shape, cuda = given.config, given.shape, given.gpu.is_cuda
     settings = config.chat_eval
-    moments: list[Moment] = []
+    timeline: list[MemoryPoint] = []
     tokens = 0.0
     for problems in asked(config):
         tokens += problems.number * (problems.prompt + min(problems.answer, settings.max_new_tokens))
         if problems.answer:
             rows = min(settings.batch_size, problems.number)
-            found = written_moments(shape, config.batch, rows, problems.longest_prompt, settings.max_new_tokens, cuda)
+            found = generative_timeline(
+                shape, config.batch, rows, problems.longest_prompt, settings.max_new_tokens, cuda
+            )
         else:
-            found = letter_moments(shape, config.batch, problems.number, problems.prompt, cuda)
-        moments += found
-    if not moments:
+            found = multiple_choice_timeline(shape, config.batch, problems.number, problems.prompt, cuda)
+        timeline += found
+    if not timeline:
         return _on_host(given, "chat_eval", START, "no tasks are asked")
     plan = StagePlan(stage="chat_eval", device_batch_size=settings.batch_size, tokens=round(tokens))
-    plan = with_memory(plan, memory.breakdown(moments, given.gpu, compiled=False, saves=False), PROMPTS)
+    plan = with_memory(plan, memory.breakdown(timeline, given.gpu, compiled=False, saves=False), PROMPTS)
     return on_device(plan, given, chat_eval_span(config, shape, given.gpu), LENGTHS)
 
 

@@ -18,7 +18,7 @@ from engine.inference.chat_settings import Settings
 from engine.inference.detokenizer import Piece
 from engine.inference.engine import ChatEngine, Finish
 from engine.serve.http_security import SHORTEST_TOKEN, is_loopback, is_ours, is_token, listen
-from engine.serve.openai_api import MAX_BODY, ChatRequest, Refused, Writer, models, order_of, read_request
+from engine.serve.openai_api import MAX_BODY, ChatRequest, Refused, Writer, generation_request, models, read_request
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -157,15 +157,15 @@ class ChatServer:
             raise Refused(415, "expected Content-Type: application/json")
         asked = read_request(await request.read(), self._engine.name)
         # long texts take a while to encode
-        order = await asyncio.to_thread(order_of, asked, self._engine, self._settings)
+        generation = await asyncio.to_thread(generation_request, asked, self._engine, self._settings)
         loop = asyncio.get_running_loop()
         answer: asyncio.Queue[Piece | Finish | Failed] = asyncio.Queue()
-        self._batcher.submit(order, lambda item: _hand_over(loop, answer, item))
+        self._batcher.submit(generation, lambda item: _hand_over(loop, answer, item))
         try:
             writer = Writer(uuid.uuid4().hex, self._engine.name)
             return await (_stream(request, asked, writer, answer) if asked.stream else _whole(writer, answer))
         finally:
-            self._batcher.cancel(order)  # also when the client has gone
+            self._batcher.cancel(generation)  # also when the client has gone
 
 
 async def _whole(writer: Writer, answer: "asyncio.Queue[Piece | Finish | Failed]") -> "web.Response":

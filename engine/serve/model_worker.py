@@ -18,13 +18,13 @@ import msgspec
 
 from engine.config.stages import MODEL_STAGES
 from engine.core.errors import EXIT_CRASHED, EXIT_DONE, NanosoloError
-from engine.inference.batching import Batcher, Busy, Failed, Order
+from engine.inference.batching import Batcher, Busy, Failed, GenerationRequest
 from engine.inference.chat_settings import Settings
 from engine.inference.detokenizer import Piece
 from engine.inference.engine import ChatEngine, Finish, load_engine
 from engine.run.directory import find_run
-from engine.serve.openai_api import ChatRequest, Refused, check_request, order_of
-from engine.serve.worker_protocol import Event, Finished, Id, Loaded, Refusal, Wrote
+from engine.serve.openai_api import ChatRequest, Refused, check_request, generation_request
+from engine.serve.worker_protocol import Delta, Event, Finished, Id, Loaded, WorkerError
 
 
 class Generate(ChatRequest, frozen=True, kw_only=True, tag_field="op", tag="generate"):
@@ -42,8 +42,8 @@ class Cancel(msgspec.Struct, frozen=True, tag_field="op", tag="cancel"):
 class _Answer:
     """An answer that is being written."""
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
+    def __init__(self, request: GenerationRequest) -> None:
+        self.request = request
         self.began = time.perf_counter()
         self.first: float | None = None
 
@@ -69,21 +69,21 @@ class Worker:
         else:
             self._generate(operation)
 
-    def _generate(self, request: Generate) -> None:
+    def _generate(self, operation: Generate) -> None:
         try:
-            if request.id in self._writing:
-                raise Refused(400, f"id {request.id} is being answered already")
-            check_request(request, self._engine.name)
-            order = order_of(request, self._engine, Settings())
+            if operation.id in self._writing:
+                raise Refused(400, f"id {operation.id} is being answered already")
+            check_request(operation, self._engine.name)
+            request = generation_request(operation, self._engine, Settings())
         except Refused as refused:
-            self._error(request.id, str(refused))
+            self._error(operation.id, str(refused))
             return
         with self._lock:
-            answer = self._writing[request.id] = _Answer(order)
+            answer = self._writing[operation.id] = _Answer(request)
         try:
-            self._batcher.submit(order, lambda item: self._deliver(request.id, answer, item))
+            self._batcher.submit(request, lambda item: self._deliver(operation.id, answer, item))
         except Busy as busy:
-            self._deliver(request.id, answer, Failed(str(busy)))
+            self._deliver(operation.id, answer, Failed(str(busy)))
 
     def _deliver(self, key: Id, answer: _Answer, item: Piece | Finish | Failed) -> None:
         with self._lock:
@@ -95,9 +95,9 @@ class Worker:
                 del self._writing[key]
             match item:
                 case Piece(kind, text):
-                    say(Wrote(id=key, type=kind, text=text))
+                    say(Delta(id=key, type=kind, text=text))
                 case Failed(message):
-                    say(Refusal(id=key, message=message))
+                    say(WorkerError(id=key, message=message))
                 case Finish(end):
                     self._finish(key, answer, end)
 
@@ -107,25 +107,25 @@ class Worker:
             if answer is not None:
                 self._finish(key, answer, "cancelled")
         if answer is not None:
-            self._batcher.cancel(answer.order)
+            self._batcher.cancel(answer.request)
 
     def _finish(self, key: Id, answer: _Answer, end: str) -> None:
-        order = answer.order
+        request = answer.request
         say(
             Finished(
                 id=key,
                 end=end,
-                prompt_tokens=len(order.prompt),
-                new_tokens=order.written,
+                prompt_tokens=len(request.prompt),
+                new_tokens=request.written,
                 seconds=time.perf_counter() - answer.began,
                 first_token_seconds=answer.first,
-                forgotten=order.forgotten,
+                truncated=request.truncated,
             )
         )
 
     def _error(self, key: Id | None, message: str) -> None:
         with self._lock:
-            say(Refusal(id=key, message=message))
+            say(WorkerError(id=key, message=message))
 
 
 def say(event: Event) -> None:
@@ -147,10 +147,10 @@ def main(arguments: list[str]) -> int:
     try:
         engine = load_engine(find_run(options.run), options.stage, options.device)
     except NanosoloError as error:
-        say(Refusal(id=None, message=str(error)))
+        say(WorkerError(id=None, message=str(error)))
         return error.exit_code
     except (RuntimeError, MemoryError) as error:  # no memory, mostly, or a device that fails
-        say(Refusal(id=None, message=f"{type(error).__name__}: {error}".splitlines()[0]))
+        say(WorkerError(id=None, message=f"{type(error).__name__}: {error}".splitlines()[0]))
         return EXIT_CRASHED
     say(
         Loaded(

@@ -9,7 +9,7 @@ import msgspec
 
 from engine.core.errors import UsageError
 from engine.data.chat.conversation import Conversation, Malformed, Message, Part, conversation_of
-from engine.inference.batching import Order
+from engine.inference.batching import GenerationRequest
 from engine.inference.chat_settings import Settings
 from engine.inference.context_window import ContextExceeded, fit
 from engine.inference.detokenizer import Piece
@@ -99,15 +99,15 @@ def check_request(request: ChatRequest, name: str) -> None:
         raise Refused(400, f"max_tokens = {request.limit}: expected 1 or more", "max_tokens")
 
 
-def order_of(request: ChatRequest, engine: ChatEngine, defaults: Settings) -> Order:
+def generation_request(request: ChatRequest, engine: ChatEngine, defaults: Settings) -> GenerationRequest:
     """What is to be written. Raises Refused."""
     sampling = sampling_of(request, defaults)
-    prompt, forgotten = prompt_of_request(request, engine)
+    prompt, truncated = prompt_of_request(request, engine)
     room = engine.context - len(prompt)
     limit = min(room, request.limit or defaults.max_new_tokens or room)
     # without a seed each request gets another answer, as from the service that the protocol comes from
     seed = uuid.uuid4().int if request.seed is None else request.seed
-    return Order(prompt, limit, sampling, seed, request.stops, forgotten)
+    return GenerationRequest(prompt, limit, sampling, seed, request.stops, truncated)
 
 
 def sampling_of(request: ChatRequest, defaults: Settings) -> Sampling:

@@ -24,7 +24,7 @@ class Loaded(Event, frozen=True, kw_only=True, tag="loaded"):
     warning: str = ""  # other code of nanosolo wrote the checkpoint
 
 
-class Wrote(Event, frozen=True, kw_only=True, tag="piece"):
+class Delta(Event, frozen=True, kw_only=True, tag="piece"):
     """Some more of an answer; `type` is text, python (a call of the calculator) or python_output."""
 
     id: Id
@@ -41,7 +41,7 @@ class Finished(Event, frozen=True, kw_only=True, tag="finish"):
     new_tokens: int
     seconds: float
     first_token_seconds: float | None
-    forgotten: int  # earlier messages that did not fit
+    truncated: int  # earlier messages that did not fit
 
     @property
     def tokens_per_second(self) -> float:
@@ -49,14 +49,14 @@ class Finished(Event, frozen=True, kw_only=True, tag="finish"):
         return self.new_tokens / self.seconds if self.seconds else 0.0
 
 
-class Refusal(Event, frozen=True, kw_only=True, tag="error"):
+class WorkerError(Event, frozen=True, kw_only=True, tag="error"):
     """An operation that was not carried out, or (without an id) a model that could not be loaded."""
 
     id: Id | None
     message: str
 
 
-AnyEvent = Loaded | Wrote | Finished | Refusal
+AnyEvent = Loaded | Delta | Finished | WorkerError
 
 
 def generate(key: Id, messages: list[dict[str, object]], settings: Settings) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.inference.batching import Batcher, Failed, Order
+from engine.inference.batching import Batcher, Failed, GenerationRequest
 from engine.inference.detokenizer import Piece
 from engine.inference.engine import ChatEngine, Finish
 from engine.inference.sampling_params import Sampling
@@ -33,7 +33,7 @@ def batcher(engine: ChatEngine) -> Iterator[Batcher]:
 def answer(batcher: Batcher, prompt: list[int]) -> tuple[str, Finish | Failed]:
     """The text of the greedy answer, and how it ended."""
     delivered: queue.Queue[Piece | Finish | Failed] = queue.Queue()
-    batcher.submit(Order(prompt, 8, Sampling(temperature=0), 0, []), delivered.put)
+    batcher.submit(GenerationRequest(prompt, 8, Sampling(temperature=0), 0, []), delivered.put)
     text = ""
     while isinstance(item := delivered.get(timeout=60), Piece):
         text += item.text

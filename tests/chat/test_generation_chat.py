@@ -84,9 +84,9 @@ def test_a_session_remembers_what_was_said(engine: ChatEngine) -> None:
 
 def test_the_oldest_turns_are_forgotten(engine: ChatEngine) -> None:
     session = Session(engine, GREEDY)
-    forgotten = [reply_to(session, "word " * 4).forgotten for _ in range(8)]
-    assert forgotten[0] == 0 and forgotten[-1] > 0
-    assert forgotten == sorted(forgotten)
+    truncated = [reply_to(session, "word " * 4).truncated for _ in range(8)]
+    assert truncated[0] == 0 and truncated[-1] > 0
+    assert truncated == sorted(truncated)
     with pytest.raises(UsageError, match=r"the model.s context is 128 tokens"):
         reply_to(session, "x" * 500)
     assert len(session.messages) == 16
@@ -223,7 +223,7 @@ def test_the_worker(run: RunDirectory) -> None:
         turns = [{"role": role, "content": "word " * 8} for _ in range(9) for role in ("user", "assistant")]
         worker.tell(**asked | {"messages": [*turns, *asked["messages"]]}, id="much", forget=True, max_tokens=99)
         finish = worker.answer("much")[1]
-        assert 0 < int(str(finish["forgotten"])) <= 18 and finish["prompt_tokens"] <= 128 - 16
+        assert 0 < int(str(finish["truncated"])) <= 18 and finish["prompt_tokens"] <= 128 - 16
 
         worker.tell(**asked | {"messages": []}, id=2)
         assert "messages" in str(worker.hear()["message"])

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import msgspec
 
-from engine.serve.worker_protocol import Event, Finished, Loaded, Refusal, Wrote
+from engine.serve.worker_protocol import Delta, Event, Finished, Loaded, WorkerError
 
 HOSTILE = (
     "\x1b[31mred\x1b[0m \x1b]0;title\x07 [bold]loud[/bold] [/] \x9b2J a\rb\x00c "
@@ -56,7 +56,7 @@ def load(run: Path, stage: str, device: str) -> None:
     """Report that the model is loaded, or end as FAKE_WORKER says."""
     match os.environ.get("FAKE_WORKER"):
         case "damaged":
-            say(Refusal(id=None, message=f"{run}/model.safetensors has 3 bytes, not 10"))
+            say(WorkerError(id=None, message=f"{run}/model.safetensors has 3 bytes, not 10"))
             raise SystemExit(5)
         case "no memory" if device != "cpu":
             print("Traceback\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", file=sys.stderr)
@@ -94,10 +94,10 @@ def answer(operation: dict[str, Any], stage: str, lines: "queue.Queue[dict[str, 
     speed = float(os.environ.get("FAKE_SPEED", "1"))
     question = str(messages[-1]["content"])
     if question == "refuse":
-        say(Refusal(id=key, message="the messages take 900 tokens; the model sees 256 at a time, answer included"))
+        say(WorkerError(id=key, message="the messages take 900 tokens; the model sees 256 at a time, answer included"))
         return
     if question == "full":
-        say(Refusal(id=key, message="OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB."))
+        say(WorkerError(id=key, message="OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB."))
         return
     if question == "what do you hear":
         pieces = [("text", json.dumps({k: operation[k] for k in ("messages", "temperature", "top_k", "max_tokens")}))]
@@ -107,7 +107,7 @@ def answer(operation: dict[str, Any], stage: str, lines: "queue.Queue[dict[str, 
     written, end = 0, "stop"
     while endless or written < len(pieces):
         kind, text = pieces[written] if not endless else ("text", f"word{written} ")
-        say(Wrote(id=key, type=kind, text=text))
+        say(Delta(id=key, type=kind, text=text))
         written += 1
         if question == "die" and written == 5:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -129,7 +129,7 @@ def answer(operation: dict[str, Any], stage: str, lines: "queue.Queue[dict[str, 
             new_tokens=written,
             seconds=written / (RATES.get(stage, 50.0) * speed),
             first_token_seconds=0.085 / speed if written else None,
-            forgotten=2 if question == "forgetful" else 0,
+            truncated=2 if question == "forgetful" else 0,
         )
     )
 

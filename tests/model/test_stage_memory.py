@@ -22,7 +22,7 @@ from engine.model.gpt import GPT
 from engine.optim.optimizer import Optimizer, clip_gradients
 from engine.plan import memory_timeline
 from engine.plan.shape import shape_of
-from engine.plan.stage_memory import evaluate_moments, letter_moments, rl_moments, written_moments
+from engine.plan.stage_memory import evaluate_timeline, generative_timeline, multiple_choice_timeline, rl_timeline
 from engine.run.directory import RunDirectory
 from engine.run.stage_context import StageContext
 from engine.train.policy_gradient import PolicyGradientRunner, Rollout, sample_rollouts
@@ -84,10 +84,10 @@ def test_finetuning(mode: CheckpointingMode) -> None:
         stepper.run(batches(), 1, 1.0, 0.9, lambda step, loss: True)
 
     real = peaks_of(step, [*tensors_of(model), *optimizer.state_tensors().values()])
-    found = memory_timeline.training_moments(
+    found = memory_timeline.training_timeline(
         memory_timeline.Sizes(model.shape, config.batch, mode, cuda=False), compiled=False
     )
-    assert max(moment.total for moment in found) == pytest.approx(real["step"], rel=0.02)
+    assert max(point.total for point in found) == pytest.approx(real["step"], rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_rewards(tmp_path: Path, mode: CheckpointingMode, loss: LossKind, togeth
         optimizer.step(1.0, 0.9)
 
     real = peaks_of(step, [*tensors_of(model), *optimizer.state_tensors().values()])
-    found = memory_timeline.phase_peaks(rl_moments(model.shape, config, len(prompt), mode, cuda=False))
+    found = memory_timeline.phase_peaks(rl_timeline(model.shape, config, len(prompt), mode, cuda=False))
     found["learning"] = max(found[phase] for phase in ("forward", "loss", "backward"))
     assert set(real) == {"answers", "learning", "optimizer step"}
     for phase, size in real.items():
@@ -140,7 +140,7 @@ def test_written_answers() -> None:
         generate_all(model, requests, ROWS)
 
     real = peaks_of(work, tensors_of(model))
-    found = memory_timeline.phase_peaks(written_moments(model.shape, config.batch, ROWS, longest, NEW, cuda=False))
+    found = memory_timeline.phase_peaks(generative_timeline(model.shape, config.batch, ROWS, longest, NEW, cuda=False))
     assert found["answers"] == pytest.approx(real["answers"], rel=0.05)
 
 
@@ -158,7 +158,7 @@ def test_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.plan.stage_memory.CPU_TOKENS", 1024)
     # all are as short as the shortest are taken to be
     found = memory_timeline.phase_peaks(
-        letter_moments(model.shape, config.batch, len(problems), 2 * prompt, cuda=False)
+        multiple_choice_timeline(model.shape, config.batch, len(problems), 2 * prompt, cuda=False)
     )
     assert found["answers"] == pytest.approx(real["answers"], rel=0.03)
 
@@ -173,5 +173,5 @@ def test_bits_per_byte() -> None:
         bits_per_byte(model, model.trunk, batches, torch.ones(VOCABULARY, dtype=torch.int32), 32)
 
     real = peaks_of(work, [*tensors_of(model), *batches[0]])
-    found = memory_timeline.phase_peaks(evaluate_moments(model.shape, config.batch, core=False, cuda=False))
+    found = memory_timeline.phase_peaks(evaluate_timeline(model.shape, config.batch, core=False, cuda=False))
     assert found["evaluation"] == pytest.approx(real["evaluation"], rel=0.03)

@@ -22,7 +22,7 @@ from engine.plan.memory import (
     peak_by_mode,
     resolve_checkpointing,
 )
-from engine.plan.memory_timeline import all_moments, embedding_workspace, phase_peaks
+from engine.plan.memory_timeline import embedding_workspace, full_timeline, phase_peaks
 from engine.plan.plan import make_plan
 from engine.plan.shape import Shape
 
@@ -132,7 +132,7 @@ def test_full_loss_holds_all_logits_even_when_compiled() -> None:
 def test_the_optimizer_step_is_bounded_by_its_groups() -> None:
     """However deep the model, Muon's working set is that of one group of 64 MiB."""
     for depth in (8, 20, 30):
-        peaks = phase_peaks(all_moments(shape_for(depth), batch_of(1), "block", cuda=True, compiled=False))
+        peaks = phase_peaks(full_timeline(shape_for(depth), batch_of(1), "block", cuda=True, compiled=False))
         state = shape_for(depth).params
         weights = 4 * (state.matrices + state.lm_head) + 2 * state.embedding
         optimizer = 4 * state.matrices + 8 * state.lm_head + 4 * state.embedding

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.chat_screen import chat_runs, exists, flat, open_chat, pose, processes, say
 from tests.helpers.run_screens import console_on, put, shows, stopped, until
 from tests.helpers.snapshot import matches_snapshot
-from tests.helpers.talking import exists, flat, pose, processes, say, talkers, talking
 from tui.chat.composer import Composer
 from tui.chat.model_picker import Scene
 from tui.screens.chat.chat_screen import ChatScreen
@@ -40,7 +40,7 @@ async def test_nobody_can_talk_yet(home: Path, size: tuple[int, int], runs: int)
         await pilot.press("m", "v", "i", "n", "y", "d", "x", "s")
         await pilot.pause()
         assert isinstance(app.screen, ChatScreen)
-        talkers(home, "red")
+        chat_runs(home, "red")
         await pilot.press("r")
         await shows(pilot, "red sft · step 72 · 5.24M")
 
@@ -53,7 +53,7 @@ async def test_nobody_can_talk_yet(home: Path, size: tuple[int, int], runs: int)
     ],
 )
 async def test_a_model_that_cannot_be_loaded(home: Path, monkeypatch: pytest.MonkeyPatch, how: str, said: str) -> None:
-    talkers(home, "red")
+    chat_runs(home, "red")
     monkeypatch.setenv("FAKE_WORKER", how)
     app = console_on(None)
     async with app.run_test(size=(200, 40), notifications=True) as pilot:
@@ -71,7 +71,7 @@ async def test_a_model_that_cannot_be_loaded(home: Path, monkeypatch: pytest.Mon
 
 
 async def test_leaving_while_it_loads(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    talkers(home, "red")
+    chat_runs(home, "red")
     monkeypatch.setenv("FAKE_WORKER", "slow")
     app = console_on(None)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -96,8 +96,8 @@ async def test_leaving_while_it_loads(home: Path, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_kill_9_in_the_middle_of_an_answer(home: Path) -> None:
-    talkers(home, "red")
-    async with talking(size=(80, 24)) as (_, pilot):
+    chat_runs(home, "red")
+    async with open_chat(size=(80, 24)) as (_, pilot):
         await say(pilot, "forever")
         await shows(pilot, "word3 ")
         os.kill(processes(pilot)[0], signal.SIGKILL)
@@ -110,8 +110,8 @@ async def test_kill_9_in_the_middle_of_an_answer(home: Path) -> None:
 
 
 async def test_refusals_are_told_under_the_message(home: Path) -> None:
-    talkers(home, "red")
-    async with talking(size=(120, 40)) as (_, pilot):
+    chat_runs(home, "red")
+    async with open_chat(size=(120, 40)) as (_, pilot):
         await say(pilot, "refuse")
         await shows(pilot, "✖ The messages take 900 tokens")
         await say(pilot, "empty")
@@ -121,7 +121,7 @@ async def test_refusals_are_told_under_the_message(home: Path) -> None:
 
 
 async def test_a_gpu_whose_memory_is_full(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    talkers(home, "red")
+    chat_runs(home, "red")
     monkeypatch.setenv("FAKE_WORKER", "no memory")
     monkeypatch.setattr("tui.chat.model_picker.detect_gpu", lambda: object())
     app = console_on(None)
@@ -138,7 +138,7 @@ async def test_a_gpu_whose_memory_is_full(home: Path, monkeypatch: pytest.Monkey
 async def test_a_gpu_that_trains_is_left_alone_unless_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tui.chat import model_picker
 
-    talkers(home, "red")
+    chat_runs(home, "red")
     look = model_picker.look
     training: dict[str, Any] = {"gpu": True, "training": ("red",)}
     monkeypatch.setattr("tui.screens.chat.chat_screen.look", lambda: Scene(**{**look()._asdict(), **training}))
@@ -153,7 +153,7 @@ async def test_a_gpu_that_trains_is_left_alone_unless_asked(home: Path, monkeypa
 
 
 async def test_device_without_a_gpu(home: Path) -> None:
-    talkers(home, "red")
+    chat_runs(home, "red")
     app = console_on(None)
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await pilot.press("7")
@@ -163,7 +163,7 @@ async def test_device_without_a_gpu(home: Path) -> None:
 
 
 async def test_a_run_that_is_removed(home: Path) -> None:
-    red, _ = talkers(home, "red", "blue")
+    red, _ = chat_runs(home, "red", "blue")
     app = console_on(red)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("7")

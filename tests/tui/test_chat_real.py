@@ -17,7 +17,7 @@ from tests.helpers.run_screens import console_on, shows, until
 from tests.helpers.snapshot import text_of
 from tests.helpers.trained_run import STEPS
 from tui.chat.composer import Composer
-from tui.chat.pane import TalkPane
+from tui.chat.pane import ChatPane
 from tui.screens.chat.chat_screen import ChatScreen
 
 GREEDY = Settings(sampling=Sampling(temperature=0), max_new_tokens=20)
@@ -30,13 +30,13 @@ def run(trained: RunDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     return RunDirectory(shutil.copytree(trained.path, tmp_path / "home" / "runs" / trained.name))
 
 
-async def loaded(pilot: Pilot[None], *panes: str) -> list[TalkPane]:
+async def loaded(pilot: Pilot[None], *panes: str) -> list[ChatPane]:
     """The panes, once their models are there. Loading takes seconds."""
     for _ in range(5):
         try:
             screen = pilot.app.screen
-            await until(pilot, lambda: all(screen.query_one(f"#{name}", TalkPane).loaded for name in panes))  # noqa: B023
-            return [screen.query_one(f"#{name}", TalkPane) for name in panes]
+            await until(pilot, lambda: all(screen.query_one(f"#{name}", ChatPane).loaded for name in panes))  # noqa: B023
+            return [screen.query_one(f"#{name}", ChatPane) for name in panes]
         except AssertionError:
             assert "loading" in text_of(pilot.app), text_of(pilot.app)
     raise AssertionError(text_of(pilot.app))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.chat_screen import chat_runs, done, exists, flat, open_chat, pose, processes, say, screen_of
 from tests.helpers.run_screens import console_on, shows, until
 from tests.helpers.snapshot import matches_snapshot, text_of
-from tests.helpers.talking import done, exists, flat, pose, processes, say, screen_of, talkers, talking
 from tui.chat.composer import Composer
 from tui.chat.model_picker import Scene, look
-from tui.screens.chat.chat_dialogs import SettingsDialog, TalkerDialog
+from tui.screens.chat.chat_dialogs import ModelDialog, SettingsDialog
 from tui.screens.chat.chat_screen import ChatScreen
 from tui.screens.runs import RunsScreen
 from tui.widgets.text_dialog import ReadingScreen
@@ -30,7 +30,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("size", BOTH, ids=size_id)
 async def test_a_conversation(home: Path, size: tuple[int, int]) -> None:
-    talkers(home, "red")
+    chat_runs(home, "red")
     app = console_on(None)
     async with app.run_test(size=size) as pilot:
         await pilot.press("7")
@@ -45,13 +45,13 @@ async def test_a_conversation(home: Path, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", BOTH, ids=size_id)
 async def test_two_side_by_side(home: Path, size: tuple[int, int]) -> None:
-    talkers(home, "red", "blue")
+    chat_runs(home, "red", "blue")
     app = console_on(None)
     async with app.run_test(size=size) as pilot:
         await pilot.press("7")
         await shows(pilot, "blue sft · step 72 · 5.24M")
         await pilot.press("escape", "v")
-        await until(pilot, lambda: isinstance(app.screen, TalkerDialog))
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
         await shows(pilot, "Who talks beside?", "red", "goes on with text")
         await matches_snapshot(pilot, f"chat-who-{size_id(size)}")
         await pilot.press("G", "enter")  # the last: red's base model
@@ -63,7 +63,7 @@ async def test_two_side_by_side(home: Path, size: tuple[int, int]) -> None:
         await matches_snapshot(pilot, f"chat-beside-{size_id(size)}")
         pids = processes(pilot)
         await pilot.press("escape", "tab", "m")  # keys are for the pane that is looked at
-        await until(pilot, lambda: isinstance(app.screen, TalkerDialog))
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
         await pilot.press("escape")
         await pilot.press("v")
         await until(pilot, lambda: not exists(pids[1]))
@@ -72,13 +72,13 @@ async def test_two_side_by_side(home: Path, size: tuple[int, int]) -> None:
 
 
 async def test_the_same_message_goes_to_both_and_one_is_stopped_with_the_other(home: Path) -> None:
-    talkers(home, "red")
+    chat_runs(home, "red")
     app = console_on(None)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("7", "escape")
         await shows(pilot, "red sft · step 72 · 5.24M")
         await pilot.press("v")
-        await until(pilot, lambda: isinstance(app.screen, TalkerDialog))
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
         await pilot.press("enter")
         await shows(pilot, "B red pretrain · step 300 · 5.24M")
         await pilot.press("enter")
@@ -90,7 +90,7 @@ async def test_the_same_message_goes_to_both_and_one_is_stopped_with_the_other(h
 
 
 async def test_stopping_with_each_key_and_talking_on(home: Path) -> None:
-    talkers(home, "red")
+    chat_runs(home, "red")
     app = console_on(None)
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await pilot.press("7")
@@ -109,7 +109,7 @@ async def test_stopping_with_each_key_and_talking_on(home: Path) -> None:
 
 
 async def test_the_field_brings_earlier_messages_back(home: Path) -> None:
-    talkers(home, "red")
+    chat_runs(home, "red")
     app = console_on(None)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("7")
@@ -131,7 +131,7 @@ async def test_the_field_brings_earlier_messages_back(home: Path) -> None:
 
 
 async def test_leaving_the_field_and_the_screen(home: Path) -> None:
-    talkers(home, "red")
+    chat_runs(home, "red")
     app = console_on(None)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("4")
@@ -158,7 +158,7 @@ async def test_leaving_the_field_and_the_screen(home: Path) -> None:
 
 
 async def test_seven_begins_with_the_run_under_the_cursor(home: Path) -> None:
-    talkers(home, "red", "blue", "bare")
+    chat_runs(home, "red", "blue", "bare")
     shutil.rmtree(home / "runs" / "bare" / "checkpoints")
     app = console_on(None)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -179,7 +179,7 @@ async def test_seven_begins_with_the_run_under_the_cursor(home: Path) -> None:
 async def test_who_is_wanted_is_remembered_when_the_screen_was_left_before_anybody_was_found(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    talkers(home, "red", "blue")
+    chat_runs(home, "red", "blue")
     go_on, looked = threading.Event(), []
 
     def late() -> Scene:
@@ -202,7 +202,7 @@ async def test_who_is_wanted_is_remembered_when_the_screen_was_left_before_anybo
 
 
 async def test_two_looks_at_a_time_load_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    talkers(home, "red")
+    chat_runs(home, "red")
     go_on, looked = threading.Event(), []
 
     def late() -> Scene:
@@ -210,7 +210,7 @@ async def test_two_looks_at_a_time_load_once(home: Path, monkeypatch: pytest.Mon
         looked.append(look())
         return looked[-1]
 
-    async with talking(size=(120, 40)) as (app, pilot):
+    async with open_chat(size=(120, 40)) as (app, pilot):
         monkeypatch.setattr("tui.screens.chat.chat_screen.look", late)
         opened: list[object] = []
         monkeypatch.setattr(type(app.screen), "_load", lambda _screen, pane, *_: opened.append(pane))
@@ -223,8 +223,8 @@ async def test_two_looks_at_a_time_load_once(home: Path, monkeypatch: pytest.Mon
 
 
 async def test_another_checkpoint_of_the_same_run(home: Path) -> None:
-    talkers(home, "red")
-    async with talking(size=(80, 24)) as (_, pilot):
+    chat_runs(home, "red")
+    async with open_chat(size=(80, 24)) as (_, pilot):
         (pid,) = processes(pilot)
         await pilot.press("escape", "m")
         await shows(pilot, "Who talks?", "pretrain")
@@ -239,7 +239,7 @@ async def test_another_checkpoint_of_the_same_run(home: Path) -> None:
 
 
 async def test_settings_are_edited_and_sent(home: Path) -> None:
-    talkers(home, "red")
+    chat_runs(home, "red")
     app = console_on(None)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("7")
@@ -267,8 +267,8 @@ async def test_settings_are_edited_and_sent(home: Path) -> None:
 
 
 async def test_commands(home: Path, tmp_path: Path) -> None:
-    talkers(home, "red")
-    async with talking(size=(80, 24), notifications=True) as (app, pilot):
+    chat_runs(home, "red")
+    async with open_chat(size=(80, 24), notifications=True) as (app, pilot):
         await say(pilot, "one")
         await done(pilot)
         await say(pilot, f"/save {tmp_path / 'said.jsonl'}")
@@ -300,8 +300,8 @@ async def test_commands(home: Path, tmp_path: Path) -> None:
 
 
 async def test_new_copy_and_reload(home: Path) -> None:
-    (run,) = talkers(home, "red")
-    async with talking(size=(80, 24), notifications=True) as (app, pilot):
+    (run,) = chat_runs(home, "red")
+    async with open_chat(size=(80, 24), notifications=True) as (app, pilot):
         await say(pilot, "one")
         await done(pilot)
         await pilot.press("escape", "y")
@@ -322,8 +322,8 @@ async def test_new_copy_and_reload(home: Path) -> None:
 
 
 async def test_scrolling(home: Path) -> None:
-    talkers(home, "red")
-    async with talking(size=(80, 24)) as (app, pilot):
+    chat_runs(home, "red")
+    async with open_chat(size=(80, 24)) as (app, pilot):
         for number in range(9):
             await say(pilot, f"message {number}")
             await shows(pilot, f"You said: message {number}")
@@ -344,8 +344,8 @@ async def test_scrolling(home: Path) -> None:
 
 
 async def test_hostile_text(home: Path) -> None:
-    talkers(home, "red")
-    async with talking(size=(80, 24)) as (app, pilot):
+    chat_runs(home, "red")
+    async with open_chat(size=(80, 24)) as (app, pilot):
         app.screen.query_one(Composer).focus()
         await say(pilot, "hostile")
         await done(pilot)
@@ -359,8 +359,8 @@ async def test_hostile_text(home: Path) -> None:
 async def test_a_paste_of_several_lines_stays_one_message(home: Path) -> None:
     from textual import events
 
-    talkers(home, "red")
-    async with talking(size=(80, 24)) as (app, pilot):
+    chat_runs(home, "red")
+    async with open_chat(size=(80, 24)) as (app, pilot):
         field = app.screen.query_one(Composer)
         field.post_message(events.Paste("one\r\ntwo\x1b[2J\rthree" + "y" * 50_000))
         await pilot.pause()

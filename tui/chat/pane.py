@@ -12,12 +12,12 @@ from textual.widgets import Static
 from engine.core import formatting
 from engine.inference.chat_settings import Settings
 from engine.serve import worker_protocol
-from tui.chat.model_picker import Talker
+from tui.chat.model_picker import ChatModel
 from tui.chat.render import INDENT, hang, harmless, turn_rows
 from tui.chat.transcript import Transcript
 from tui.chat.turns import Conversation, Turn
-from tui.chat.worker_client import Gone, WorkerClient
-from tui.chat.worker_errors import why_gone, why_refused
+from tui.chat.worker_client import WorkerClient, WorkerExited
+from tui.chat.worker_errors import describe_error, describe_exit
 from tui.widgets.lines import Lines
 from tui.widgets.rows import clip
 
@@ -27,7 +27,7 @@ MEASURE = 100  # cells: longer rows are hard to read
 BASE_MODEL = "A base model: it cannot chat, only go on with your text."
 
 
-class TalkPane(Vertical):
+class ChatPane(Vertical):
     """A heading, notes, and what was said. The screen opens, asks, stops and shuts it."""
 
     class Changed(Message):
@@ -36,7 +36,7 @@ class TalkPane(Vertical):
     def __init__(self, letter: str) -> None:
         super().__init__(id=f"pane-{letter.lower()}")
         self.letter = letter
-        self.talker: Talker | None = None
+        self.model: ChatModel | None = None
         self.loaded: worker_protocol.Loaded | None = None
         self.fault = ""
         self.conversation = Conversation()
@@ -80,7 +80,7 @@ class TalkPane(Vertical):
     @property
     def chats(self) -> bool:
         """Whether the model answers; a base model goes on with a text."""
-        return self.talker is None or self.talker.checkpoint.chats
+        return self.model is None or self.model.checkpoint.chats
 
     @property
     def turn(self) -> Turn | None:
@@ -88,13 +88,13 @@ class TalkPane(Vertical):
         last = self.conversation.last
         return last if last is not None and last.is_open else None
 
-    def open(self, talker: Talker, device: str, notes: Sequence[str] = ()) -> None:
+    def open(self, model: ChatModel, device: str, notes: Sequence[str] = ()) -> None:
         """Load a checkpoint; what was said stays."""
         self.shut()
-        self.talker, self.fault, self._device = talker, "", device
-        self._notes = (*filter(None, notes), *(() if talker.checkpoint.chats else (BASE_MODEL,)))
+        self.model, self.fault, self._device = model, "", device
+        self._notes = (*filter(None, notes), *(() if model.checkpoint.chats else (BASE_MODEL,)))
         self._began = time.monotonic()
-        client = WorkerClient(talker.run, talker.checkpoint.stage, device, lambda event: self._heard(client, event))
+        client = WorkerClient(model.run, model.checkpoint.stage, device, lambda event: self._heard(client, event))
         self.client = client
         self._clients.add(client)
         self.run_worker(self._follow(client), exit_on_error=False)
@@ -123,8 +123,8 @@ class TalkPane(Vertical):
 
     def ask(self, text: str, settings: Settings, system: str) -> None:
         """Let a message be answered, as soon as the model is there."""
-        assert self.talker is not None
-        self.conversation.turns.append(Turn(text, self.talker.label))
+        assert self.model is not None
+        self.conversation.turns.append(Turn(text, self.model.label))
         self._todo = settings, system
         self.transcript.following = True
         if self.loaded is not None:
@@ -158,7 +158,7 @@ class TalkPane(Vertical):
         self._rows.clear()
         self._changed()
 
-    def _heard(self, client: WorkerClient, event: worker_protocol.AnyEvent | Gone) -> None:
+    def _heard(self, client: WorkerClient, event: worker_protocol.AnyEvent | WorkerExited) -> None:
         if client is not self.client:
             return
         turn = self.turn
@@ -168,18 +168,18 @@ class TalkPane(Vertical):
                 if event.warning:
                     self.notify(event.warning, severity="warning", markup=False)
                 self._send()
-            case worker_protocol.Wrote(id=self._key, type=kind, text=text) if turn is not None:
+            case worker_protocol.Delta(id=self._key, type=kind, text=text) if turn is not None:
                 turn.append(kind, text)
                 self._paint_soon()
                 return
             case worker_protocol.Finished(id=self._key) if turn is not None:
                 turn.figures = event
                 turn.state = "stopped" if event.end == "cancelled" else "done"
-            case worker_protocol.Refusal(id=self._key, message=message) if turn is not None:
-                turn.state, turn.fault = "failed", why_refused(message, self._device)
-            case Gone():
+            case worker_protocol.WorkerError(id=self._key, message=message) if turn is not None:
+                turn.state, turn.fault = "failed", describe_error(message, self._device)
+            case WorkerExited():
                 self.client = self.loaded = None
-                self.fault = why_gone(event, self._device)
+                self.fault = describe_exit(event, self._device)
                 if turn is not None:
                     turn.state, turn.fault = "failed", "broken off" if turn.parts else "not answered"
         self._changed()
@@ -227,9 +227,9 @@ class TalkPane(Vertical):
             self._paint()
 
     def _heading(self, width: int) -> Content:
-        if self.talker is None:
+        if self.model is None:
             return Content("")
-        stage, step = self.talker.checkpoint.stage, self.talker.checkpoint.step
+        stage, step = self.model.checkpoint.stage, self.model.checkpoint.step
         said = [stage, f"step {step:,}"]
         if self.loaded is not None:
             said = [self.loaded.stage, f"step {self.loaded.step:,}", formatting.count(self.loaded.parameters)]
@@ -240,7 +240,7 @@ class TalkPane(Vertical):
             said.append("not loaded")
         about = f" {' · '.join(said)} "
         letter = f"{self.letter} " if self._lettered else ""
-        name = clip(harmless(self.talker.run.name), max(8, width - len(about) - len(letter)))
+        name = clip(harmless(self.model.run.name), max(8, width - len(about) - len(letter)))
         style = "bold $primary" if not self._lettered or self.has_class("-active") else "$quiet"
         left = Content.styled(letter + name, style) + Content.styled(about, "$quiet")
         return left + Content.styled("─" * max(0, width - left.cell_length), "$faint")

@@ -89,9 +89,9 @@ def figures(turn: Turn) -> list[str]:
     found += [f"{took.new_tokens:,} token{'s' * (took.new_tokens != 1)}", f"{speed(took)} tokens/s"]
     if took.first_token_seconds is not None:
         found.append(f"first token {formatting.duration(took.first_token_seconds)}")
-    if took.forgotten:
+    if took.truncated:
         found.append(
-            f"{took.forgotten} earlier message{'s no longer fit' if took.forgotten > 1 else ' no longer fits'}"
+            f"{took.truncated} earlier message{'s no longer fit' if took.truncated > 1 else ' no longer fits'}"
         )
     return list(filter(None, found))
 

@@ -20,21 +20,21 @@ _LONGEST_LINE = 2**20  # bytes of one event
 _LAST_WORDS = 2000  # bytes of what it printed that are kept
 
 
-class Gone(NamedTuple):
+class WorkerExited(NamedTuple):
     """The process has ended: with an exit code, or a signal's number below 0; `message` is its last word."""
 
     code: int
     message: str
 
 
-Tell = Callable[[worker_protocol.AnyEvent | Gone], None]
+Tell = Callable[[worker_protocol.AnyEvent | WorkerExited], None]
 
 
 class WorkerClient:
     """Starts `engine.serve.model_worker` for one checkpoint, and ends it. All methods belong to the event loop.
 
-    `tell` gets every event as it comes, and last Gone; nothing more after `close`. The worker ends when its input
-    does, so it does not outlive a console that is killed.
+    `tell` is called with every event and last with WorkerExited, but not after `close`. The worker exits when its
+    input ends, so it does not outlive a killed console.
     """
 
     def __init__(self, run: RunDirectory, stage: str, device: str, tell: Tell) -> None:
@@ -53,7 +53,7 @@ class WorkerClient:
         try:
             await self._follow()
         except OSError as error:  # no process can be had
-            self._say(Gone(1, f"the model's process could not be started: {error.strerror or error}"))
+            self._say(WorkerExited(1, f"the model's process could not be started: {error.strerror or error}"))
 
     async def _follow(self) -> None:
         pipe = asyncio.subprocess.PIPE
@@ -77,12 +77,12 @@ class WorkerClient:
                 event = msgspec.json.decode(line, type=worker_protocol.AnyEvent)
             except NOT_JSON:
                 continue  # a library's print: no event of ours
-            if isinstance(event, worker_protocol.Refusal) and event.id is None:
+            if isinstance(event, worker_protocol.WorkerError) and event.id is None:
                 message = event.message
             else:
                 self._say(event)
         code = await process.wait()
-        self._say(Gone(code, message or await last_words))
+        self._say(WorkerExited(code, message or await last_words))
 
     def ask(self, key: int, messages: list[dict[str, object]], settings: Settings) -> None:
         """Let an answer be written, for which `key` stands in its events."""
@@ -109,7 +109,7 @@ class WorkerClient:
         if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
             self._process.stdin.write(line)
 
-    def _say(self, event: worker_protocol.AnyEvent | Gone) -> None:
+    def _say(self, event: worker_protocol.AnyEvent | WorkerExited) -> None:
         if not self._closed:
             self._tell(event)
 

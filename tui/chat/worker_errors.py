@@ -4,10 +4,10 @@ import signal
 
 from engine.core.errors import one_line
 from engine.core.memory_errors import Memory, exhausted_memory
-from tui.chat.worker_client import Gone
+from tui.chat.worker_client import WorkerExited
 
 
-def why_gone(gone: Gone, device: str) -> str:
+def describe_exit(gone: WorkerExited, device: str) -> str:
     """What ended a model's process."""
     memory = exhausted_memory(gone.message)
     if memory is not None:
@@ -22,7 +22,7 @@ def why_gone(gone: Gone, device: str) -> str:
     )
 
 
-def why_refused(message: str, device: str) -> str:
+def describe_error(message: str, device: str) -> str:
     """What speaks against answering one message."""
     memory = exhausted_memory(message)
     return _no_memory(device, memory) if memory is not None else _sentence(message)

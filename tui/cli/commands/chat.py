@@ -110,8 +110,8 @@ class Terminal:
             print(json.dumps(_record(text, reply) if reply else {"prompt": text, "end": "interrupted"}), flush=True)
             return
         printer.end()
-        if reply and reply.forgotten:
-            print(f"({reply.forgotten} earlier messages no longer fit and were left out)", file=sys.stderr)
+        if reply and reply.truncated:
+            print(f"({reply.truncated} earlier messages no longer fit and were left out)", file=sys.stderr)
         if self.interactive and reply:
             speed = reply.new_tokens / reply.seconds if reply.seconds else 0.0
             print(f"{DIM}{reply.new_tokens} tokens, {speed:,.0f} tokens/s{PLAIN}", file=sys.stderr)
@@ -206,7 +206,7 @@ def _record(prompt: str, reply: "Reply") -> dict[str, Any]:
         "seconds": reply.seconds,
         "first_token_seconds": reply.first_token_seconds,
         "tokens_per_second": reply.new_tokens / reply.seconds if reply.seconds else None,
-        "forgotten_messages": reply.forgotten,
+        "forgotten_messages": reply.truncated,
     }
 
 

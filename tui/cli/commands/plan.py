@@ -173,7 +173,7 @@ def _show_trace(config: RunConfig, plan: Plan, as_json: bool) -> int:
     shape, cuda = shape_of(config), plan.gpu != "cpu"
     mode = plan.activation_checkpointing
     predicted = memory_timeline.phase_peaks(
-        memory_timeline.all_moments(shape, config.batch, mode, cuda, compiled=False)
+        memory_timeline.full_timeline(shape, config.batch, mode, cuda, compiled=False)
     )
     traced = trace_training(shape, config.batch, mode, cuda)
     if as_json:
@@ -187,7 +187,7 @@ def _show_trace(config: RunConfig, plan: Plan, as_json: bool) -> int:
         print(f"{phase:<16} {formatting.size(predicted[phase]):>10} {formatting.size(peak):>10} {error:>+8.2%}")
     if plan.compiled:
         compiled = memory_timeline.phase_peaks(
-            memory_timeline.all_moments(shape, config.batch, mode, cuda, compiled=True)
+            memory_timeline.full_timeline(shape, config.batch, mode, cuda, compiled=True)
         )
         print(
             "\nThe run is compiled, which cannot be traced; its formula gives "

@@ -13,57 +13,57 @@ from engine.core import formatting
 from engine.core.errors import UsageError
 from engine.inference.chat_settings import COMMANDS, NUMBERS, Settings, change, value_of
 from tui.chat.messages import LABELS
-from tui.chat.model_picker import Talker
+from tui.chat.model_picker import ChatModel
 from tui.chat.render import harmless
 from tui.keys.bindings import bindings_for
 from tui.widgets.rows import Row, RowList, clip
 
 
-class TalkerList(RowList):
+class ModelList(RowList):
     """The checkpoints under the names of their runs."""
 
-    def __init__(self, talkers: Sequence[Talker]) -> None:
+    def __init__(self, models: Sequence[ChatModel]) -> None:
         super().__init__()
-        self.talkers = talkers
+        self.models = models
 
     def build(self, width: int) -> Sequence[Row]:
         rows: list[Row] = []
-        for number, talker in enumerate(self.talkers):
-            checkpoint = talker.checkpoint
-            if not number or self.talkers[number - 1].run.path != talker.run.path:
-                rows.append(Row(None, Content.styled(clip(harmless(talker.run.name), width), "bold $primary")))
+        for number, model in enumerate(self.models):
+            checkpoint = model.checkpoint
+            if not number or self.models[number - 1].run.path != model.run.path:
+                rows.append(Row(None, Content.styled(clip(harmless(model.run.name), width), "bold $primary")))
             kind = "chats" if checkpoint.chats else "goes on with text"
             line = f"  {checkpoint.stage:<10}{f'step {checkpoint.step:,}':<16}{kind:<19}"
-            age = f"{formatting.duration(talker.age)} ago"
+            age = f"{formatting.duration(model.age)} ago"
             rows.append(Row(str(number), Content(line) + Content.styled(age, "$quiet")))
         return rows
 
 
-class TalkerDialog(ModalScreen[Talker | None]):
+class ModelDialog(ModalScreen[ChatModel | None]):
     """Choose who talks."""
 
     BINDINGS = bindings_for("dialog")
     KEYS_OF = "dialog"
-    DEFAULT_CSS = "TalkerDialog TalkerList { height: auto; max-height: 100%; }"
+    DEFAULT_CSS = "ModelDialog ModelList { height: auto; max-height: 100%; }"
 
-    def __init__(self, title: str, talkers: Sequence[Talker], current: Talker | None) -> None:
+    def __init__(self, title: str, models: Sequence[ChatModel], current: ChatModel | None) -> None:
         super().__init__()
-        self.title_text, self.talkers, self.current = title, talkers, current
+        self.title_text, self.models, self.current = title, models, current
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self.title_text
             dialog.border_subtitle = "Enter takes it · Esc leaves · ? help"
-            yield TalkerList(self.talkers)
+            yield ModelList(self.models)
 
     def on_mount(self) -> None:
-        rows = self.query_one(TalkerList)
+        rows = self.query_one(ModelList)
         rows.rebuild()
-        rows.choose(str(self.talkers.index(self.current)) if self.current in self.talkers else None)
+        rows.choose(str(self.models.index(self.current)) if self.current in self.models else None)
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self.talkers[int(event.option_id or 0)])
+        self.dismiss(self.models[int(event.option_id or 0)])
 
 
 class SettingField(Input):

@@ -24,13 +24,13 @@ from engine.run.directory import RunDirectory
 from tui import actions
 from tui.chat.composer import Composer
 from tui.chat.messages import NO_CHECKPOINTS, NO_RUNS, chips, command_rows, device_notes
-from tui.chat.model_picker import Scene, Talker, look
-from tui.chat.pane import TalkPane
+from tui.chat.model_picker import ChatModel, Scene, look
+from tui.chat.pane import ChatPane
 from tui.chat.render import compared, harmless
 from tui.chat.transcript import Transcript
 from tui.keys.bindings import bindings_for
 from tui.screens.base import ConsoleScreen
-from tui.screens.chat.chat_dialogs import SettingsDialog, TalkerDialog
+from tui.screens.chat.chat_dialogs import ModelDialog, SettingsDialog
 from tui.terminal.background import read_aside
 from tui.widgets.lines import Lines
 from tui.widgets.text_dialog import ReadingScreen
@@ -58,18 +58,18 @@ class ChatScreen(ConsoleScreen):
         self.settings = Settings()
         self.system = ""
         self.device = ""  # the one that the user wants; none: as the scene has it
-        self.beside = False
+        self.comparing = False
         self.active = "a"
         self._away = True
         self._looks = 0  # how often it was looked: what an earlier one found is out of date
-        self._to_load: list[TalkPane] = []  # when the look under way is over
+        self._to_load: list[ChatPane] = []  # when the look under way is over
         self._wanted: RunDirectory | None = None  # when the screen was last entered
 
     def compose_body(self) -> Iterable[Widget]:
-        with Vertical(id="talk"):
+        with Vertical(id="chat"):
             with Container(id="panes"):
-                yield TalkPane("A")
-                yield TalkPane("B")
+                yield ChatPane("A")
+                yield ChatPane("B")
             yield Lines(id="compared")
             yield Lines(id="chips")
             with Horizontal(id="entry"):
@@ -98,26 +98,26 @@ class ChatScreen(ConsoleScreen):
                 pane.shut()
 
     @property
-    def pane_a(self) -> TalkPane:
+    def pane_a(self) -> ChatPane:
         """The one that is always there."""
-        return self.query_one("#pane-a", TalkPane)
+        return self.query_one("#pane-a", ChatPane)
 
     @property
-    def pane_b(self) -> TalkPane:
+    def pane_b(self) -> ChatPane:
         """The one beside it."""
-        return self.query_one("#pane-b", TalkPane)
+        return self.query_one("#pane-b", ChatPane)
 
     @property
-    def panes(self) -> list[TalkPane]:
+    def panes(self) -> list[ChatPane]:
         """Those that are shown."""
-        return [self.pane_a, self.pane_b] if self.beside else [self.pane_a]
+        return [self.pane_a, self.pane_b] if self.comparing else [self.pane_a]
 
     @property
-    def pane(self) -> TalkPane:
+    def pane(self) -> ChatPane:
         """The one that keys are for."""
-        return self.pane_b if self.beside and self.active == "b" else self.pane_a
+        return self.pane_b if self.comparing and self.active == "b" else self.pane_a
 
-    def _look(self, panes: Sequence[TalkPane]) -> None:
+    def _look(self, panes: Sequence[ChatPane]) -> None:
         """Look at runs and devices in a thread, then load these panes."""
         self._looks = number = self._looks + 1
         self._to_load += [pane for pane in panes if pane not in self._to_load]
@@ -140,30 +140,30 @@ class ChatScreen(ConsoleScreen):
             self.console.tell_error(message.scene)
             return
         self.scene = message.scene
-        self.set_class(not self.scene.talkers, "-nothing")
-        if not self.scene.talkers:
+        self.set_class(not self.scene.models, "-nothing")
+        if not self.scene.models:
             text = NO_CHECKPOINTS if self.scene.runs else NO_RUNS.format(folder=runs_home())
             self.query_one("#none", Lines).show(lambda width, height: [Content(line) for line in text.splitlines()])
             self.set_focus(None)
             for pane in self.panes:
                 pane.shut()
             return
-        wanted = self.console.talk_run
+        wanted = self.console.chat_run
         others = wanted is not None and (self._wanted is None or wanted.path != self._wanted.path)
         for pane in panes:
             if pane not in self.panes:
                 continue
             asked = wanted if others and pane is self.pane_a else None  # what the user chose elsewhere meanwhile
-            self._load(pane, *self.scene.begin_with(asked, pane.talker))
+            self._load(pane, *self.scene.begin_with(asked, pane.model))
         self._wanted = wanted
         if self.focused is None:
             self.query_one(Composer).focus()
 
-    def _load(self, pane: TalkPane, talker: Talker, *notes: str) -> None:
-        now = self.scene.now(talker)
+    def _load(self, pane: ChatPane, model: ChatModel, *notes: str) -> None:
+        now = self.scene.now(model)
         if now is None:
-            pane.talker = talker
-            pane.fail(f"{talker.label} is gone. m chooses another checkpoint.")
+            pane.model = model
+            pane.fail(f"{model.label} is gone. m chooses another checkpoint.")
         else:
             pane.open(now, self.device or self.scene.device, (*notes, *device_notes(self.scene, self.device)))
         self._mark()
@@ -206,11 +206,11 @@ class ChatScreen(ConsoleScreen):
 
     def on_descendant_focus(self) -> None:
         """Keys are for the pane that was last looked at."""
-        if isinstance(self.focused, Transcript) and isinstance(self.focused.parent, TalkPane):
+        if isinstance(self.focused, Transcript) and isinstance(self.focused.parent, ChatPane):
             self.active = self.focused.parent.letter.lower()
             self._mark()
 
-    def on_talk_pane_changed(self) -> None:
+    def on_chat_pane_changed(self) -> None:
         """A model came or went, or an answer ended."""
         self.query_one(Composer).busy = self.writing
         self.show_all()
@@ -225,13 +225,13 @@ class ChatScreen(ConsoleScreen):
 
     def _mark(self) -> None:
         for pane in self.panes:
-            pane.mark(self.beside, pane is self.pane)
+            pane.mark(self.comparing, pane is self.pane)
         self.show_all()
 
     def show_all(self) -> None:
         self.query_one("#chips", Lines).show(lambda width, height: [chips(self.settings, self.system, width)])
         self.query_one("#compared", Lines).show(lambda width, height: [self._compared()])
-        names = dict.fromkeys(harmless(pane.talker.run.name) for pane in self.panes if pane.talker is not None)
+        names = dict.fromkeys(harmless(pane.model.run.name) for pane in self.panes if pane.model is not None)
         self.say_about(" and ".join(names))
 
     def _compared(self) -> Content:
@@ -246,7 +246,7 @@ class ChatScreen(ConsoleScreen):
         if action == "stop":
             return self.writing
         if action in ("write", "choose", "beside", "device", "new", "copy", "settings"):
-            return bool(self.scene.talkers)
+            return bool(self.scene.models)
         return True
 
     def action_write(self) -> None:
@@ -293,18 +293,18 @@ class ChatScreen(ConsoleScreen):
         """Another checkpoint for the pane that is looked at."""
         pane = self.pane
 
-        def chosen(talker: Talker | None) -> None:
-            if talker is not None and talker != pane.talker:
-                self._load(pane, talker)
+        def chosen(model: ChatModel | None) -> None:
+            if model is not None and model != pane.model:
+                self._load(pane, model)
 
-        title = f"Who talks in {pane.letter}?" if self.beside else "Who talks?"
-        self.app.push_screen(TalkerDialog(title, self.scene.talkers, pane.talker), chosen)
+        title = f"Who talks in {pane.letter}?" if self.comparing else "Who talks?"
+        self.app.push_screen(ModelDialog(title, self.scene.models, pane.model), chosen)
 
     def action_beside(self) -> None:
         """Open the second pane, or close it."""
-        if self.beside:
-            self.beside, self.active = False, "a"
-            self.remove_class("-beside")
+        if self.comparing:
+            self.comparing, self.active = False, "a"
+            self.remove_class("-comparing")
             self.pane_b.shut()
             self.pane_b.forget()
             if isinstance(self.focused, Transcript):
@@ -312,16 +312,16 @@ class ChatScreen(ConsoleScreen):
             self._mark()
             return
 
-        def chosen(talker: Talker | None) -> None:
-            if talker is None:
+        def chosen(model: ChatModel | None) -> None:
+            if model is None:
                 return
-            self.beside = True
-            self.add_class("-beside")
-            self._load(self.pane_b, talker)
+            self.comparing = True
+            self.add_class("-comparing")
+            self._load(self.pane_b, model)
 
-        others = [talker for talker in self.scene.talkers if talker != self.pane_a.talker]
-        current = others[0] if others else self.pane_a.talker
-        self.app.push_screen(TalkerDialog("Who talks beside?", self.scene.talkers, current), chosen)
+        others = [model for model in self.scene.models if model != self.pane_a.model]
+        current = others[0] if others else self.pane_a.model
+        self.app.push_screen(ModelDialog("Who talks beside?", self.scene.models, current), chosen)
 
     def action_settings(self) -> None:
         def kept(answer: tuple[Settings, str] | None) -> None:

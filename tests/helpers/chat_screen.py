@@ -30,7 +30,7 @@ def pose(monkeypatch: pytest.MonkeyPatch, home: Path) -> Path:
     return home
 
 
-def talkers(home: Path, *names: str) -> list[RunDirectory]:
+def chat_runs(home: Path, *names: str) -> list[RunDirectory]:
     """Runs with a base model and a chat model, oldest first."""
     runs = put(home, *((name, stopped(name, 20)) for name in names))
     for run in runs:
@@ -75,7 +75,7 @@ def exists(pid: int) -> bool:
 
 
 @asynccontextmanager
-async def talking(**options: Any) -> AsyncIterator[tuple[NanosoloApp, Pilot[None]]]:
+async def open_chat(**options: Any) -> AsyncIterator[tuple[NanosoloApp, Pilot[None]]]:
     """The console with its Chat screen open and the model of the run `red` loaded; `options` are run_test's."""
     app = console_on(None)
     async with app.run_test(**options) as pilot:

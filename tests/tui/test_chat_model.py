@@ -21,8 +21,8 @@ from tui.chat.messages import chips, device_notes
 from tui.chat.model_picker import Scene
 from tui.chat.render import answer_content, compared, figures, harmless, turn_rows
 from tui.chat.turns import Conversation, Turn
-from tui.chat.worker_client import Gone, WorkerClient
-from tui.chat.worker_errors import why_gone, why_refused
+from tui.chat.worker_client import WorkerClient, WorkerExited
+from tui.chat.worker_errors import describe_error, describe_exit
 
 FAKE = str(Path(__file__).resolve().parents[1] / "helpers" / "fake_worker.py")
 
@@ -30,7 +30,7 @@ FAKE = str(Path(__file__).resolve().parents[1] / "helpers" / "fake_worker.py")
 def took(
     tokens: int = 84, seconds: float = 2.0, first: float | None = 0.21, **other: object
 ) -> worker_protocol.Finished:
-    fields = {"id": 1, "end": "stop", "prompt_tokens": 9, "forgotten": 0} | other
+    fields = {"id": 1, "end": "stop", "prompt_tokens": 9, "truncated": 0} | other
     return worker_protocol.Finished(new_tokens=tokens, seconds=seconds, first_token_seconds=first, **fields)  # type: ignore[arg-type]
 
 
@@ -101,9 +101,9 @@ def test_calculations_stand_in_brackets() -> None:
 
 def test_figures_of_an_answer() -> None:
     assert figures(turn(figures=took())) == ["84 tokens", "42.0 tokens/s", "first token 210 ms"]
-    assert figures(turn(figures=took(forgotten=1)))[-1] == "1 earlier message no longer fits"
+    assert figures(turn(figures=took(truncated=1)))[-1] == "1 earlier message no longer fits"
     assert figures(turn(figures=took(1, 0.5, None, end="length"))) == ["cut at the limit", "1 token", "2.0 tokens/s"]
-    stopped = figures(turn(figures=took(4000, 2.0, 1.24, end="cancelled", forgotten=6)))
+    stopped = figures(turn(figures=took(4000, 2.0, 1.24, end="cancelled", truncated=6)))
     assert stopped == [
         "stopped",
         "4,000 tokens",
@@ -132,27 +132,27 @@ def test_two_answers_are_compared_once_both_are_there() -> None:
 @pytest.mark.parametrize(
     ("gone", "device", "said"),
     [
-        (Gone(1, "torch.OutOfMemoryError: CUDA out of memory."), "cuda", "Not enough free GPU memory"),
+        (WorkerExited(1, "torch.OutOfMemoryError: CUDA out of memory."), "cuda", "Not enough free GPU memory"),
         (
-            Gone(5, "RuntimeError: DefaultCPUAllocator: can't allocate memory"),
+            WorkerExited(5, "RuntimeError: DefaultCPUAllocator: can't allocate memory"),
             "cpu",
             "Not enough free memory on this machine",
         ),
-        (Gone(-9, ""), "cpu", "was killed"),
-        (Gone(-11, ""), "cpu", "signal 11"),
-        (Gone(5, "model.safetensors has 3 bytes, not 10"), "cpu", "Model.safetensors has 3 bytes, not 10."),
-        (Gone(3, ""), "cpu", "exit code 3"),
+        (WorkerExited(-9, ""), "cpu", "was killed"),
+        (WorkerExited(-11, ""), "cpu", "signal 11"),
+        (WorkerExited(5, "model.safetensors has 3 bytes, not 10"), "cpu", "Model.safetensors has 3 bytes, not 10."),
+        (WorkerExited(3, ""), "cpu", "exit code 3"),
     ],
 )
-def test_every_end_has_a_way_out(gone: Gone, device: str, said: str) -> None:
-    text = why_gone(gone, device)
+def test_every_end_has_a_way_out(gone: WorkerExited, device: str, said: str) -> None:
+    text = describe_exit(gone, device)
     assert said in text and "\n" not in text
     assert text.endswith(("Press r to load it again.", "Press d to load it on the CPU."))
 
 
 def test_a_refusal_is_one_line() -> None:
-    assert why_refused("too\nlong\x1b", "cpu") == "Too long\N{REPLACEMENT CHARACTER}."
-    assert "Press d to load it on the CPU" in why_refused("OutOfMemoryError: CUDA out of memory", "cuda")
+    assert describe_error("too\nlong\x1b", "cpu") == "Too long\N{REPLACEMENT CHARACTER}."
+    assert "Press d to load it on the CPU" in describe_error("OutOfMemoryError: CUDA out of memory", "cuda")
 
 
 # who can talk
@@ -174,22 +174,22 @@ def runs_with(home: Path, **stages: dict[str, int]) -> list[RunDirectory]:
 
 def test_the_best_checkpoint_of_each_run_newest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOSOLO_HOME", str(tmp_path))
-    assert model_picker.look().talkers == ()
+    assert model_picker.look().models == ()
     old, new, bare = runs_with(tmp_path, old={"pretrain": 5}, new={"pretrain": 9, "sft": 7}, bare={})
     (new.checkpoints("sft") / "step_000012").mkdir()
     (new.checkpoints("sft") / ".step_000013.partial").mkdir()
     scene = model_picker.look()
-    labels = [talker.label for talker in scene.talkers]
+    labels = [model.label for model in scene.models]
     assert labels == ["new, sft step 12", "new, pretrain step 9", "old, pretrain step 5"]
-    assert scene.best_of(new) == scene.talkers[0]
+    assert scene.best_of(new) == scene.models[0]
     assert scene.best_of(None) is scene.best_of(bare) is None
-    assert scene.begin_with(None, None) == (scene.talkers[0], "")
-    assert scene.begin_with(old, scene.talkers[0]) == (scene.talkers[2], "")
-    assert scene.begin_with(None, scene.talkers[1]) == (scene.talkers[1], "")
-    assert scene.begin_with(bare, scene.talkers[1]) == (scene.talkers[1], "bare has no checkpoint yet, so new talks.")
-    assert scene.best_of(old) == scene.talkers[2]
-    assert scene.now(scene.talkers[1]) == scene.talkers[1]
-    assert scene._replace(talkers=()).now(scene.talkers[1]) is None
+    assert scene.begin_with(None, None) == (scene.models[0], "")
+    assert scene.begin_with(old, scene.models[0]) == (scene.models[2], "")
+    assert scene.begin_with(None, scene.models[1]) == (scene.models[1], "")
+    assert scene.begin_with(bare, scene.models[1]) == (scene.models[1], "bare has no checkpoint yet, so new talks.")
+    assert scene.best_of(old) == scene.models[2]
+    assert scene.now(scene.models[1]) == scene.models[1]
+    assert scene._replace(models=()).now(scene.models[1]) is None
 
 
 def test_a_gpu_that_trains_is_left_alone() -> None:
@@ -222,20 +222,23 @@ async def hear(code: str, run: RunDirectory, *asked: str) -> list[object]:
 @pytest.mark.parametrize(
     ("code", "gone"),
     [
-        ("import sys; print('noise'); print('{}'); sys.exit('first\\nlast \\x1b word')", Gone(1, "last \ufffd word")),
-        ("import os; os.kill(os.getpid(), 9)", Gone(-9, "")),
-        ("import sys; sys.stderr.write('y' * 3_000_000 + '\\nend\\n')", Gone(0, "end")),
-        ('print(\'{"event": "error", "id": null, "message": "no"}\')', Gone(0, "no")),
+        (
+            "import sys; print('noise'); print('{}'); sys.exit('first\\nlast \\x1b word')",
+            WorkerExited(1, "last \ufffd word"),
+        ),
+        ("import os; os.kill(os.getpid(), 9)", WorkerExited(-9, "")),
+        ("import sys; sys.stderr.write('y' * 3_000_000 + '\\nend\\n')", WorkerExited(0, "end")),
+        ('print(\'{"event": "error", "id": null, "message": "no"}\')', WorkerExited(0, "no")),
     ],
 )
-async def test_a_process_that_ends_leaves_its_last_word(code: str, gone: Gone, tmp_path: Path) -> None:
+async def test_a_process_that_ends_leaves_its_last_word(code: str, gone: WorkerExited, tmp_path: Path) -> None:
     assert await hear(code, RunDirectory(tmp_path)) == [gone]
 
 
 async def test_a_process_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
     (gone,) = await hear("", RunDirectory(tmp_path))
-    assert isinstance(gone, Gone) and "could not be started: No such file" in gone.message
+    assert isinstance(gone, WorkerExited) and "could not be started: No such file" in gone.message
 
 
 async def test_asking_cancelling_and_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,9 +251,9 @@ async def test_asking_cancelling_and_closing(tmp_path: Path, monkeypatch: pytest
         loaded = await asyncio.wait_for(heard.get(), 30)
         assert isinstance(loaded, worker_protocol.Loaded) and (loaded.name, loaded.step) == ("red", 7)
         made.ask(1, [{"role": "user", "content": "forever"}], Settings())
-        assert isinstance(await heard.get(), worker_protocol.Wrote)
+        assert isinstance(await heard.get(), worker_protocol.Delta)
         made.cancel(1)
-        while isinstance(event := await heard.get(), worker_protocol.Wrote):
+        while isinstance(event := await heard.get(), worker_protocol.Delta):
             pass
         assert isinstance(event, worker_protocol.Finished) and event.end == "cancelled"
     finally:
