@@ -1,12 +1,10 @@
-"""The bundle of CORE's tasks: found, downloaded or unpacked here, and read with every fault named."""
+"""The task bundle of the CORE benchmark: finds, downloads, unpacks, verifies and reads it."""
 
 import csv
 import hashlib
 import json
 import random
 import shutil
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -17,12 +15,13 @@ import yaml
 from engine.core.atomic_io import cannot_write, write_atomically
 from engine.core.errors import NanosoloError, UsageError
 from engine.core.file_lock import exclusive
-from engine.core.progress import Progress, Reporter, silent
+from engine.core.progress import Progress, silent
+from engine.data.hub.download import Damaged, download_url
 from engine.data.shared import from_shared
 
-URL = "https://karpathy-public.s3.us-west-2.amazonaws.com/eval_bundle.zip"  # nanochat's, some 160 MB
-FOLDER = "eval_bundle"  # of the archive, and of the data home
-ORDER_SEED = 1337  # nanochat's: a budget takes the first examples of this shuffle
+URL = "https://karpathy-public.s3.us-west-2.amazonaws.com/eval_bundle.zip"  # nanochat's, about 160 MB
+FOLDER = "eval_bundle"  # in the archive and in the data home
+ORDER_SEED = 1337  # nanochat's: a limit takes the first examples of this shuffle
 
 TaskKind = Literal["multiple_choice", "schema", "language_modeling"]
 _FIELDS: dict[TaskKind, dict[str, type]] = {
@@ -30,8 +29,6 @@ _FIELDS: dict[TaskKind, dict[str, type]] = {
     "schema": {"context_options": list, "continuation": str, "gold": int},
     "language_modeling": {"context": str, "continuation": str},
 }
-_TIMEOUT_SECONDS = 30.0
-_BLOCK = 2**20
 
 
 class CoreTask(NamedTuple):
@@ -46,9 +43,9 @@ class CoreTask(NamedTuple):
 
 
 def check_setting(setting: str) -> None:
-    """Refuse an `evaluate.core` that names what is no bundle: a look at the disk, no network, nothing unpacked.
+    """Check `evaluate.core` on the disk, without a network and without unpacking. off, auto and download always pass.
 
-    Raises UsageError. off, auto and download are always right: whether a download will succeed is seen by trying.
+    Raises UsageError if a path is not a bundle.
     """
     if setting in ("off", "auto", "download"):
         return
@@ -59,26 +56,26 @@ def check_setting(setting: str) -> None:
                 raise UsageError(f"evaluate.core = {setting}: {path.name} is not a zip archive. Download it again.")
             return
         found = _is_bundle(path)
-    except (OSError, RuntimeError):  # no permission, a name too long; the home of nobody
+    except (OSError, RuntimeError):  # no permission, a name too long, ~ of an unknown user
         found = False
     if not found:
         raise UsageError(
-            f"evaluate.core = {setting}: no folder with core.yaml, eval_meta_data.csv and eval_data, and no such .zip. "
+            f"evaluate.core = {setting}: not a folder with core.yaml, eval_meta_data.csv and eval_data, nor a .zip. "
             "Name one, or use off, auto or download."
         )
 
 
 def find_bundle(setting: str, data_home: Path, progress: Progress = silent) -> Path | None:
-    """The bundle's folder for `evaluate.core`: off, auto (where it is there already), download, or a folder or archive.
-    A bundle in a shared cache comes before that in `data_home`.
+    """The bundle's folder for `evaluate.core`: off, auto (use a bundle that exists), download, or the path of a folder
+    or archive. A bundle in a shared cache takes precedence over one in `data_home`.
 
-    None: there is nothing to evaluate. Raises NanosoloError when it cannot be had, UsageError for a wrong path.
+    None: there is nothing to evaluate. Raises NanosoloError if a download fails, UsageError for a wrong path.
     """
     home = data_home / FOLDER
     if setting == "off":
         return None
     if setting in ("auto", "download"):
-        shared = from_shared(home, _whole)
+        shared = from_shared(home, _complete)
         if shared is not None:
             return shared
     if setting == "auto":
@@ -93,7 +90,7 @@ def find_bundle(setting: str, data_home: Path, progress: Progress = silent) -> P
     path = Path(setting).expanduser()
     if path.is_file():
         home = data_home / f"{FOLDER}-{_sha256(path)[:16]}"
-        shared = from_shared(home, _whole)
+        shared = from_shared(home, _complete)
         if shared is not None:
             return shared
         if not _is_bundle(home):
@@ -103,7 +100,7 @@ def find_bundle(setting: str, data_home: Path, progress: Progress = silent) -> P
 
 
 def read_tasks(folder: Path) -> list[CoreTask]:
-    """The tasks of a bundle, in its order. Raises NanosoloError naming what is wrong with it."""
+    """The tasks of a bundle, in its order. Raises NanosoloError that names the fault."""
     try:
         listed = yaml.safe_load((folder / "core.yaml").read_text(encoding="utf-8"))["icl_tasks"]
         with (folder / "eval_meta_data.csv").open(encoding="utf-8", newline="") as file:
@@ -121,20 +118,22 @@ def read_tasks(folder: Path) -> list[CoreTask]:
         ]
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, IndexError) as error:
         raise NanosoloError(
-            f"{folder} is not a CORE bundle that can be read ({type(error).__name__}: {_one_line(error)}). "
+            f"{folder} is not a CORE bundle, or it is damaged ({type(error).__name__}: {_one_line(error)}). "
             "Remove it and download it again: evaluate.core = download."
         ) from None
     strange = next((task for task in tasks if task.kind not in get_args(TaskKind)), None)
     if strange is not None:
-        raise NanosoloError(f"{folder}: task {strange.label} is of the unknown kind {strange.kind}.")
+        raise NanosoloError(
+            f"{folder}: task {strange.label} has the unknown type {strange.kind}. Download the CORE bundle again."
+        )
     odd = next((task for task in tasks if not 0 <= task.baseline < 1 or task.shots < 0), None)
     if odd is not None:
         raise NanosoloError(
             f"{folder}: task {odd.label} has a random baseline of {100 * odd.baseline:g} % and {odd.shots} examples; "
-            "expected 0 to below 100, and 0 or more."
+            "expected 0 to below 100, and 0 or more. Download the CORE bundle again."
         )
     if not tasks:
-        raise NanosoloError(f"{folder / 'core.yaml'} lists no tasks.")
+        raise NanosoloError(f"{folder / 'core.yaml'} lists no tasks. Download the CORE bundle again.")
     return tasks
 
 
@@ -151,7 +150,7 @@ def read_examples(task: CoreTask, limit: int) -> list[dict[str, Any]]:
     except ValueError as error:
         raise NanosoloError(f"{task.file} is damaged: {_one_line(error)}. Download the CORE bundle again.") from None
     if not examples:
-        raise NanosoloError(f"{task.file} holds no examples. Download the CORE bundle again.")
+        raise NanosoloError(f"{task.file} has no examples. Download the CORE bundle again.")
     random.Random(ORDER_SEED).shuffle(examples)
     return examples[:limit] if limit else examples
 
@@ -160,10 +159,10 @@ def _checked(example: Any, task: CoreTask, number: int) -> dict[str, Any]:
     fields = _FIELDS[task.kind]
     fault = None
     if not isinstance(example, dict):
-        fault = "is no object"
+        fault = "is not an object"
     else:
         fault = next(
-            (f"lacks {k}, a {t.__name__}" for k, t in fields.items() if not isinstance(example.get(k), t)), None
+            (f"has no {k} of type {t.__name__}" for k, t in fields.items() if not isinstance(example.get(k), t)), None
         )
         options = example.get("choices", example.get("context_options")) if "gold" in fields else None
         if fault is None and options is not None and not 0 <= example["gold"] < len(options):
@@ -174,8 +173,8 @@ def _checked(example: Any, task: CoreTask, number: int) -> dict[str, Any]:
     return example
 
 
-def _whole(folder: Path) -> Path:
-    """The folder itself, where it is a bundle with the questions of all its tasks. Raises NanosoloError."""
+def _complete(folder: Path) -> Path:
+    """The folder itself, if it is a bundle with the questions of all its tasks. Raises NanosoloError."""
     missing = next((task.file for task in read_tasks(folder) if not task.file.is_file()), None)
     if missing is not None:
         raise NanosoloError(f"{missing} is missing")
@@ -188,51 +187,46 @@ def _is_bundle(folder: Path) -> bool:
 
 
 def _download(data_home: Path, progress: Progress) -> None:
-    """Fetch the archive. Its publisher names no checksum, so its size, its members' own checksums and its contents
-    are checked, and its SHA-256 is noted beside it."""
-    archive = data_home / f"{FOLDER}.zip.part"
+    """Download the archive. Its publisher gives no checksum, so its size, the checksums inside the archive and its
+    contents are verified, and its SHA-256 is stored with the bundle."""
+    archive = data_home / f"{FOLDER}.zip.part"  # kept if the transfer is interrupted, to resume from
+    remedy = "Or download it on another machine and set evaluate.core to its path."
+    download_url(URL, archive, _verify_archive, progress, remedy)
     try:
-        with urllib.request.urlopen(URL, timeout=_TIMEOUT_SECONDS) as answer, archive.open("wb") as file:
-            size = int(answer.headers.get("Content-Length") or 0)
-            reporter = Reporter(progress, size, "bytes")
-            while block := answer.read(_BLOCK):
-                file.write(block)
-                reporter.advance(len(block))
-        if size and archive.stat().st_size != size:
-            raise NanosoloError(f"{URL} broke off after {archive.stat().st_size:,} of {size:,} bytes. Run again.")
         _unpack(archive, data_home / FOLDER, URL)
-    except urllib.error.URLError as error:
-        raise NanosoloError(
-            f"cannot download {URL}: {error.reason}. Fetch it elsewhere and name its path in evaluate.core."
-        ) from None
-    except TimeoutError:
-        raise NanosoloError(f"cannot download {URL}: no answer for {_TIMEOUT_SECONDS:g} s. Run again.") from None
-    except OSError as error:
-        raise cannot_write(archive, error, 0) from None
     finally:
         archive.unlink(missing_ok=True)
 
 
-def _unpack(archive: Path, folder: Path, origin: str) -> None:
-    """Unpack beside `folder` and rename in what is whole. Raises NanosoloError."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+def _verify_archive(archive: Path) -> None:
+    """Raises Damaged if a file is not a zip archive with correct checksums."""
     try:
         with zipfile.ZipFile(archive) as opened:
             broken = opened.testzip()
-            if broken is not None:
-                raise NanosoloError(f"{archive} is damaged: {broken}. Download it again.")
+    except zipfile.BadZipFile as error:
+        raise Damaged(f"{archive} is not a zip archive: {error}") from None
+    if broken is not None:
+        raise Damaged(f"{archive} is damaged: {broken}")
+
+
+def _unpack(archive: Path, folder: Path, origin: str) -> None:
+    """Unpack next to `folder`, verify, then rename into place. Raises NanosoloError."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _verify_archive(archive)
+        with zipfile.ZipFile(archive) as opened:
             opened.extractall(partial)
         inner = partial / FOLDER if (partial / FOLDER).is_dir() else partial
         for task in read_tasks(inner):
             if not task.file.is_file():
-                raise NanosoloError(f"{archive} lacks {task.file.name}. Download it again.")
+                raise NanosoloError(f"{archive} has no {task.file.name}. Download it again.")
         facts = {"bytes": archive.stat().st_size, "sha256": _sha256(archive), "origin": origin}
         write_atomically(inner / "source.json", msgspec.json.encode(facts))
         shutil.rmtree(folder, ignore_errors=True)
         inner.rename(folder)
-    except zipfile.BadZipFile as error:
-        raise NanosoloError(f"{archive} is not a zip archive: {error}. Download it again.") from None
+    except Damaged as error:
+        raise NanosoloError(f"{error}. Download it again.") from None
     except OSError as error:
         raise cannot_write(folder, error, 0) from None
     finally:

@@ -97,7 +97,7 @@ def test_identity_changes_with_the_split_only_where_it_matters(tmp_path: Path) -
 def test_a_budget_beyond_the_last_shard_goes_over_all_of_them_again_where_that_is_asked_for(tmp_path: Path) -> None:
     said = open_corpus(DataConfig(source="fineweb-edu"), tmp_path, 5000).description()
     assert "1,822 of 1,822 training shards" in said
-    with pytest.raises(UsageError, match="has 1 to 1,822 training shards, 5,000 were asked for"):
+    with pytest.raises(UsageError, match="has 1 to 1,822 training shards, but 5,000 are needed"):
         open_corpus(DataConfig(source="fineweb-edu", on_exhausted="error"), tmp_path, 5000)
 
 

@@ -102,7 +102,7 @@ def test_a_transfer_that_stays_corrupt_is_refused(hub: HubServer, tmp_path: Path
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip"])
-def test_a_damaged_file_here_is_named_and_fetched_anew(hub: HubServer, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_here_is_named_and_downloaded_again(hub: HubServer, tmp_path: Path, damage: str) -> None:
     corpus(hub, tmp_path).prepare()
     path = tmp_path / TRAIN[0]
     content = path.read_bytes()
@@ -112,7 +112,7 @@ def test_a_damaged_file_here_is_named_and_fetched_anew(hub: HubServer, tmp_path:
     again.prepare()
     assert hub.transfers() == [TRAIN[0]]
     assert path.read_bytes() == content
-    assert [(s.reason, s.first) for s in again.skipped()] == [("damaged shards, fetched anew", str(path))]
+    assert [(s.reason, s.first) for s in again.skipped()] == [("damaged shards, downloaded again", str(path))]
 
 
 def test_shards_that_came_by_other_means_are_checked_and_kept(hub: HubServer, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ except NanosoloError as error:
 
 def test_a_disk_that_is_too_small_is_known_beforehand(hub: HubServer, tmp_path: Path) -> None:
     hub.claimed_size[TRAIN[0]] = 10**18
-    with pytest.raises(NanosoloError, match=r"too little room: .* needs 1,000,000,000,0[0-9,]+ bytes"):
+    with pytest.raises(NanosoloError, match=r"not enough disk space: .* needs 1,000,000,000,0[0-9,]+ bytes"):
         corpus(hub, tmp_path).prepare()
     assert hub.transfers() == []
 
@@ -216,7 +216,7 @@ def test_damage_found_while_reading_is_an_error(hub: HubServer, tmp_path: Path) 
 
 @pytest.mark.parametrize("shards", [0, 1823])
 def test_more_shards_than_there_are(tmp_path: Path, shards: int) -> None:
-    with pytest.raises(UsageError, match=f"1 to 1,822 training shards, {shards:,} were asked for"):
+    with pytest.raises(UsageError, match=f"1 to 1,822 training shards, but {shards:,} are needed"):
         FineWebCorpus(tmp_path, shards)
 
 

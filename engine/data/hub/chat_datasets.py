@@ -1,8 +1,7 @@
-"""Parquet files of datasets on the Hugging Face hub, fetched once into a folder here and read from there."""
+"""Parquet files of chat datasets on the Hugging Face hub: downloaded once, then read from a local folder."""
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,31 @@ from engine.core.atomic_io import write_atomically
 from engine.core.errors import NanosoloError
 from engine.core.file_lock import exclusive
 from engine.core.progress import Progress, silent
-from engine.data.hub.shards import Hub, ShardStore, patiently
+from engine.data.hub.download import Hub
+from engine.data.hub.shards import ShardStore
 from engine.data.shared import from_shared
 from engine.data.skip_counter import SkipCounter
 
-LISTING = "files.json"  # the dataset's files as the hub listed them, so that what is here needs no network
-_BACKOFF_SECONDS = 1.0
-_ROWS_AT_ONCE = 1024
+LISTING = "files.json"  # the dataset's files as listed by the hub: complete local copies need no network
+_ROWS_PER_BATCH = 1024
 
 
 class NoSuchFiles(NanosoloError):
-    """A dataset has no files of that name."""
+    """A dataset has no files that match a pattern."""
 
     def __init__(self, repo: str, pattern: str) -> None:
-        super().__init__(f"the dataset {repo} has no files {pattern}. Leave it out, or give a file of your own.")
+        super().__init__(
+            f"the dataset {repo} has no files {pattern}. Remove it from the configuration, or use a local file."
+        )
 
 
 def fetch(
     repo: str, pattern: str, data_home: Path, progress: Progress = silent, endpoint: str | None = None
 ) -> list[Path]:
-    """The dataset's files whose names match, in order: from a shared cache, or here, downloaded and checked if need be.
+    """The dataset's files whose names match, in order: from a shared cache or the data home, downloaded if missing.
 
-    Raises NoSuchFiles, or NanosoloError. A folder that holds matching files but no listing was filled by hand, and is
-    taken as it is.
+    Raises NoSuchFiles or NanosoloError. A folder with matching files but no listing was filled by hand and is used
+    without checks.
     """
     folder = folder_of(repo, data_home)
     shared = from_shared(folder, lambda copy: _shared_files(copy, pattern))
@@ -50,32 +51,24 @@ def fetch(
         if here is not None:
             return here
         hub = Hub(repo, endpoint)
-        listed = patiently(f"the list of {repo}", partial(_list, repo, endpoint), _BACKOFF_SECONDS)
+        listed = hub.list_files()
         names = _matching(listed, pattern)
         if not names:
             raise NoSuchFiles(repo, pattern)
-        # before the files: those of a fetch that was interrupted are not taken for all
+        # before the files: so an interrupted download is not taken for a complete folder
         write_atomically(folder / LISTING, msgspec.json.encode(listed))
-        facts = patiently(f"the list of {repo}", lambda: hub.facts(names), _BACKOFF_SECONDS)
-        store = ShardStore(folder, SkipCounter())
-        store.require_room(facts.values())
-        total = sum(fact.size for fact in facts.values())
-        done = 0
-        for name in names:
-            patiently(f"{repo}/{name}", partial(store.fetch, hub, facts[name]), _BACKOFF_SECONDS)
-            done += facts[name].size
-            progress(done, total, "bytes")
+        hub.download(names, ShardStore(folder, SkipCounter()), progress)
     return [folder / name for name in names]
 
 
 def folder_of(repo: str, data_home: Path) -> Path:
-    """Where the files of a dataset lie, or go."""
+    """The local folder of a dataset."""
     return data_home / "hub" / repo
 
 
 def local_files(folder: Path, pattern: str) -> list[Path] | None:
-    """What is here of the dataset, when it is all that matches; else None. Raises NoSuchFiles where the
-    hub's listing, kept here, says that there are none."""
+    """The local files that match, if all of them are present; None otherwise. Raises NoSuchFiles if the saved listing
+    of the hub has no match."""
     try:
         listed = msgspec.json.decode((folder / LISTING).read_bytes(), type=list[str])
     except OSError:
@@ -90,14 +83,14 @@ def local_files(folder: Path, pattern: str) -> list[Path] | None:
 
 
 def _shared_files(folder: Path, pattern: str) -> list[Path]:
-    """All files that match in a folder of a shared cache; empty where its listing of the dataset has none. Raises
-    NanosoloError where one is missing or not whole."""
+    """All files that match in a folder of a shared cache; empty if its listing has no match. Raises NanosoloError if a
+    file is missing or not valid."""
     try:
         files = local_files(folder, pattern)
     except NoSuchFiles:
         return []
     if files is None:
-        raise NanosoloError(f"not all of {pattern} is there")
+        raise NanosoloError(f"some files of {pattern} are missing")
     if (folder / LISTING).exists():
         store = ShardStore(folder, SkipCounter())
         for path in files:
@@ -108,25 +101,25 @@ def _shared_files(folder: Path, pattern: str) -> list[Path]:
 
 
 def filled_by_hand(folder: Path) -> bool:
-    """Whether the files here are not from the hub, which then need not be asked."""
+    """Whether the user put the files here, so that the hub is not needed."""
     return not (folder / LISTING).exists() and next(folder.rglob("*.parquet"), None) is not None
 
 
 def count_rows(files: list[Path]) -> int:
-    """How many rows parquet files have, from their footers. Raises NanosoloError for a damaged one."""
+    """The number of rows in parquet files, from their footers. Raises NanosoloError for a damaged file."""
     import pyarrow.parquet as pq
 
     return sum(_safely(path, lambda path=path: pq.ParquetFile(path).metadata.num_rows) for path in files)
 
 
 def read_rows(files: list[Path]) -> Iterator[dict[str, Any]]:
-    """The rows of parquet files in order; one whose text is not UTF-8 comes as an empty one. Raises NanosoloError for a
+    """The rows of parquet files in order; a row whose text is not UTF-8 is yielded empty. Raises NanosoloError for a
     damaged file."""
     import pyarrow.parquet as pq
 
     for path in files:
         with _safely(path, lambda path=path: pq.ParquetFile(path)) as opened:
-            batches = opened.iter_batches(batch_size=_ROWS_AT_ONCE)
+            batches = opened.iter_batches(batch_size=_ROWS_PER_BATCH)
             while (batch := _safely(path, lambda batches=batches: next(batches, None))) is not None:
                 yield from _decoded(batch)
 
@@ -149,13 +142,9 @@ def _safely(path: Path, action: Any) -> Any:
         return action()
     except (pa.ArrowException, OSError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise NanosoloError(f"{path} cannot be read: {first}. Remove it, and run again to download it again.") from None
-
-
-def _list(repo: str, endpoint: str | None) -> list[str]:
-    from huggingface_hub import HfApi
-
-    return sorted(HfApi(endpoint=endpoint).list_repo_files(repo, repo_type="dataset"))
+        raise NanosoloError(
+            f"{path} cannot be read: {first}. Delete it, then run again to download it again."
+        ) from None
 
 
 def _matching(names: list[str], pattern: str) -> list[str]:
