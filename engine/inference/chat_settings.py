@@ -1,4 +1,4 @@
-"""How answers are written, and the /commands that change it: one definition for the terminal and the console."""
+"""Chat settings and the /commands that change them: one definition for the CLI and the console."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,18 +10,18 @@ from engine.core.atomic_io import write_atomically
 from engine.core.errors import UsageError
 from engine.inference.sampling_params import Sampling
 
-MAX_SEED = 2**63 - 1  # what JSON's readers agree on
+MAX_SEED = 2**63 - 1  # the largest integer that all JSON readers accept
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How answers are written."""
+    """How answers are generated."""
 
     sampling: Sampling = Sampling(temperature=0.7, top_k=50)
-    max_new_tokens: int | None = None  # none: what the model's context leaves
+    max_new_tokens: int | None = None  # None: up to the end of the context
     seed: int = 0
 
     def turn_seed(self, messages: int) -> int:
-        """The seed of an answer after so many messages: another one for every turn, the same when all is repeated."""
+        """The seed of the answer after a number of messages: differs per turn, reproducible per conversation."""
         return (self.seed * 1_000_003 + messages) % (MAX_SEED + 1)
 
 
@@ -34,16 +34,16 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("new", "", "begin a new conversation"),
-    Command("system", "TEXT", "what the model is told before the first message; empty: nothing"),
-    Command("temperature", "X", "0: always the likeliest; 1: as the model sees it"),
-    Command("top_k", "N", "draw from the N likeliest; `off`: from all"),
-    Command("top_p", "X", "draw from the fewest that together reach X; `off`: from all"),
-    Command("max_tokens", "N", "at most so many new tokens; `off`: what the model's context leaves"),
+    Command("new", "", "start a new conversation"),
+    Command("system", "TEXT", "instructions that the model gets before the first message; empty: none"),
+    Command("temperature", "X", "0: always the most likely token; 1: the model's own distribution"),
+    Command("top_k", "N", "sample from the N most likely tokens; `off`: from all"),
+    Command("top_p", "X", "sample from the fewest tokens whose probabilities sum to X; `off`: from all"),
+    Command("max_tokens", "N", "maximum number of new tokens; `off`: up to the end of the context"),
     Command("seed", "N", "the same seed and messages give the same answers"),
-    Command("save", "FILE", "write the conversation as JSON that training reads too"),
-    Command("help", "", "this"),
-    Command("quit", "", "leave"),
+    Command("save", "FILE", "save the conversation as JSONL that can be used as training data"),
+    Command("help", "", "show this list"),
+    Command("quit", "", "quit the chat"),
 )
 
 
@@ -66,16 +66,16 @@ NUMBERS = tuple(_NUMBERS)
 
 
 def read_command(line: str) -> tuple[str, str]:
-    """`/top_k 40` -> ("top_k", "40"). Raises UsageError for what is no command."""
+    """`/top_k 40` -> ("top_k", "40"). Raises UsageError for an unknown command."""
     name, _, value = line.removeprefix("/").strip().partition(" ")
     name = {"exit": "quit"}.get(name, name)
     if name not in [command.name for command in COMMANDS]:
-        raise UsageError(f"/{name}: no such command. /help lists them.")
+        raise UsageError(f"/{name}: no such command. Type /help for a list.")
     return name, value.strip()
 
 
 def value_of(settings: Settings, name: str) -> str:
-    """A setting as it is typed: `0.7`, `off`."""
+    """A setting as the user types it: `0.7`, `off`."""
     if name == "seed":
         return str(settings.seed)
     value = settings.max_new_tokens if name == "max_tokens" else getattr(settings.sampling, name)
@@ -83,7 +83,7 @@ def value_of(settings: Settings, name: str) -> str:
 
 
 def change(settings: Settings, name: str, text: str) -> Settings:
-    """The settings with one of NUMBERS set to what was typed. Raises UsageError naming it, the text and an example."""
+    """The settings with one of NUMBERS set from text. Raises UsageError with the name, the text and an example."""
     kind = _NUMBERS[name]
     try:
         number: Any = None if text == "off" and kind.may_be_off else kind.read(text)
@@ -96,20 +96,20 @@ def change(settings: Settings, name: str, text: str) -> Settings:
         return msgspec.structs.replace(settings, max_new_tokens=number)
     if name == "seed":
         if not 0 <= number <= MAX_SEED:
-            raise UsageError(f"seed {number}: expected 0 or more and at most {MAX_SEED}, for example {kind.example}")
+            raise UsageError(f"seed {number}: expected 0 to {MAX_SEED}, for example {kind.example}")
         return msgspec.structs.replace(settings, seed=number)
     sampling = msgspec.structs.replace(settings.sampling, **{name: number}).check()
     return msgspec.structs.replace(settings, sampling=sampling)
 
 
 def save_conversations(path: Path, conversations: Sequence[Sequence[Any]]) -> None:
-    """Write each list of messages as one line of JSON that training reads too. Raises NanosoloError."""
+    """Write each list of messages as one line of JSON, usable as training data. Raises NanosoloError."""
     lines = [msgspec.json.encode({"messages": messages}) + b"\n" for messages in conversations]
     write_atomically(path, b"".join(lines))
 
 
 def file_to_save(name: str) -> Path:
-    """The file that /save names. Raises UsageError when it names none."""
+    """The path given to /save. Raises UsageError if there is none."""
     if not name:
-        raise UsageError("/save: name a file, for example /save conversation.jsonl")
+        raise UsageError("/save: give a file name, for example /save conversation.jsonl")
     return Path(name).expanduser()

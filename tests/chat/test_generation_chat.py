@@ -165,7 +165,7 @@ def test_a_person_at_a_terminal(run: RunDirectory) -> None:
     child.sendline("/temperature")
     child.expect("temperature is 0.7")
     child.sendline("/help")
-    child.expect("begin a new conversation")
+    child.expect("start a new conversation")
     child.expect("> ")
     child.sendeof()
     child.expect(pexpect.EOF)

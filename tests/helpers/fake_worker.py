@@ -94,7 +94,7 @@ def answer(operation: dict[str, Any], stage: str, lines: "queue.Queue[dict[str, 
     speed = float(os.environ.get("FAKE_SPEED", "1"))
     question = str(messages[-1]["content"])
     if question == "refuse":
-        say(WorkerError(id=key, message="the messages take 900 tokens; the model sees 256 at a time, answer included"))
+        say(WorkerError(id=key, message="the prompt takes 900 tokens, but the context is 256"))
         return
     if question == "full":
         say(WorkerError(id=key, message="OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB."))

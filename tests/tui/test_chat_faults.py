@@ -1,4 +1,4 @@
-"""The Chat screen when something is missing or goes wrong: no checkpoint, models that die, refuse or do not fit."""
+"""The Chat screen on errors: no checkpoint, models that crash, reject a message or do not fit into memory."""
 
 import os
 import shutil
@@ -29,14 +29,14 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("size", BOTH, ids=size_id)
 @pytest.mark.parametrize("runs", [0, 1])
-async def test_nobody_can_talk_yet(home: Path, size: tuple[int, int], runs: int) -> None:
+async def test_no_model_to_chat_with_yet(home: Path, size: tuple[int, int], runs: int) -> None:
     if runs:
         put(home, ("bare", stopped("bare", 20)))
     app = console_on(None)
     async with app.run_test(size=size) as pilot:
         await pilot.press("7")
-        await shows(pilot, "No run has a checkpoint yet." if runs else "nobody to talk to")
-        await matches_snapshot(pilot, f"chat-{'early' if runs else 'nobody'}-{size_id(size)}", without="Runs lie in")
+        await shows(pilot, "No run has a checkpoint yet." if runs else "no model to chat with")
+        await matches_snapshot(pilot, f"chat-{'early' if runs else 'no-runs'}-{size_id(size)}", without="Runs are in")
         await pilot.press("m", "v", "i", "n", "y", "d", "x", "s")
         await pilot.pause()
         assert isinstance(app.screen, ChatScreen)
@@ -49,7 +49,7 @@ async def test_nobody_can_talk_yet(home: Path, size: tuple[int, int], runs: int)
     ("how", "said"),
     [
         ("damaged", "model.safetensors has 3 bytes, not 10. Press r to load it again."),
-        ("killed", "was killed, often because the machine's memory ran out. Press r to load it again."),
+        ("killed", "was killed, often because the machine ran out of memory. Press r to load it again."),
     ],
 )
 async def test_a_model_that_cannot_be_loaded(home: Path, monkeypatch: pytest.MonkeyPatch, how: str, said: str) -> None:
@@ -86,7 +86,7 @@ async def test_leaving_while_it_loads(home: Path, monkeypatch: pytest.MonkeyPatc
         await pilot.press("i")
         await say(pilot, "two")
         os.kill(pid, signal.SIGKILL)
-        await shows(pilot, "✖ not answered", "was killed")
+        await shows(pilot, "✖ no answer", "was killed")
         await pilot.press("escape", "r")
         await shows(pilot, "loading")
         await until(pilot, lambda: bool(processes(pilot)))
@@ -101,7 +101,7 @@ async def test_kill_9_in_the_middle_of_an_answer(home: Path) -> None:
         await say(pilot, "forever")
         await shows(pilot, "word3 ")
         os.kill(processes(pilot)[0], signal.SIGKILL)
-        await shows(pilot, "not loaded", "broken off", "was killed", "word3 ")
+        await shows(pilot, "not loaded", "interrupted", "was killed", "word3 ")
         await pilot.press("escape", "r")
         await shows(pilot, "5.24M · CPU", "word3 ")
         await pilot.press("i")
@@ -113,11 +113,11 @@ async def test_refusals_are_told_under_the_message(home: Path) -> None:
     chat_runs(home, "red")
     async with open_chat(size=(120, 40)) as (_, pilot):
         await say(pilot, "refuse")
-        await shows(pilot, "✖ The messages take 900 tokens")
+        await shows(pilot, "✖ The prompt takes 900 tokens")
         await say(pilot, "empty")
         await shows(pilot, "0 tokens")
         await say(pilot, "forgetful")
-        await shows(pilot, "2 earlier messages no longer fit")
+        await shows(pilot, "2 earlier messages left out (context full)")
 
 
 async def test_a_gpu_whose_memory_is_full(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +145,9 @@ async def test_a_gpu_that_trains_is_left_alone_unless_asked(home: Path, monkeypa
     app = console_on(None)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("7")
-        await shows(pilot, "5.24M · CPU", "red trains on the GPU, so this model runs on the CPU.")
+        await shows(pilot, "5.24M · CPU", "red is training on the GPU, so this model runs on the CPU.")
         await pilot.press("escape", "d")
-        await shows(pilot, "5.24M · GPU", "red trains on this GPU, whose memory this model shares.")
+        await shows(pilot, "5.24M · GPU", "red is training on this GPU and shares its memory with this model.")
         await pilot.press("d")
         await shows(pilot, "5.24M · CPU", "so this model runs on the CPU")
 
@@ -159,7 +159,7 @@ async def test_device_without_a_gpu(home: Path) -> None:
         await pilot.press("7")
         await shows(pilot, "5.24M · CPU")
         await pilot.press("escape", "d")
-        await shows(pilot, "No GPU was found here")
+        await shows(pilot, "No GPU found.")
 
 
 async def test_a_run_that_is_removed(home: Path) -> None:
@@ -172,8 +172,8 @@ async def test_a_run_that_is_removed(home: Path) -> None:
         await say(pilot, "one")
         await shows(pilot, "You said: one")  # its model is in memory
         await pilot.press("escape", "r")
-        await shows(pilot, "red, sft step 72 is gone. m chooses another checkpoint.")
+        await shows(pilot, "red, sft step 72 no longer exists. Press m to choose another checkpoint.")
         await pilot.press("m")
-        await shows(pilot, "Who talks?", "blue")
+        await shows(pilot, "Choose a checkpoint", "blue")
         await pilot.press("enter")
         await shows(pilot, "blue sft · step 72 · 5.24M", "You said: one")

@@ -1,4 +1,4 @@
-"""What lies under the Chat screen: conversations, their rows, faults in words, who can talk, the worker's client."""
+"""Parts of the Chat screen: conversations, rendering, error messages, available models, the worker client."""
 
 import asyncio
 import os
@@ -50,12 +50,12 @@ def test_pieces_of_a_kind_are_joined() -> None:
 
 
 def test_what_is_sent_leaves_out_what_was_not_answered() -> None:
-    talk = Conversation()
-    talk.turns = [turn("1?", "one"), Turn("lost?", "red", "failed"), turn("2?", "two"), Turn("3?", "red")]
-    assert [m["content"] for m in talk.to_answer("", chats=True)] == ["1?", "one", "2?", "two", "3?"]
-    assert talk.to_answer("Be brief.", chats=True)[0] == {"role": "system", "content": "Be brief."}
-    assert [m["content"] for m in talk.to_answer("", chats=False)] == ["3?"]
-    assert [m["content"] for m in talk.said("")] == ["1?", "one", "2?", "two"]
+    conversation = Conversation()
+    conversation.turns = [turn("1?", "one"), Turn("lost?", "red", "failed"), turn("2?", "two"), Turn("3?", "red")]
+    assert [m["content"] for m in conversation.to_answer("", chats=True)] == ["1?", "one", "2?", "two", "3?"]
+    assert conversation.to_answer("Be brief.", chats=True)[0] == {"role": "system", "content": "Be brief."}
+    assert [m["content"] for m in conversation.to_answer("", chats=False)] == ["3?"]
+    assert [m["content"] for m in conversation.said("")] == ["1?", "one", "2?", "two"]
 
 
 def test_calculations_are_sent_back_as_parts() -> None:
@@ -101,15 +101,19 @@ def test_calculations_stand_in_brackets() -> None:
 
 def test_figures_of_an_answer() -> None:
     assert figures(turn(figures=took())) == ["84 tokens", "42.0 tokens/s", "first token 210 ms"]
-    assert figures(turn(figures=took(truncated=1)))[-1] == "1 earlier message no longer fits"
-    assert figures(turn(figures=took(1, 0.5, None, end="length"))) == ["cut at the limit", "1 token", "2.0 tokens/s"]
+    assert figures(turn(figures=took(truncated=1)))[-1] == "1 earlier message left out (context full)"
+    assert figures(turn(figures=took(1, 0.5, None, end="length"))) == [
+        "reached the token limit",
+        "1 token",
+        "2.0 tokens/s",
+    ]
     stopped = figures(turn(figures=took(4000, 2.0, 1.24, end="cancelled", truncated=6)))
     assert stopped == [
         "stopped",
         "4,000 tokens",
         "2.00k tokens/s",
         "first token 1.2 s",
-        "6 earlier messages no longer fit",
+        "6 earlier messages left out (context full)",
     ]
     assert figures(Turn("a?", "red", "stopped")) == ["stopped"]
     assert figures(Turn("a?", "red", "failed")) == []
@@ -118,9 +122,9 @@ def test_figures_of_an_answer() -> None:
 
 def test_two_answers_are_compared_once_both_are_there() -> None:
     fast, slow = turn(figures=took(84, 2.0, 0.2)), turn(figures=took(60, 2.0, 0.3))
-    assert compared(fast, slow) == "A writes 1.4 times as fast · A begins 100 ms sooner · 84 against 60 tokens"
-    assert compared(slow, fast).startswith("B writes 1.4 times as fast · B begins")
-    assert compared(fast, fast) == "equally fast · 84 against 84 tokens"
+    assert compared(fast, slow) == "A is 1.4× as fast · A starts 100 ms earlier · 84 and 60 tokens"
+    assert compared(slow, fast).startswith("B is 1.4× as fast · B starts")
+    assert compared(fast, fast) == "same speed · 84 and 84 tokens"
     assert compared(fast, turn()) == compared(None, fast) == ""
     assert compared(fast, turn("another?", figures=took())) == ""
     assert compared(fast, turn(figures=took(0))) == ""
@@ -130,7 +134,7 @@ def test_two_answers_are_compared_once_both_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gone", "device", "said"),
+    ("exited", "device", "said"),
     [
         (WorkerExited(1, "torch.OutOfMemoryError: CUDA out of memory."), "cuda", "Not enough free GPU memory"),
         (
@@ -141,11 +145,11 @@ def test_two_answers_are_compared_once_both_are_there() -> None:
         (WorkerExited(-9, ""), "cpu", "was killed"),
         (WorkerExited(-11, ""), "cpu", "signal 11"),
         (WorkerExited(5, "model.safetensors has 3 bytes, not 10"), "cpu", "Model.safetensors has 3 bytes, not 10."),
-        (WorkerExited(3, ""), "cpu", "exit code 3"),
+        (WorkerExited(3, ""), "cpu", "exited with code 3"),
     ],
 )
-def test_every_end_has_a_way_out(gone: WorkerExited, device: str, said: str) -> None:
-    text = describe_exit(gone, device)
+def test_every_exit_message_says_what_to_do(exited: WorkerExited, device: str, said: str) -> None:
+    text = describe_exit(exited, device)
     assert said in text and "\n" not in text
     assert text.endswith(("Press r to load it again.", "Press d to load it on the CPU."))
 
@@ -155,7 +159,7 @@ def test_a_refusal_is_one_line() -> None:
     assert "Press d to load it on the CPU" in describe_error("OutOfMemoryError: CUDA out of memory", "cuda")
 
 
-# who can talk
+# available models
 
 
 def runs_with(home: Path, **stages: dict[str, int]) -> list[RunDirectory]:
@@ -186,7 +190,7 @@ def test_the_best_checkpoint_of_each_run_newest_first(tmp_path: Path, monkeypatc
     assert scene.begin_with(None, None) == (scene.models[0], "")
     assert scene.begin_with(old, scene.models[0]) == (scene.models[2], "")
     assert scene.begin_with(None, scene.models[1]) == (scene.models[1], "")
-    assert scene.begin_with(bare, scene.models[1]) == (scene.models[1], "bare has no checkpoint yet, so new talks.")
+    assert scene.begin_with(bare, scene.models[1]) == (scene.models[1], "bare has no checkpoint yet. Using new.")
     assert scene.best_of(old) == scene.models[2]
     assert scene.now(scene.models[1]) == scene.models[1]
     assert scene._replace(models=()).now(scene.models[1]) is None
@@ -196,8 +200,8 @@ def test_a_gpu_that_trains_is_left_alone() -> None:
     idle, busy = Scene(1, (), True, ()), Scene(1, (), True, ("red",))
     assert (idle.device, busy.device, Scene(1, (), False, ("red",)).device) == ("auto", "cpu", "cpu")
     assert device_notes(idle, "") == []
-    assert "red trains on the GPU, so this model runs on the CPU" in device_notes(busy, "")[0]
-    assert "whose memory this model shares" in device_notes(busy, "cuda")[0]
+    assert "red is training on the GPU, so this model runs on the CPU" in device_notes(busy, "")[0]
+    assert "shares its memory with this model" in device_notes(busy, "cuda")[0]
     assert "slow each other down" in device_notes(Scene(1, (), False, ("red", "blue")), "")[0]
 
 
@@ -211,7 +215,7 @@ def test_the_settings_in_one_row() -> None:
 
 
 async def hear(code: str, run: RunDirectory, *asked: str) -> list[object]:
-    """What a process of this code is heard to say, until it is gone."""
+    """The events of a process that runs this code, until it exits."""
     heard: list[object] = []
     made = WorkerClient(run, "sft", "cpu", heard.append)
     made._command = ("-c", code)
@@ -231,7 +235,7 @@ async def hear(code: str, run: RunDirectory, *asked: str) -> list[object]:
         ('print(\'{"event": "error", "id": null, "message": "no"}\')', WorkerExited(0, "no")),
     ],
 )
-async def test_a_process_that_ends_leaves_its_last_word(code: str, gone: WorkerExited, tmp_path: Path) -> None:
+async def test_a_process_that_exits_reports_its_last_line(code: str, gone: WorkerExited, tmp_path: Path) -> None:
     assert await hear(code, RunDirectory(tmp_path)) == [gone]
 
 
@@ -259,7 +263,7 @@ async def test_asking_cancelling_and_closing(tmp_path: Path, monkeypatch: pytest
     finally:
         await made.close()
     await asyncio.wait_for(following, 30)
-    assert heard.empty()  # nothing is told after close
+    assert heard.empty()  # no events after close
     assert made.pid is not None and not psutil.pid_exists(made.pid)
 
 
@@ -274,8 +278,8 @@ async def test_closing_while_the_process_starts(tmp_path: Path, monkeypatch: pyt
     assert heard == [] and made.pid is not None and not psutil.pid_exists(made.pid)
 
 
-def test_a_worker_ends_with_whoever_started_it(tmp_path: Path) -> None:
-    """The one who asks is killed with kill -9: nothing but the end of its input tells the worker."""
+def test_a_worker_exits_when_its_parent_is_killed(tmp_path: Path) -> None:
+    """The console is killed with SIGKILL: the worker notices only the end of its input."""
     (run,) = runs_with(tmp_path, red={"sft": 7})
     code = (
         "import asyncio, pathlib, tui.chat.worker_client as c\n"

@@ -1,4 +1,4 @@
-"""The Chat screen with a model that was really trained: it loads, streams, stops, compares, dies and comes back."""
+"""The Chat screen with a trained model: load, stream, stop, compare, crash and reload."""
 
 import os
 import shutil
@@ -58,7 +58,9 @@ async def test_load_stream_stop_compare_kill(run: RunDirectory) -> None:
         await say(pilot, "hello")  # it waits for the model
         (left,) = await loaded(pilot, "pane-a")
         await until(pilot, lambda: not screen.writing)
-        await shows(pilot, f"tiny sft · step {STEPS}", "20 tokens", " tokens/s · first token ", "cut at the limit")
+        await shows(
+            pilot, f"tiny sft · step {STEPS}", "20 tokens", " tokens/s · first token ", "reached the token limit"
+        )
         first = left.conversation.turns[0]
         assert first.figures is not None and first.figures.new_tokens == 20 and first.answer
 
@@ -77,17 +79,17 @@ async def test_load_stream_stop_compare_kill(run: RunDirectory) -> None:
         assert turn.state == "stopped" and turn.figures is not None and turn.figures.end == "cancelled"
 
         await pilot.press("escape", "n", "v")
-        await shows(pilot, "Who talks beside?")
+        await shows(pilot, "Choose a checkpoint to compare")
         await pilot.press("enter")
         await loaded(pilot, "pane-a", "pane-b")
-        await shows(pilot, f"B tiny pretrain · step {STEPS}", "A base model")
+        await shows(pilot, f"B tiny pretrain · step {STEPS}", "This base model")
         screen.settings = GREEDY
         await pilot.press("i")
         await say(pilot, "hello")
         await until(pilot, lambda: not screen.writing)
-        again, beside = (pane.conversation.turns[0] for pane in screen.panes)
+        again, second = (pane.conversation.turns[0] for pane in screen.panes)
         assert again.answer == first.answer  # the same settings and messages, the same answer
-        assert beside.figures is not None and "against" in text_of(app)
+        assert second.figures is not None and " and 20 tokens" in text_of(app)
 
         pids = [pane.client.pid for pane in screen.panes if pane.client is not None]
         screen.settings = Settings(sampling=Sampling(temperature=1.0))
@@ -99,7 +101,7 @@ async def test_load_stream_stop_compare_kill(run: RunDirectory) -> None:
         await pilot.press("escape", "r")
         await loaded(pilot, "pane-a", "pane-b")
         await pilot.press("i")
-        await say(pilot, "there again?")
+        await say(pilot, "once more")
         await until(pilot, lambda: not screen.writing)
         assert screen.pane_a.conversation.turns[-1].state == "done"
         pids = [pane.client.pid for pane in screen.panes if pane.client is not None]

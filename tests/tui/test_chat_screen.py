@@ -1,4 +1,4 @@
-"""The Chat screen: every key, with a process that poses as a model's; hostile text, side by side."""
+"""The Chat screen with a fake model process: every key, hostile text, two models side by side."""
 
 import shutil
 import threading
@@ -34,7 +34,7 @@ async def test_a_conversation(home: Path, size: tuple[int, int]) -> None:
     app = console_on(None)
     async with app.run_test(size=size) as pilot:
         await pilot.press("7")
-        await shows(pilot, "red sft · step 72 · 5.24M · CPU", "Say something; Enter sends it.")
+        await shows(pilot, "red sft · step 72 · 5.24M · CPU", "Type a message and press Enter.")
         await pilot.press(*"Hi 1?".replace(" ", ""), "space", "q", "enter")  # letters and digits are text here
         await shows(pilot, "› Hi1? q", "You said: Hi1? q", "52.0 tokens/s · first token 85 ms")
         await say(pilot, "sum")
@@ -52,15 +52,15 @@ async def test_two_side_by_side(home: Path, size: tuple[int, int]) -> None:
         await shows(pilot, "blue sft · step 72 · 5.24M")
         await pilot.press("escape", "v")
         await until(pilot, lambda: isinstance(app.screen, ModelDialog))
-        await shows(pilot, "Who talks beside?", "red", "goes on with text")
-        await matches_snapshot(pilot, f"chat-who-{size_id(size)}")
+        await shows(pilot, "Choose a checkpoint to compare", "red", "continues text")
+        await matches_snapshot(pilot, f"chat-choose-{size_id(size)}")
         await pilot.press("G", "enter")  # the last: red's base model
-        await shows(pilot, "A blue sft", "B red pretrain · step 300 · 5.24M", "A base model")
+        await shows(pilot, "A blue sft", "B red pretrain · step 300 · 5.24M", "This base model")
         await pilot.press("i")
         await say(pilot, "What is a list?")
         await done(pilot)
-        await shows(pilot, "52.0 tokens/s", "48.0 tokens/s", "A writes 1.1 times as fast", "6 against 6 tokens")
-        await matches_snapshot(pilot, f"chat-beside-{size_id(size)}")
+        await shows(pilot, "52.0 tokens/s", "48.0 tokens/s", "A is 1.1× as fast", "6 and 6 tokens")
+        await matches_snapshot(pilot, f"chat-compare-{size_id(size)}")
         pids = processes(pilot)
         await pilot.press("escape", "tab", "m")  # keys are for the pane that is looked at
         await until(pilot, lambda: isinstance(app.screen, ModelDialog))
@@ -89,7 +89,7 @@ async def test_the_same_message_goes_to_both_and_one_is_stopped_with_the_other(h
         assert text_of(app).count("stopped · ") == 2
 
 
-async def test_stopping_with_each_key_and_talking_on(home: Path) -> None:
+async def test_stop_with_each_key_and_continue(home: Path) -> None:
     chat_runs(home, "red")
     app = console_on(None)
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
@@ -97,8 +97,8 @@ async def test_stopping_with_each_key_and_talking_on(home: Path) -> None:
         await say(pilot, "forever")  # it waits for its model
         await shows(pilot, "word5 ", "^x stop")
         await say(pilot, "more")
-        await shows(pilot, "An answer is being written.")
-        assert app.screen.query_one(Composer).text == "more"  # nothing is lost
+        await shows(pilot, "The model is still answering.")
+        assert app.screen.query_one(Composer).text == "more"  # the text is kept
         await pilot.press("escape", "x")
         await done(pilot)
         await shows(pilot, "stopped · ")
@@ -171,12 +171,12 @@ async def test_seven_begins_with_the_run_under_the_cursor(home: Path) -> None:
         await pilot.press("escape", "4", "g", "down", "7")
         await shows(pilot, "blue sft · step 72 · 5.24M")
         await say(pilot, "two")
-        await shows(pilot, "blue, sft step 72 answers from here", "You said: one", "You said: two")
+        await shows(pilot, "Now using blue, sft step 72", "You said: one", "You said: two")
         await pilot.press("escape", "4", "g", "7")
-        await shows(pilot, "blue sft", "bare has no checkpoint yet, so blue talks.")
+        await shows(pilot, "blue sft", "bare has no checkpoint yet. Using blue.")
 
 
-async def test_who_is_wanted_is_remembered_when_the_screen_was_left_before_anybody_was_found(
+async def test_the_wanted_run_is_remembered_when_the_screen_is_left_before_models_are_found(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chat_runs(home, "red", "blue")
@@ -227,9 +227,9 @@ async def test_another_checkpoint_of_the_same_run(home: Path) -> None:
     async with open_chat(size=(80, 24)) as (_, pilot):
         (pid,) = processes(pilot)
         await pilot.press("escape", "m")
-        await shows(pilot, "Who talks?", "pretrain")
+        await shows(pilot, "Choose a checkpoint", "pretrain")
         await pilot.press("j", "enter")
-        await shows(pilot, "red pretrain · step 300 · 5.24M", "A base model", "Write how a text begins")
+        await shows(pilot, "red pretrain · step 300 · 5.24M", "This base model", "Type the start of a text")
         await until(pilot, lambda: not exists(pid))
         await pilot.press("i")
         for text in ("one", "what do you hear"):
@@ -245,7 +245,7 @@ async def test_settings_are_edited_and_sent(home: Path) -> None:
         await pilot.press("7")
         await shows(pilot, "red sft · step 72 · 5.24M", "temperature 0.7 · top-k 50 · seed 0")
         await pilot.press("escape", "s")
-        await shows(pilot, "How answers are written", "always the likeliest")
+        await shows(pilot, "Chat settings", "always the most likely token")
         await pilot.press("x")
         await shows(pilot, "temperature x: expected a number, for example 0.7")
         await pilot.press("enter")
@@ -274,7 +274,7 @@ async def test_commands(home: Path, tmp_path: Path) -> None:
         await say(pilot, f"/save {tmp_path / 'said.jsonl'}")
         await until(pilot, (tmp_path / "said.jsonl").exists)
         assert '"content":"You said: one"' in (tmp_path / "said.jsonl").read_text()
-        await shows(pilot, "Wrote")
+        await shows(pilot, "Saved to")
         app.clear_notifications()  # they would lie over what is waited for, for seconds
         await say(pilot, "/temperature 1.5")
         await shows(pilot, "temperature 1.5 · top-k 50")
@@ -288,10 +288,10 @@ async def test_commands(home: Path, tmp_path: Path) -> None:
         app.clear_notifications()
         await say(pilot, "/help")
         await until(pilot, lambda: isinstance(app.screen, ReadingScreen))
-        await shows(pilot, "/max_tokens N", "begin a new conversation")
+        await shows(pilot, "/max_tokens N", "start a new conversation")
         await pilot.press("escape")
         await say(pilot, "/system Be brief.")
-        await shows(pilot, "Say something", "system: Be brief.")
+        await shows(pilot, "Type a message", "system: Be brief.")
         await say(pilot, "/nonsense")
         await shows(pilot, "/nonsense: no such command")
         app.screen.query_one(Composer).text = ""
@@ -314,7 +314,7 @@ async def test_new_copy_and_reload(home: Path) -> None:
         await say(pilot, "forever")
         await shows(pilot, "word3 ")
         await pilot.press("escape", "n")
-        await shows(pilot, "Say something")
+        await shows(pilot, "Type a message")
         await pilot.press("i")
         await say(pilot, "two")
         await shows(pilot, "You said: two")  # the answer before was ended, and is not heard any more

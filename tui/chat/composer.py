@@ -1,4 +1,4 @@
-"""The field in which a message is typed: Enter sends it, the arrow up brings earlier ones back."""
+"""The message field: Enter sends the text, the up arrow recalls earlier messages."""
 
 from textual import events
 from textual.message import Message
@@ -7,47 +7,47 @@ from textual.widgets import TextArea
 from tui.chat.render import harmless
 from tui.keys.bindings import bindings_for
 
-MOST = 32_000  # characters of one message: far more than any model here reads at a time
+MAX_CHARS = 32_000  # per message: far more than any model's context here
 
 
 class Composer(TextArea):
-    """Several lines that grow with the text. It takes all keys but those of its row in the table."""
+    """A text area that grows with its text. It handles all keys except its bindings in the key table."""
 
     KEYS_OF = "composer"
     BINDINGS = bindings_for("composer")
 
     class Sent(Message):
-        """The user wants this said. The field still holds it: whoever takes it calls `accepted`."""
+        """The user sends this text. The field keeps it until the receiver calls `accepted`."""
 
         def __init__(self, text: str) -> None:
             super().__init__()
             self.text = text
 
     class StopWanted(Message):
-        """The answer is to be broken off."""
+        """The user asks to stop the answer."""
 
     class ScrollWanted(Message):
-        """What was said is to be looked at, so many pages on."""
+        """The user asks to scroll the transcript by a number of pages."""
 
         def __init__(self, pages: int) -> None:
             super().__init__()
             self.pages = pages
 
     class Left(Message):
-        """The user is done typing."""
+        """The user leaves the field."""
 
     def __init__(self) -> None:
         super().__init__(
             id="composer", soft_wrap=True, show_line_numbers=False, compact=True, highlight_cursor_line=False
         )
-        self.cursor_blink = False  # it would cost the link something twice a second
+        self.cursor_blink = False  # blinking sends data over SSH twice a second
         self.earlier: list[str] = []
-        self.busy = False  # whether an answer is being written
-        self._at: int | None = None  # of the earlier message that is shown
+        self.busy = False  # whether an answer is being generated
+        self._at: int | None = None  # index of the recalled message, if any
         self._draft = ""
 
     def accepted(self) -> None:
-        """The text was taken: keep it to be brought back, and empty the field."""
+        """Store the text for recall and clear the field."""
         text = self.text.strip()
         if not self.earlier or self.earlier[-1] != text:
             self.earlier.append(text)
@@ -55,20 +55,20 @@ class Composer(TextArea):
         self.text = ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What there is to bring back, or to break off."""
+        """Whether there is a message to recall or an answer to stop."""
         if action == "stop":
             return self.busy
         return bool(self.earlier) if action == "recall" else True
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":  # it would break the line; the table's row for it is meant
+        if event.key == "enter":  # the text area would insert a line break; the key table has a binding for it
             event.prevent_default()
 
     async def _on_paste(self, event: events.Paste) -> None:
-        """Text from elsewhere may hold anything."""
+        """Insert pasted text without control characters."""
         event.prevent_default()
         event.stop()
-        text = harmless(event.text.replace("\r\n", "\n").replace("\r", "\n"))[: max(0, MOST - len(self.text))]
+        text = harmless(event.text.replace("\r\n", "\n").replace("\r", "\n"))[: max(0, MAX_CHARS - len(self.text))]
         self._replace_via_keyboard(text, *self.selection)
 
     # keys
@@ -81,7 +81,7 @@ class Composer(TextArea):
         self.insert("\n")
 
     def action_recall(self, by: int) -> None:
-        """The message before or after; where the cursor can still move in the text, it moves."""
+        """Recall the previous or next message, unless the cursor can still move within the text."""
         if by < 0 and not self.navigator.is_first_wrapped_line(self.cursor_location):
             self.action_cursor_up()
             return

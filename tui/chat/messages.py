@@ -1,4 +1,4 @@
-"""What the Chat screen says of itself: when nobody can talk, of devices, of the settings and /commands."""
+"""Texts of the Chat screen: no model yet, device notes, the settings row and /commands."""
 
 from textual.content import Content
 
@@ -8,21 +8,21 @@ from tui.chat.render import harmless
 from tui.widgets.rows import clip
 
 NO_RUNS = """
-No run yet, so there is nobody to talk to.
+No runs yet, so there is no model to chat with.
 
-  1   opens the plan: choose a preset, L reviews it, Enter launches it
-      quickstart trains on this CPU in about six minutes and then talks
+  1   open the plan: choose a preset, press L to review, Enter to launch
+      quickstart trains a chat model on this CPU in about six minutes
 
-Runs lie in {folder}; another folder is named with NANOSOLO_HOME.
+Runs are in {folder}. To use another folder, set NANOSOLO_HOME.
 """
 NO_CHECKPOINTS = """
 No run has a checkpoint yet.
 
-  3   watches the run; c there writes a checkpoint at the next step
-  r   looks again
+  3   watch the run; c writes a checkpoint at the next step
+  r   check again
 
-A run can be talked to from its first checkpoint on. After pretrain it
-only goes on with your text; after sft it answers.
+You can chat with a run once it has a checkpoint. After pretrain the
+model only continues your text; after sft it answers.
 """
 
 LABELS = {
@@ -36,20 +36,20 @@ LABELS = {
 
 
 def device_notes(scene: Scene, wanted: str) -> list[str]:
-    """What is to be said where runs train on the device. `wanted`: the device the user chose, if any."""
+    """Notes about runs that train on the same machine. `wanted`: the device the user chose, if any."""
     if not scene.training:
         return []
     names = " and ".join(scene.training)
-    verb = "train" if len(scene.training) > 1 else "trains"
+    verb = "are training" if len(scene.training) > 1 else "is training"
     if not scene.gpu:
-        return [f"{names} {verb} on this CPU: answers and training slow each other down."]
+        return [f"{names} {verb} on this CPU. Chat and training slow each other down."]
     if wanted == "cuda":
-        return [f"{names} {verb} on this GPU, whose memory this model shares. d moves it to the CPU."]
-    return [f"{names} {verb} on the GPU, so this model runs on the CPU. d moves it to the GPU all the same."]
+        return [f"{names} {verb} on this GPU and shares its memory with this model. Press d to use the CPU."]
+    return [f"{names} {verb} on the GPU, so this model runs on the CPU. Press d to use the GPU anyway."]
 
 
 def chips(settings: Settings, system: str, width: int) -> Content:
-    """How answers are written, in one row."""
+    """The sampling settings in one row."""
     parts = [f"temperature {value_of(settings, 'temperature')}"]
     for name in ("top_k", "top_p", "max_tokens"):
         value = value_of(settings, name)
@@ -60,6 +60,6 @@ def chips(settings: Settings, system: str, width: int) -> Content:
 
 
 def command_rows(width: int, height: int) -> list[Content]:
-    """The /commands, a row each."""
+    """The /commands, one per row."""
     heads = [Content.styled(f"{f'/{command.name} {command.argument}':<20} ", "bold") for command in COMMANDS]
     return [head + Content(command.help.replace("`", "")) for head, command in zip(heads, COMMANDS, strict=True)]

@@ -1,4 +1,4 @@
-"""Who can talk: the checkpoints of all runs, the one to begin with, and what it would share its device with."""
+"""The models to chat with: the checkpoints of all runs, the default one, and what else uses the device."""
 
 import time
 from contextlib import suppress
@@ -11,7 +11,7 @@ from engine.run.directory import RunDirectory, list_runs
 
 
 class ChatModel(NamedTuple):
-    """A checkpoint of a run that can be talked to."""
+    """A checkpoint of a run to chat with."""
 
     run: RunDirectory
     checkpoint: Chosen
@@ -23,48 +23,48 @@ class ChatModel(NamedTuple):
 
     @property
     def age(self) -> float:
-        """Seconds since it was written; 0 where it is gone."""
+        """Seconds since it was written; 0 if it no longer exists."""
         with suppress(OSError):
             return max(0.0, time.time() - self.checkpoint.path.stat().st_mtime)
         return 0.0
 
 
 class Scene(NamedTuple):
-    """What there is on this machine, as far as talking goes."""
+    """The runs, models and devices of this machine."""
 
     runs: int
     models: tuple[ChatModel, ...]  # newest run first, each run's best checkpoint first
     gpu: bool
-    training: tuple[str, ...]  # names of the runs that are at work on the GPU, or on the CPU where there is none
+    training: tuple[str, ...]  # names of the runs that use the GPU, or the CPU of a machine without one
 
     def best_of(self, run: RunDirectory | None) -> ChatModel | None:
-        """The best checkpoint of this run; None where it has none."""
+        """The best checkpoint of this run, or None if it has none."""
         return next((t for t in self.models if run is not None and t.run.path == run.path), None)
 
     def begin_with(self, wanted: RunDirectory | None, before: ChatModel | None) -> tuple[ChatModel, str]:
-        """Who talks: the run that is wanted, else who talked before, else the newest; and what is to be said of it."""
+        """The model of the wanted run, else the one before, else the newest; and a note about the choice, if any."""
         own = self.best_of(wanted)
         model = own or before or self.models[0]
         lacking = wanted is not None and own is None
-        return model, f"{wanted.name} has no checkpoint yet, so {model.run.name} talks." if lacking and wanted else ""
+        return model, f"{wanted.name} has no checkpoint yet. Using {model.run.name}." if lacking and wanted else ""
 
     def now(self, model: ChatModel) -> ChatModel | None:
-        """The newest checkpoint of the same stage of the same run; None where there is none any more."""
+        """The newest checkpoint of the same run and stage, or None if none is left."""
         wanted = (model.run.path, model.checkpoint.stage)
         return next((t for t in self.models if (t.run.path, t.checkpoint.stage) == wanted), None)
 
     @property
     def device(self) -> str:
-        """Where to load a model when nobody says: never onto a GPU that trains, whose memory the run may need."""
+        """The default device: never a GPU with a training run, which may need its memory."""
         return "auto" if self.gpu and not self.training else "cpu"
 
 
 def look() -> Scene:
-    """Look at the disk and the devices. Takes a while: to be called from a thread. Raises NanosoloError."""
+    """Read the runs on disk and detect devices. Slow, so call it from a thread. Raises NanosoloError."""
     runs = list_runs()
     models = []
     for run in reversed(runs):
-        with suppress(OSError):  # removed while we look
+        with suppress(OSError):  # removed in the meantime
             models += [ChatModel(run, chosen) for chosen in chat_checkpoints(run)]
     gpu = detect_gpu() is not None
     training = tuple(run.name for run in runs if run.is_running() and (not gpu or _uses_gpu(run)))
@@ -75,4 +75,4 @@ def _uses_gpu(run: RunDirectory) -> bool:
     try:
         return run.config().runtime.device != "cpu"
     except NanosoloError:
-        return True  # better to keep away from it
+        return True  # unknown, so assume that it does

@@ -1,4 +1,4 @@
-"""One model and the conversation with it: loads it, asks it, shows what it says as it comes."""
+"""A pane with one model and its conversation: loads the model, sends messages, streams the answers."""
 
 import time
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from tui.chat.worker_errors import describe_error, describe_exit
 from tui.widgets.lines import Lines
 from tui.widgets.rows import clip
 
-PAINT_SECONDS = 0.08  # between two pictures of an answer that is being written: what SSH bears
-MEASURE = 100  # cells: longer rows are hard to read
+PAINT_SECONDS = 0.08  # between two repaints of a streaming answer, to limit traffic over SSH
+MAX_LINE_CELLS = 100  # longer lines are hard to read
 
-BASE_MODEL = "A base model: it cannot chat, only go on with your text."
+BASE_MODEL = "This base model continues your text. It does not answer."
 
 
 class ChatPane(Vertical):
-    """A heading, notes, and what was said. The screen opens, asks, stops and shuts it."""
+    """A heading, notes and a transcript. The screen calls `open`, `ask`, `stop` and `shut`."""
 
     class Changed(Message):
         """A model was loaded or lost, or an answer began or ended."""
@@ -41,15 +41,15 @@ class ChatPane(Vertical):
         self.fault = ""
         self.conversation = Conversation()
         self.client: WorkerClient | None = None
-        self._clients: set[WorkerClient] = set()  # whose processes may still be there
+        self._clients: set[WorkerClient] = set()  # whose processes may still exist
         self._device = "cpu"
         self._notes: tuple[str, ...] = ()
         self._began = 0.0  # when loading began
-        self._key = 0  # of the answer that is being written
+        self._key = 0  # of the current answer
         self._todo: tuple[Settings, str] = (Settings(), "")
         self._painting = False
         self._lettered = False
-        self._rows: dict[tuple[int, int], list[Content]] = {}  # of turns that have ended, by place and width
+        self._rows: dict[tuple[int, int], list[Content]] = {}  # rendered turns that have ended, by index and width
 
     def compose(self) -> ComposeResult:
         yield Lines(classes="head")
@@ -58,7 +58,7 @@ class ChatPane(Vertical):
 
     def on_mount(self) -> None:
         self.query_one(Lines).show(lambda width, height: [self._heading(width)])
-        self.transcript.tell(self._said)
+        self.transcript.set_rows(self._said)
         self.set_interval(1.0, self._tick)
 
     async def on_unmount(self) -> None:
@@ -69,27 +69,27 @@ class ChatPane(Vertical):
 
     @property
     def transcript(self) -> Transcript:
-        """What was said."""
+        """The conversation as shown."""
         return self.query_one(Transcript)
 
     @property
     def is_loading(self) -> bool:
-        """Whether the model's process is there and the model is not yet."""
+        """Whether the process has started and the model is not loaded yet."""
         return self.client is not None and self.loaded is None
 
     @property
     def chats(self) -> bool:
-        """Whether the model answers; a base model goes on with a text."""
+        """Whether the model answers. A base model continues a text."""
         return self.model is None or self.model.checkpoint.chats
 
     @property
     def turn(self) -> Turn | None:
-        """The one that is being answered or waits for it."""
+        """The turn whose answer is pending or streaming, if any."""
         last = self.conversation.last
         return last if last is not None and last.is_open else None
 
     def open(self, model: ChatModel, device: str, notes: Sequence[str] = ()) -> None:
-        """Load a checkpoint; what was said stays."""
+        """Load a checkpoint and keep the conversation."""
         self.shut()
         self.model, self.fault, self._device = model, "", device
         self._notes = (*filter(None, notes), *(() if model.checkpoint.chats else (BASE_MODEL,)))
@@ -105,7 +105,7 @@ class ChatPane(Vertical):
         self._clients.discard(client)
 
     def shut(self) -> None:
-        """End the model's process; an answer that was being written stays as it is."""
+        """Kill the model's process. An unfinished answer stays as it is."""
         if self.client is not None:
             self.client.kill()
         self.client = self.loaded = None
@@ -114,15 +114,15 @@ class ChatPane(Vertical):
         self._changed()
 
     def fail(self, fault: str) -> None:
-        """Nothing can be loaded, and why."""
+        """Show why no model can be loaded."""
         self.shut()
         self.fault = fault
         self._changed()
 
-    # talking
+    # conversation
 
     def ask(self, text: str, settings: Settings, system: str) -> None:
-        """Let a message be answered, as soon as the model is there."""
+        """Send a message, or queue it until the model is loaded."""
         assert self.model is not None
         self.conversation.turns.append(Turn(text, self.model.label))
         self._todo = settings, system
@@ -140,7 +140,7 @@ class ChatPane(Vertical):
         self.client.ask(self._key, self.conversation.to_answer(system, self.chats), settings)
 
     def stop(self) -> None:
-        """Break the answer off; what there is of it stays."""
+        """Stop the answer and keep the part received so far."""
         if self.turn is None:
             return
         if self.turn.state == "writing" and self.client is not None:
@@ -153,7 +153,7 @@ class ChatPane(Vertical):
         """Begin a new conversation."""
         if self.turn is not None and self.client is not None:
             self.client.cancel(self._key)
-        self._key += 1  # what still comes of the old one is not heard
+        self._key += 1  # so that late events of the old conversation are ignored
         self.conversation = Conversation()
         self._rows.clear()
         self._changed()
@@ -181,13 +181,13 @@ class ChatPane(Vertical):
                 self.client = self.loaded = None
                 self.fault = describe_exit(event, self._device)
                 if turn is not None:
-                    turn.state, turn.fault = "failed", "broken off" if turn.parts else "not answered"
+                    turn.state, turn.fault = "failed", "interrupted" if turn.parts else "no answer"
         self._changed()
 
     # showing
 
     def mark(self, lettered: bool, active: bool) -> None:
-        """Whether to show the letter, and whether the keys are for this one."""
+        """Set whether to show the letter and whether this pane receives the keys."""
         self._lettered = lettered
         self.set_class(lettered and active, "-active")
         self._paint()
@@ -216,13 +216,13 @@ class ChatPane(Vertical):
             static.update(notes)
         static.display = bool(self._notes)
         self.query_one(Lines).show(lambda width, height: [self._heading(width)])
-        self.transcript.tell(self._said)
+        self.transcript.set_rows(self._said)
 
     def on_resize(self) -> None:
         self._paint()
 
     def _tick(self) -> None:
-        """Count the seconds while a model is loaded."""
+        """Update the seconds shown while a model loads."""
         if self.is_loading:
             self._paint()
 
@@ -246,7 +246,7 @@ class ChatPane(Vertical):
         return left + Content.styled("─" * max(0, width - left.cell_length), "$faint")
 
     def _said(self, width: int) -> list[Content]:
-        width = min(width, MEASURE)
+        width = min(width, MAX_LINE_CELLS)
         rows: list[Content] = []
         turns = self.conversation.turns
         for place, turn in enumerate(turns):
@@ -265,5 +265,9 @@ class ChatPane(Vertical):
         return rows
 
     def _hint(self) -> list[str]:
-        what = "Say something; Enter sends it." if self.chats else "Write how a text begins; Enter lets it go on."
-        return ["", what, "/help lists what else can be typed."]
+        what = (
+            "Type a message and press Enter."
+            if self.chats
+            else "Type the start of a text and press Enter to continue it."
+        )
+        return ["", what, "Type /help for a list of commands."]

@@ -1,4 +1,4 @@
-"""A conversation as rows of styled text for a width; what a model wrote is data, never markup or commands."""
+"""Renders a conversation as rows of styled text. Model output is data, never markup or terminal commands."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from engine.serve.worker_protocol import Finished
 from tui.chat.turns import Turn
 
 INDENT = "  "
-LEAST_GAP = 0.005  # seconds by which one answer must begin before another, to be worth a word
+LEAST_GAP = 0.005  # seconds; smaller differences in the time to the first token are not shown
 _SIGNS = {"python": "[", "python_output": " = "}
 
 
 def harmless(text: str) -> str:
-    """Lines and printable characters only: no control, direction or width that the terminal would obey."""
+    """Only line breaks and printable characters: nothing that controls a terminal, its text direction or widths."""
     text = text.replace("\r\n", "\n").expandtabs(4)
     if text.replace("\n", "").isprintable() and text.isascii():
         return text
@@ -27,22 +27,22 @@ def _harmless(character: str) -> str:
         return " "
     if character == "\n" or (character.isprintable() and not "\ufe00" <= character <= "\ufe0f"):
         return character
-    # variation selectors make a character before them wider on some terminals only
+    # variation selectors change the width of the preceding character on some terminals
     return "" if unicodedata.category(character) in ("Mn", "Cf") else "·"
 
 
 def hang(lead: Content, body: Content, room: int) -> list[Content]:
-    """Wrapped under itself, with `lead` before the first row."""
+    """Wrap `body` with a hanging indent; `lead` precedes the first row."""
     rows = body.wrap(room)
     return [(lead if number == 0 else Content(INDENT)) + row for number, row in enumerate(rows)]
 
 
 def turn_rows(turn: Turn, width: int, before: Turn | None = None) -> list[Content]:
-    """One turn: the message, its answer, and what that took; a rule first where another one answers than before."""
+    """One turn: message, answer and figures; preceded by a note if the model differs from the previous turn's."""
     room = max(8, width - len(INDENT))
     rows: list[Content] = []
     if before is not None and before.speaker != turn.speaker:
-        rows += [Content.styled(f"{turn.speaker} answers from here", "$quiet italic"), Content("")]
+        rows += [Content.styled(f"Now using {turn.speaker}", "$quiet italic"), Content("")]
     rows += hang(Content.styled("› ", "bold $primary"), Content.styled(harmless(turn.question), "bold"), room)
     said = answer_content(turn.parts)
     if turn.state == "writing":
@@ -60,8 +60,8 @@ def turn_rows(turn: Turn, width: int, before: Turn | None = None) -> list[Conten
 
 
 def answer_content(parts: Sequence[tuple[str, str]]) -> Content:
-    """An answer's parts; calculations stand in brackets, in a colour of their own: [12 * 7 = 84]. Blanks before the
-    first word are left out."""
+    """The parts of an answer, without leading whitespace. Calculations are in brackets and in another color:
+    [12 * 7 = 84]."""
     out: list[Content] = []
     open_call = False
     for number, (kind, text) in enumerate(parts):
@@ -70,7 +70,7 @@ def answer_content(parts: Sequence[tuple[str, str]]) -> Content:
         if kind == "text":
             if not out:
                 text = text.lstrip(" \n")
-            elif text[:1].isalnum():  # right behind a bracket
+            elif text[:1].isalnum():  # directly after a bracket
                 text = f" {text}"
             out.append(Content(text))
             continue
@@ -81,29 +81,27 @@ def answer_content(parts: Sequence[tuple[str, str]]) -> Content:
 
 
 def figures(turn: Turn) -> list[str]:
-    """What the answer took, in a few short texts."""
+    """Figures of an answer as short texts: tokens, speed, time to the first token."""
     took = turn.figures
     if took is None:
         return ["stopped"] if turn.state == "stopped" else []
-    found = [{"cancelled": "stopped", "length": "cut at the limit"}.get(took.end, "")]
+    found = [{"cancelled": "stopped", "length": "reached the token limit"}.get(took.end, "")]
     found += [f"{took.new_tokens:,} token{'s' * (took.new_tokens != 1)}", f"{speed(took)} tokens/s"]
     if took.first_token_seconds is not None:
         found.append(f"first token {formatting.duration(took.first_token_seconds)}")
     if took.truncated:
-        found.append(
-            f"{took.truncated} earlier message{'s no longer fit' if took.truncated > 1 else ' no longer fits'}"
-        )
+        found.append(f"{took.truncated} earlier message{'s' * (took.truncated != 1)} left out (context full)")
     return list(filter(None, found))
 
 
 def speed(took: Finished) -> str:
-    """Tokens per second in three digits."""
+    """Tokens per second with three digits."""
     rate = took.tokens_per_second
     return formatting.count(rate) if rate >= 1000 else f"{rate:.0f}" if rate >= 100 else f"{rate:.1f}"
 
 
 def compared(left: Turn | None, right: Turn | None) -> str:
-    """Which of two answers to the same message came faster; nothing while one is not finished."""
+    """Compares the speed of two answers to the same message; empty until both are finished."""
     if left is None or right is None or left.question != right.question:
         return ""
     a, b = left.figures, right.figures
@@ -112,17 +110,17 @@ def compared(left: Turn | None, right: Turn | None) -> str:
     ratio = a.tokens_per_second / b.tokens_per_second
     fast = "A" if ratio >= 1 else "B"
     ratio = max(ratio, 1 / ratio)
-    said = ["equally fast" if ratio < 1.05 else f"{fast} writes {ratio:.1f} times as fast"]
+    said = ["same speed" if ratio < 1.05 else f"{fast} is {ratio:.1f}× as fast"]
     if a.first_token_seconds is not None and b.first_token_seconds is not None:
         gap = a.first_token_seconds - b.first_token_seconds
         if abs(gap) >= LEAST_GAP:
-            said.append(f"{'A' if gap < 0 else 'B'} begins {formatting.duration(abs(gap))} sooner")
-    said.append(f"{a.new_tokens:,} against {b.new_tokens:,} tokens")
+            said.append(f"{'A' if gap < 0 else 'B'} starts {formatting.duration(abs(gap))} earlier")
+    said.append(f"{a.new_tokens:,} and {b.new_tokens:,} tokens")
     return " · ".join(said)
 
 
 def _fold(texts: Sequence[str], room: int) -> list[str]:
-    """Short texts with dots between, as many to a row as fit."""
+    """Short texts joined by dots, as many per row as fit."""
     rows = [""]
     for text in texts:
         joined = f"{rows[-1]} · {text}" if rows[-1] else text

@@ -1,4 +1,4 @@
-"""What was said, in a window that follows its end until somebody scrolls up; only rows that changed are painted."""
+"""A transcript that follows its end until the user scrolls up. Only changed rows are repainted."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,11 +9,11 @@ from tui.keys.bindings import bindings_for
 from tui.widgets.lines import Lines
 
 Rows = Callable[[int], Sequence[Content]]
-"""Called with the width there is; gives all rows."""
+"""Called with the available width; returns all rows."""
 
 
 class Transcript(Lines, can_focus=True):
-    """Rows from a function of the width, and a mark at the right that tells where in them the window is."""
+    """Rows from a function of the width, with a scroll bar on the right."""
 
     KEYS_OF = "transcript"
     BINDINGS = bindings_for("transcript")
@@ -25,18 +25,18 @@ class Transcript(Lines, can_focus=True):
         self._rows: Rows = lambda width: []
         self._count = 0
 
-    def tell(self, rows: Rows) -> None:
-        """Show these rows from now on."""
+    def set_rows(self, rows: Rows) -> None:
+        """Show these rows."""
         self._rows = rows
         self._paint()
 
     @property
     def last_top(self) -> int:
-        """The first row of the window when it is at the end."""
+        """The first visible row when scrolled to the end."""
         return max(0, self._count - self.size.height)
 
     def scroll_rows(self, by: int) -> None:
-        """Up or down; at the end it follows again."""
+        """Scroll by some rows. At the end, follow new rows again."""
         self.following = False
         self.top = min(max(0, self.top + by), self.last_top)
         self.following = self.top == self.last_top

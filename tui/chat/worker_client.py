@@ -1,4 +1,4 @@
-"""A model in a process of its own, as the console's event loop sees it: asked by lines, heard as events."""
+"""Client for a model in a separate process: writes requests as lines, receives events."""
 
 import asyncio
 import contextlib
@@ -16,30 +16,30 @@ from engine.run.environment import torch_environment
 from engine.serve import worker_protocol
 
 WORKER = ("-m", "engine.serve.model_worker")
-_LONGEST_LINE = 2**20  # bytes of one event
-_LAST_WORDS = 2000  # bytes of what it printed that are kept
+_LONGEST_LINE = 2**20  # bytes per event
+_STDERR_TAIL = 2000  # bytes of its stderr that are kept
 
 
 class WorkerExited(NamedTuple):
-    """The process has ended: with an exit code, or a signal's number below 0; `message` is its last word."""
+    """The process has exited. `code`: exit code, or negative signal number; `message`: its error or last line."""
 
     code: int
     message: str
 
 
-Tell = Callable[[worker_protocol.AnyEvent | WorkerExited], None]
+Notify = Callable[[worker_protocol.AnyEvent | WorkerExited], None]
 
 
 class WorkerClient:
-    """Starts `engine.serve.model_worker` for one checkpoint, and ends it. All methods belong to the event loop.
+    """Starts `engine.serve.model_worker` for one checkpoint and ends it. Call all methods from the event loop.
 
-    `tell` is called with every event and last with WorkerExited, but not after `close`. The worker exits when its
+    `notify` is called with every event and last with WorkerExited, but not after `close`. The worker exits when its
     input ends, so it does not outlive a killed console.
     """
 
-    def __init__(self, run: RunDirectory, stage: str, device: str, tell: Tell) -> None:
+    def __init__(self, run: RunDirectory, stage: str, device: str, notify: Notify) -> None:
         self._command = (*WORKER, str(run.path), "--stage", stage, "--device", device)
-        self._tell = tell
+        self._notify = notify
         self._process: asyncio.subprocess.Process | None = None
         self._closed = False
 
@@ -49,11 +49,11 @@ class WorkerClient:
         return self._process.pid if self._process is not None else None
 
     async def follow(self) -> None:
-        """Start the process and hand out what it says, until it ends."""
+        """Start the process and pass on its events until it exits."""
         try:
             await self._follow()
-        except OSError as error:  # no process can be had
-            self._say(WorkerExited(1, f"the model's process could not be started: {error.strerror or error}"))
+        except OSError as error:  # the process could not be created
+            self._emit(WorkerExited(1, f"the model process could not be started: {error.strerror or error}"))
 
     async def _follow(self) -> None:
         pipe = asyncio.subprocess.PIPE
@@ -65,42 +65,42 @@ class WorkerClient:
             stderr=pipe,
             limit=_LONGEST_LINE,
             env=torch_environment(),
-            start_new_session=True,  # the terminal's signals are the console's alone
+            start_new_session=True,  # signals of the terminal are for the console only
         )
         if self._closed:
             self.kill()
         assert process.stdout is not None and process.stderr is not None
-        last_words = asyncio.create_task(_last_line(process.stderr))
+        stderr_tail = asyncio.create_task(_last_line(process.stderr))
         message = ""
         while line := await _next_line(process.stdout):
             try:
                 event = msgspec.json.decode(line, type=worker_protocol.AnyEvent)
             except NOT_JSON:
-                continue  # a library's print: no event of ours
+                continue  # printed by a library
             if isinstance(event, worker_protocol.WorkerError) and event.id is None:
                 message = event.message
             else:
-                self._say(event)
+                self._emit(event)
         code = await process.wait()
-        self._say(WorkerExited(code, message or await last_words))
+        self._emit(WorkerExited(code, message or await stderr_tail))
 
     def ask(self, key: int, messages: list[dict[str, object]], settings: Settings) -> None:
-        """Let an answer be written, for which `key` stands in its events."""
+        """Request an answer. Its events carry `key`."""
         self._write(worker_protocol.generate(key, messages, settings))
 
     def cancel(self, key: int) -> None:
-        """End an answer; its Finished comes all the same."""
+        """Cancel an answer. Its Finished event still follows."""
         self._write(worker_protocol.cancel(key))
 
     def kill(self) -> None:
-        """End the process, which has nothing to save."""
+        """Kill the process. It has nothing to save."""
         self._closed = True
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
     async def close(self) -> None:
-        """End the process and wait until it is gone."""
+        """Kill the process and wait for its exit."""
         self.kill()
         if self._process is not None:
             await self._process.wait()
@@ -109,9 +109,9 @@ class WorkerClient:
         if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
             self._process.stdin.write(line)
 
-    def _say(self, event: worker_protocol.AnyEvent | WorkerExited) -> None:
+    def _emit(self, event: worker_protocol.AnyEvent | WorkerExited) -> None:
         if not self._closed:
-            self._tell(event)
+            self._notify(event)
 
 
 async def _next_line(stream: asyncio.StreamReader) -> bytes:
@@ -119,14 +119,14 @@ async def _next_line(stream: asyncio.StreamReader) -> bytes:
     while True:
         try:
             return await stream.readline()
-        except ValueError:  # longer than any event of ours: a library's print
+        except ValueError:  # longer than any event, so printed by a library
             continue
 
 
 async def _last_line(stream: asyncio.StreamReader) -> str:
-    """Read all, so that the writer never waits; give the last line that says something."""
+    """Read to the end, so that the writer never blocks, and return the last line that is not blank."""
     end = b""
     while block := await stream.read(1 << 16):
-        end = (end + block)[-_LAST_WORDS:]
+        end = (end + block)[-_STDERR_TAIL:]
     lines = [line for line in end.decode(errors="replace").splitlines() if line.strip()]
     return one_line(lines[-1].strip()) if lines else ""

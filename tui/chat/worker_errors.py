@@ -1,4 +1,4 @@
-"""Why a model does not answer, in one line that names the way out."""
+"""Error messages for a model that does not answer: one line that says what happened and what to do."""
 
 import signal
 
@@ -7,23 +7,22 @@ from engine.core.memory_errors import Memory, exhausted_memory
 from tui.chat.worker_client import WorkerExited
 
 
-def describe_exit(gone: WorkerExited, device: str) -> str:
-    """What ended a model's process."""
-    memory = exhausted_memory(gone.message)
+def describe_exit(exited: WorkerExited, device: str) -> str:
+    """Why the model process exited and what to do."""
+    memory = exhausted_memory(exited.message)
     if memory is not None:
         return _no_memory(device, memory)
-    if gone.code == -signal.SIGKILL:
-        return "The model's process was killed, often because the machine's memory ran out. Press r to load it again."
-    if gone.code < 0:
-        return f"The model's process was ended by signal {-gone.code}. Press r to load it again."
+    if exited.code == -signal.SIGKILL:
+        return "The model process was killed, often because the machine ran out of memory. Press r to load it again."
+    if exited.code < 0:
+        return f"The model process was ended by signal {-exited.code}. Press r to load it again."
     return (
-        _sentence(gone.message or f"the model's process ended with exit code {gone.code}")
-        + " Press r to load it again."
+        _sentence(exited.message or f"the model process exited with code {exited.code}") + " Press r to load it again."
     )
 
 
 def describe_error(message: str, device: str) -> str:
-    """What speaks against answering one message."""
+    """Why one message was not answered."""
     memory = exhausted_memory(message)
     return _no_memory(device, memory) if memory is not None else _sentence(message)
 

@@ -1,4 +1,4 @@
-"""The dialogs of the Chat screen: which checkpoint talks, and how answers are written."""
+"""Dialogs of the Chat screen: choose a checkpoint, edit the sampling settings."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ from tui.widgets.rows import Row, RowList, clip
 
 
 class ModelList(RowList):
-    """The checkpoints under the names of their runs."""
+    """The checkpoints, grouped by run."""
 
     def __init__(self, models: Sequence[ChatModel]) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class ModelList(RowList):
             checkpoint = model.checkpoint
             if not number or self.models[number - 1].run.path != model.run.path:
                 rows.append(Row(None, Content.styled(clip(harmless(model.run.name), width), "bold $primary")))
-            kind = "chats" if checkpoint.chats else "goes on with text"
+            kind = "chats" if checkpoint.chats else "continues text"
             line = f"  {checkpoint.stage:<10}{f'step {checkpoint.step:,}':<16}{kind:<19}"
             age = f"{formatting.duration(model.age)} ago"
             rows.append(Row(str(number), Content(line) + Content.styled(age, "$quiet")))
@@ -40,7 +40,7 @@ class ModelList(RowList):
 
 
 class ModelDialog(ModalScreen[ChatModel | None]):
-    """Choose who talks."""
+    """Choose a checkpoint."""
 
     BINDINGS = bindings_for("dialog")
     KEYS_OF = "dialog"
@@ -53,7 +53,7 @@ class ModelDialog(ModalScreen[ChatModel | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self.title_text
-            dialog.border_subtitle = "Enter takes it · Esc leaves · ? help"
+            dialog.border_subtitle = "Enter select · Esc cancel · ? help"
             yield ModelList(self.models)
 
     def on_mount(self) -> None:
@@ -67,7 +67,7 @@ class ModelDialog(ModalScreen[ChatModel | None]):
 
 
 class SettingField(Input):
-    """One setting, while it is typed."""
+    """The input field of one setting."""
 
     KEYS_OF = "chat-setting"
     BINDINGS = bindings_for("chat-setting")
@@ -83,7 +83,7 @@ _HELP = {command.name: command.help.replace("`", "") for command in COMMANDS}
 
 
 class SettingsDialog(ModalScreen[tuple[Settings, str] | None]):
-    """How answers are written, and what the model is told first. Enter keeps all of it."""
+    """Edit the sampling settings and the system prompt. Enter saves all of them."""
 
     BINDINGS = bindings_for("dialog")
     KEYS_OF = "dialog"
@@ -100,8 +100,8 @@ class SettingsDialog(ModalScreen[tuple[Settings, str] | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = "How answers are written"
-            dialog.border_subtitle = "Enter keeps all · Esc leaves all as it was"
+            dialog.border_title = "Chat settings"
+            dialog.border_subtitle = "Enter save · Esc cancel"
             for name, label in LABELS.items():
                 value = self.system if name == "system" else value_of(self.settings, name)
                 with Horizontal(classes="row"):
@@ -113,11 +113,11 @@ class SettingsDialog(ModalScreen[tuple[Settings, str] | None]):
         self.query_one("#temperature", SettingField).focus()
 
     def on_descendant_focus(self) -> None:
-        self._judge()
+        self._validate_fields()
 
     @on(Input.Changed)
-    def _judge(self) -> None:
-        """Say what the field is for, or what is wrong."""
+    def _validate_fields(self) -> None:
+        """Show the help of the focused field, or the first error."""
         field = self.focused
         about = Content.styled(_HELP.get(field.id or "", ""), "$quiet") if field is not None else Content("")
         try:
@@ -137,4 +137,4 @@ class SettingsDialog(ModalScreen[tuple[Settings, str] | None]):
         try:
             self.dismiss(self._read())
         except UsageError:
-            self._judge()  # it says why not
+            self._validate_fields()  # shows the error

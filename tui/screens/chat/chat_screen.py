@@ -1,4 +1,4 @@
-"""The Chat screen: talk to a checkpoint of any run, or to two side by side; models live in processes of their own."""
+"""The Chat screen: chat with a checkpoint of any run, or with two side by side, each in its own process."""
 
 from collections.abc import Iterable, Sequence
 
@@ -37,7 +37,7 @@ from tui.widgets.text_dialog import ReadingScreen
 
 
 class ChatScreen(ConsoleScreen):
-    """One pane, or two; what is typed goes to both."""
+    """One pane or two. Messages go to all of them."""
 
     MODE = "chat"
     KEYS_OF = "chat"
@@ -46,7 +46,7 @@ class ChatScreen(ConsoleScreen):
     AUTO_FOCUS = ""
 
     class Looked(Message):
-        """All runs have been looked at. Posted from a thread."""
+        """Runs and devices have been read. Posted from a thread."""
 
         def __init__(self, scene: Scene | NanosoloError, number: int) -> None:
             super().__init__()
@@ -57,13 +57,13 @@ class ChatScreen(ConsoleScreen):
         self.scene = Scene(0, (), False, ())
         self.settings = Settings()
         self.system = ""
-        self.device = ""  # the one that the user wants; none: as the scene has it
+        self.device = ""  # chosen by the user; empty: the default of the scene
         self.comparing = False
         self.active = "a"
         self._away = True
-        self._looks = 0  # how often it was looked: what an earlier one found is out of date
-        self._to_load: list[ChatPane] = []  # when the look under way is over
-        self._wanted: RunDirectory | None = None  # when the screen was last entered
+        self._looks = 0  # number of reads; results of earlier reads are ignored
+        self._to_load: list[ChatPane] = []  # after the current read
+        self._wanted: RunDirectory | None = None  # the run wanted when the screen was last shown
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="chat"):
@@ -81,17 +81,17 @@ class ChatScreen(ConsoleScreen):
         self.query_one("#chips", Lines).show(lambda width, height: [chips(self.settings, self.system, width)])
         self.query_one("#compared", Lines).show(lambda width, height: [self._compared()])
 
-    # coming and going
+    # show and hide
 
     def on_screen_resume(self) -> None:
-        """Load the models anew: they were ended when the screen was left. A dialog that closes is no coming."""
+        """Load the models again after another screen was shown (not after a dialog)."""
         if self._away:
             self._away = False
             self.query_one(Composer).focus()
             self._look(self.panes)
 
     def on_screen_suspend(self) -> None:
-        """End the models where another screen is shown; a dialog is none."""
+        """Stop the models when another screen is shown (not a dialog)."""
         if self.app.current_mode != self.MODE:
             self._away = True
             for pane in self.panes:
@@ -99,26 +99,26 @@ class ChatScreen(ConsoleScreen):
 
     @property
     def pane_a(self) -> ChatPane:
-        """The one that is always there."""
+        """The first pane, always visible."""
         return self.query_one("#pane-a", ChatPane)
 
     @property
     def pane_b(self) -> ChatPane:
-        """The one beside it."""
+        """The second pane, for comparison."""
         return self.query_one("#pane-b", ChatPane)
 
     @property
     def panes(self) -> list[ChatPane]:
-        """Those that are shown."""
+        """The visible panes."""
         return [self.pane_a, self.pane_b] if self.comparing else [self.pane_a]
 
     @property
     def pane(self) -> ChatPane:
-        """The one that keys are for."""
+        """The pane that receives keys."""
         return self.pane_b if self.comparing and self.active == "b" else self.pane_a
 
     def _look(self, panes: Sequence[ChatPane]) -> None:
-        """Look at runs and devices in a thread, then load these panes."""
+        """Read runs and devices in a thread, then load these panes."""
         self._looks = number = self._looks + 1
         self._to_load += [pane for pane in panes if pane not in self._to_load]
 
@@ -132,9 +132,9 @@ class ChatScreen(ConsoleScreen):
         read_aside(self, work)
 
     def on_chat_screen_looked(self, message: Looked) -> None:
-        """Load what is to talk."""
+        """Load the models of the panes."""
         if self._away or message.number != self._looks:
-            return  # coming back looks anew, and knows then whom the user wants
+            return  # showing the screen again starts a new read
         panes, self._to_load = self._to_load, []
         if isinstance(message.scene, NanosoloError):
             self.console.tell_error(message.scene)
@@ -153,7 +153,7 @@ class ChatScreen(ConsoleScreen):
         for pane in panes:
             if pane not in self.panes:
                 continue
-            asked = wanted if others and pane is self.pane_a else None  # what the user chose elsewhere meanwhile
+            asked = wanted if others and pane is self.pane_a else None  # chosen on another screen in the meantime
             self._load(pane, *self.scene.begin_with(asked, pane.model))
         self._wanted = wanted
         if self.focused is None:
@@ -163,12 +163,12 @@ class ChatScreen(ConsoleScreen):
         now = self.scene.now(model)
         if now is None:
             pane.model = model
-            pane.fail(f"{model.label} is gone. m chooses another checkpoint.")
+            pane.fail(f"{model.label} no longer exists. Press m to choose another checkpoint.")
         else:
             pane.open(now, self.device or self.scene.device, (*notes, *device_notes(self.scene, self.device)))
         self._mark()
 
-    # talking
+    # messages
 
     @on(Composer.Sent)
     def _sent(self, event: Composer.Sent) -> None:
@@ -183,9 +183,11 @@ class ChatScreen(ConsoleScreen):
             return
         able = [pane for pane in self.panes if pane.client is not None]
         if self.writing:
-            self.console.tell("An answer is being written. ^x stops it.", "warning")
+            self.console.tell("The model is still answering. Press ^x to stop it.", "warning")
         elif not able:
-            self.console.tell("No model is loaded. Esc, then r loads it again and m chooses another.", "warning")
+            self.console.tell(
+                "No model is loaded. Press Esc, then r to load it again or m to choose another.", "warning"
+            )
         else:
             composer.accepted()
             for pane in able:
@@ -205,23 +207,23 @@ class ChatScreen(ConsoleScreen):
         self.pane.transcript.focus()
 
     def on_descendant_focus(self) -> None:
-        """Keys are for the pane that was last looked at."""
+        """Keys go to the pane that was focused last."""
         if isinstance(self.focused, Transcript) and isinstance(self.focused.parent, ChatPane):
             self.active = self.focused.parent.letter.lower()
             self._mark()
 
     def on_chat_pane_changed(self) -> None:
-        """A model came or went, or an answer ended."""
+        """A model was loaded or lost, or an answer ended."""
         self.query_one(Composer).busy = self.writing
         self.show_all()
         self.refresh_bindings()
 
     @property
     def writing(self) -> bool:
-        """Whether an answer is being written, or a message waits for its model."""
+        """Whether an answer is streaming, or a message waits for its model."""
         return any(pane.turn is not None for pane in self.panes)
 
-    # showing
+    # display
 
     def _mark(self) -> None:
         for pane in self.panes:
@@ -240,7 +242,7 @@ class ChatScreen(ConsoleScreen):
     # keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What there is to do it with."""
+        """Whether an action applies now."""
         if not self.is_mounted:
             return True
         if action == "stop":
@@ -257,14 +259,14 @@ class ChatScreen(ConsoleScreen):
             pane.forget()
 
     def action_reload(self) -> None:
-        """Those that failed; where none did, all: there may be newer checkpoints."""
+        """Reload the panes that failed, or all if none did, as there may be newer checkpoints."""
         self._look([pane for pane in self.panes if pane.fault] or self.panes)
 
     def _carry_out(self, line: str) -> None:
         """Run a /command. Raises NanosoloError."""
         name, value = read_command(line)
         if name == "help":
-            self.app.push_screen(ReadingScreen("What can be typed", command_rows))
+            self.app.push_screen(ReadingScreen("Chat commands", command_rows))
         elif name == "new":
             self.action_new()
         elif name == "system":
@@ -273,7 +275,7 @@ class ChatScreen(ConsoleScreen):
         elif name == "save":
             path = file_to_save(value)
             said = [pane.conversation.said(self.system) for pane in self.panes if pane.conversation.turns]
-            actions.in_background(self.console, lambda: save_conversations(path, said), f"Wrote {path}.")
+            actions.in_background(self.console, lambda: save_conversations(path, said), f"Saved to {path}.")
         elif name == "quit":
             self.call_later(self.console.action_back)
         elif name in NUMBERS and not value:
@@ -284,24 +286,24 @@ class ChatScreen(ConsoleScreen):
 
     def action_device(self) -> None:
         if not self.scene.gpu:
-            self.console.tell("No GPU was found here: models run on the CPU.")
+            self.console.tell("No GPU found. Models run on the CPU.")
             return
         self.device = "cuda" if (self.device or self.scene.device) == "cpu" else "cpu"
         self._look(self.panes)
 
     def action_choose(self) -> None:
-        """Another checkpoint for the pane that is looked at."""
+        """Choose another checkpoint for the active pane."""
         pane = self.pane
 
         def chosen(model: ChatModel | None) -> None:
             if model is not None and model != pane.model:
                 self._load(pane, model)
 
-        title = f"Who talks in {pane.letter}?" if self.comparing else "Who talks?"
+        title = f"Choose a checkpoint for {pane.letter}" if self.comparing else "Choose a checkpoint"
         self.app.push_screen(ModelDialog(title, self.scene.models, pane.model), chosen)
 
     def action_beside(self) -> None:
-        """Open the second pane, or close it."""
+        """Open or close the second pane."""
         if self.comparing:
             self.comparing, self.active = False, "a"
             self.remove_class("-comparing")
@@ -321,7 +323,7 @@ class ChatScreen(ConsoleScreen):
 
         others = [model for model in self.scene.models if model != self.pane_a.model]
         current = others[0] if others else self.pane_a.model
-        self.app.push_screen(ModelDialog("Who talks beside?", self.scene.models, current), chosen)
+        self.app.push_screen(ModelDialog("Choose a checkpoint to compare", self.scene.models, current), chosen)
 
     def action_settings(self) -> None:
         def kept(answer: tuple[Settings, str] | None) -> None:
