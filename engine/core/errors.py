@@ -1,5 +1,7 @@
 """The errors that a user can act on: one line each, with the exit code the process ends with."""
 
+from engine.core.sanitize import one_line
+
 EXIT_DONE = 0
 EXIT_USAGE = 2
 EXIT_OUT_OF_MEMORY = 3
@@ -35,8 +37,3 @@ class Stopped(BaseException):
 
 class Interrupted(Exception):
     """A stop came and the work at hand was broken off; nothing of it is kept."""
-
-
-def one_line(text: str) -> str:
-    """The text without line breaks and without what could command a terminal: it may come out of a hostile file."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)

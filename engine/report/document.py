@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-from engine.report.plain import Part
+from engine.report.excerpts import Part
 
 Kind = Literal["text", "number", "code"]
 Tone = Literal["good", "busy", "warn", "bad", "quiet"]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from engine.core import formatting
 from engine.events.spikes import SPIKE
 from engine.report.document import Block, Column, Paragraph, Section, Table
-from engine.report.plain import one_line
+from engine.report.excerpts import excerpt
 from engine.report.source import Source
 
 SHOWN = 4  # of one kind; if there are more, the first ones and the last
@@ -69,13 +69,13 @@ def _rows(source: Source, found: list[Incident]) -> Iterator[tuple[str, ...]]:
         if SHOWN < place < last:
             if place == SHOWN + 1:
                 more = last - 1 - SHOWN
-                yield "…", "", "", f"{more:,} more of kind “{one_line(incident.kind, 60)}” before the last one"
+                yield "…", "", "", f"{more:,} more of kind “{excerpt(incident.kind, 60)}” before the last one"
             continue
         yield (
             formatting.duration(max(0.0, incident.t - first)) if first is not None else "?",
-            one_line(incident.stage, 40),
+            excerpt(incident.stage, 40),
             f"{incident.step:,}" if incident.step is not None else "",
-            one_line(incident.what),
+            excerpt(incident.what),
         )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from engine.core.sanitize import document_text
 from engine.report.document import (
     Block,
     Code,
@@ -15,7 +16,7 @@ from engine.report.document import (
     Tiles,
     Timeline,
 )
-from engine.report.plain import Part, plain
+from engine.report.excerpts import Part
 
 OVERVIEW = "curves.svg"  # next to the report
 VERDICTS = {True: ", right", False: ", wrong", None: ""}
@@ -82,14 +83,14 @@ def _cell(text: str) -> str:
 
 def _text(text: str) -> str:
     """One line without HTML markup."""
-    return plain(" ".join(text.split())).replace("<", "&lt;").replace("](", "]\\(")
+    return document_text(" ".join(text.split())).replace("<", "&lt;").replace("](", "]\\(")
 
 
 def _fenced(language: str, text: str) -> list[str]:
     """A fenced block. The fence is longer than any run of backticks in the text."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return [f"{fence}{language}", plain(text), fence, ""]
+    return [f"{fence}{language}", document_text(text), fence, ""]
 
 
 def _joined(parts: Sequence[Part]) -> str:

@@ -14,7 +14,7 @@ from engine.hardware.versions import noted_code
 from engine.plan.plan import Plan
 from engine.report.changes import changes
 from engine.report.document import Block, Column, Paragraph, Section, Table
-from engine.report.plain import one_line
+from engine.report.excerpts import excerpt
 from engine.report.source import PRETRAIN, Source, read_source
 from engine.run.directory import RunDirectory
 
@@ -182,7 +182,7 @@ def compare_times(source: Source) -> list[Compared]:
     if plan is None:
         return []
     rows = [
-        Compared(one_line(stage.stage, 40), stage.hours, _hours_of(source, stage.stage), _hours, stage.time_basis)
+        Compared(excerpt(stage.stage, 40), stage.hours, _hours_of(source, stage.stage), _hours, stage.time_basis)
         for stage in plan.stages
     ]
     if price is not None:
@@ -217,7 +217,7 @@ def _table(title: str, found: list[Compared]) -> Table:
             row.show(row.predicted) if row.predicted is not None else "not predicted",
             row.show(row.measured) if row.measured is not None else UNKNOWN,
             f"{row.ratio:.2f}" if row.ratio is not None else "",
-            "as above" if row.basis == above else one_line(row.basis),
+            "as above" if row.basis == above else excerpt(row.basis),
         )
         for above, row in zip(bases, found, strict=False)
     )

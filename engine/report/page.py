@@ -5,8 +5,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from engine.core.sanitize import document_text
 from engine.report.document import Document
-from engine.report.plain import plain
 
 FOLDER = Path(__file__).parent
 
@@ -17,9 +17,9 @@ def page(document: Document) -> str:
     return _ENVIRONMENT.get_template("page.html").render(document=document, style=style)
 
 
-def _harmless(value: object) -> object:
+def _sanitized(value: object) -> object:
     """Values for the template: texts without characters that hide or reorder others."""
-    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return document_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _drawing(svg: str) -> Markup:
@@ -35,7 +35,7 @@ _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(FOLDER),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
-    finalize=_harmless,
+    finalize=_sanitized,
     trim_blocks=True,
     lstrip_blocks=True,
 )

@@ -3,7 +3,7 @@
 from engine.events.kinds import Evaluation
 from engine.events.scores import ENDS, HIGHER, LOWER, REWARD, Score, direction, scores
 from engine.report.document import Block, Column, Paragraph, Section, Table
-from engine.report.plain import one_line
+from engine.report.excerpts import excerpt
 from engine.report.source import Source
 
 # metric -> (name, unit)
@@ -38,7 +38,7 @@ def _curves(found: list[Evaluation]) -> Table | None:
         rows.append(
             (
                 f"{what}, {unit}, {direction(metric)}",
-                one_line(stage, 40),
+                excerpt(stage, 40),
                 figure(own[0].value),
                 f"{figure(best.value)} (step {best.step:,})",
                 figure(own[-1].value),
@@ -78,7 +78,7 @@ def _accuracies(found: list[Score]) -> list[Block]:
 def _table(title: str, found: list[Score], metric: str) -> Table:
     rows = tuple(
         (
-            one_line(score.name, 60),
+            excerpt(score.name, 60),
             # a group's total is a mean of centered accuracies, not an accuracy
             figure(None if score.name == metric else score.value),
             figure(None if score.name == metric else score.baseline),

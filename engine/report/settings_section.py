@@ -11,7 +11,7 @@ from engine.config.schema import RunConfig, fields, get
 from engine.plan.presets import load_preset, preset_names
 from engine.report.changes import changes
 from engine.report.document import Block, Code, Column, Paragraph, Section, Table
-from engine.report.plain import one_line
+from engine.report.excerpts import excerpt
 from engine.report.source import Source
 from engine.report.summary_section import device_of
 
@@ -35,18 +35,18 @@ def versions_section(source: Source) -> Section:
     noted = started.versions if started is not None else {}
 
     def known(name: str) -> str:
-        return one_line(str(noted[name]), 120) if name in noted else NOT_KNOWN
+        return excerpt(str(noted[name]), 120) if name in noted else NOT_KNOWN
 
     rows = (
-        ("nanosolo", one_line(started.version, 60) if started is not None else NOT_KNOWN),
+        ("nanosolo", excerpt(started.version, 60) if started is not None else NOT_KNOWN),
         ("nanosolo commit", known("commit")),
-        ("torch", one_line(device.torch, 60) if device is not None else NOT_KNOWN),
+        ("torch", excerpt(device.torch, 60) if device is not None else NOT_KNOWN),
         ("compiled", ("yes" if device.compiled else "no") if device is not None else NOT_KNOWN),
         ("Python", known("python")),
         ("platform", known("platform")),
         ("device", device_of(source) or NOT_KNOWN),
         ("driver", known("driver")),
-        ("host", one_line(started.host, 120) if started is not None else NOT_KNOWN),
+        ("host", excerpt(started.host, 120) if started is not None else NOT_KNOWN),
         ("this report", f"nanosolo {__version__}"),
     )
     return Section("versions", "Machine and versions", (Table((Column("part"), Column("version")), rows),))
@@ -78,10 +78,10 @@ def _changes_on_the_way(source: Source) -> Iterator[Block]:
     heads = (Column("stage"), Column("after step", "number"), Column("what"), Column("change"))
     rows = tuple(
         (
-            one_line(change.stage, 40) or "none yet",
+            excerpt(change.stage, 40) or "none yet",
             f"{change.step:,}" if change.step is not None else "",
             change.kind,
-            one_line(change.what),
+            excerpt(change.what),
         )
         for change in found
     )
@@ -111,11 +111,11 @@ def _changed(config: RunConfig, other: RunConfig) -> list[str]:
 
 def _difference(config: RunConfig) -> Block:
     preset = _preset(config)
-    name = one_line(config.about.preset, 60)
+    name = excerpt(config.about.preset, 60)
     if preset is None:
         return Paragraph(f"The preset {name} is not known here, so the settings cannot be compared.")
     rows = tuple(
-        (path, one_line(_shown(get(preset, path))), one_line(_shown(get(config, path))))
+        (path, excerpt(_shown(get(preset, path))), excerpt(_shown(get(config, path))))
         for path in _changed(config, preset)
     )
     if not rows:
@@ -133,13 +133,13 @@ def _checkout(source: Source) -> list[str]:
         changed = "  # plus uncommitted changes that were not recorded" if commit.endswith("-dirty") else ""
         lines.append(f"git checkout {commit.removesuffix('-dirty')}{changed}")
     if device is not None:
-        version = one_line(device.torch, 60).partition("+")[0]
+        version = excerpt(device.torch, 60).partition("+")[0]
         lines.append(f"pip install -e . {shlex.quote(f'torch=={version}')}")
     return lines
 
 
 def _with_file(source: Source) -> list[str]:
-    path, name = one_line(source.config_path, 4096), f"{one_line(source.name)[:90]}-again"
+    path, name = excerpt(source.config_path, 4096), f"{excerpt(source.name)[:90]}-again"
     return [f"nanosolo --config {shlex.quote(path)} --name {shlex.quote(name)}"]
 
 

@@ -4,8 +4,8 @@ from engine.core import formatting
 from engine.events.attempts import of_last_pass
 from engine.events.scores import REWARD
 from engine.report.document import Block, Column, Paragraph, Section, Span, Table, Timeline, Tone
+from engine.report.excerpts import excerpt
 from engine.report.measured import mean_tail, tail_words
-from engine.report.plain import one_line
 from engine.report.source import Source
 
 WRITING = "writing this"  # the outcome of the stage that writes the report
@@ -52,7 +52,7 @@ def _row(source: Source, stage: str) -> tuple[str, ...]:
     seconds = source.seconds(stage) if outcome != WRITING else None
     again = f", in {len(own)} attempts" if len(own) > 1 else ""
     return (
-        one_line(stage, 40),
+        excerpt(stage, 40),
         outcome,
         formatting.duration(max(0.0, own[0].started - first)) if own and first is not None else "",
         formatting.duration(seconds) + again if seconds is not None else "",
@@ -67,7 +67,7 @@ def _outcome(source: Source, stage: str) -> str:
     if view is None:
         return "not reached" if source.history.started is not None else "pending"
     if view.ended is not None:
-        return one_line(view.ended.outcome.replace("_", " "), 40) + _of_earlier(source, stage)
+        return excerpt(view.ended.outcome.replace("_", " "), 40) + _of_earlier(source, stage)
     if stage == "report" and source.state in ("running", "finished"):
         return WRITING
     return "running" if source.history.current == stage and source.state != "failed" else "ended unexpectedly"
@@ -98,7 +98,7 @@ def _spans(source: Source, names: list[str]) -> tuple[Span, ...]:
     if total <= 0:
         return ()
     return tuple(
-        Span(one_line(stage, 40), seconds / total, formatting.duration(seconds), _tone(source, stage))
+        Span(excerpt(stage, 40), seconds / total, formatting.duration(seconds), _tone(source, stage))
         for stage, seconds in lengths
         if seconds > 0
     )

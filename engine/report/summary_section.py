@@ -5,8 +5,8 @@ from engine.core import formatting
 from engine.events.scores import LOWER, scores
 from engine.plan.shape import shape_of
 from engine.report.document import Tile, Tiles, Tone
+from engine.report.excerpts import excerpt
 from engine.report.measured import facts_of
-from engine.report.plain import one_line
 from engine.report.source import PRETRAIN, TUNING, Source
 
 CORPORA = {
@@ -41,7 +41,7 @@ def state_words(source: Source) -> tuple[str, Tone, str]:
     outcome = source.outcome
     if outcome is None:
         return STATES.get(source.state, STATES["failed"])
-    shown = one_line(outcome, 40)
+    shown = excerpt(outcome, 40)
     return OUTCOMES.get(outcome, (shown, "bad", f"It ended ({shown}) after {{}}"))
 
 
@@ -75,7 +75,7 @@ def device_of(source: Source) -> str:
     """The name of the device: recorded by the training stage, else planned."""
     said = source.history.devices.get(PRETRAIN) or next(iter(source.history.devices.values()), None)
     if said is not None:
-        return one_line(said.name, 80)
+        return excerpt(said.name, 80)
     return source.plan.gpu_name if source.plan is not None else ""
 
 
@@ -109,7 +109,7 @@ def _how_it_ended(source: Source) -> str:
         share = formatting.percent(columns.step[-1] / columns.steps)
         sentence += f", at step {columns.step[-1]:,} of {columns.steps:,} ({share})"
     reason = history.ended.message if history.ended is not None else ""
-    return f"{sentence}: {one_line(reason).rstrip('.')}." if reason else f"{sentence}."
+    return f"{sentence}: {excerpt(reason).rstrip('.')}." if reason else f"{sentence}."
 
 
 def _how_good(source: Source, found: dict[str, float | None]) -> list[str]:
@@ -151,4 +151,4 @@ def _mfu(measured: dict[str, float | None]) -> str:
 
 
 def _preset(config: RunConfig) -> str:
-    return one_line(config.about.preset, 60)
+    return excerpt(config.about.preset, 60)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from engine.core import formatting
 from engine.events.kinds import CONVERSATION, Sample
 from engine.report.document import Block, Continuation, Paragraph, Section, Talk
-from engine.report.plain import Part, one_line, parts_of, shortened
+from engine.report.excerpts import Part, excerpt, parts_of, shortened
 from engine.report.source import PRETRAIN, TUNING, Source
 
 CHAT = "chat_eval"
@@ -73,4 +73,4 @@ def _talk(sample: Sample) -> Talk:
     about = {CONVERSATION: "conversation", "": "question"}.get(sample.task, sample.task.removeprefix("chat/"))
     # the user's text is plain text, even where it spells special tokens
     spoken = (parts_of(shortened(t)) if place % 2 else [Part(shortened(t))] for place, t in enumerate(said))
-    return Talk(one_line(about, 60), sample.right, tuple(map(tuple, spoken)))
+    return Talk(excerpt(about, 60), sample.right, tuple(map(tuple, spoken)))

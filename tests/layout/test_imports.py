@@ -50,7 +50,7 @@ def test_the_contracts_hold_without_ignores() -> None:
         ("engine/core/units.py", "from engine.core import formatting", "no-circles"),
         ("engine/plan/scaling.py", "import torch", "torch-only-where-models-are"),
         ("engine/plan/scaling.py", "import numpy", "plan-is-pure"),
-        ("engine/report/plain.py", "import textual", "textual-only-in-the-console"),
+        ("engine/report/excerpts.py", "import textual", "textual-only-in-the-console"),
     ],
 )
 def test_a_wrong_import_breaks_its_contract(copy: Path, module: str, line: str, broken: str) -> None:

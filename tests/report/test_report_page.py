@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.sanitize import document_text
 from engine.events.history import History
 from engine.events.kinds import CONVERSATION, Evaluation, Sample, Step, Warning
-from engine.report.plain import MOST_CHARACTERS, parts_of, plain, shortened
+from engine.report.excerpts import MOST_CHARACTERS, parts_of, shortened
 from engine.report.source import Source, read_source
 from engine.run.directory import RunDirectory
 from engine.stages.report import page, render, report_of
@@ -278,17 +279,17 @@ def test_no_text_becomes_markup(prompt: str, text: str, message: str) -> None:
 
 @given(HOSTILE)
 def test_plain_text_shows_what_hides_and_keeps_the_rest(text: str) -> None:
-    shown = plain(text)
-    assert plain(shown) == shown
+    shown = document_text(text)
+    assert document_text(shown) == shown
     assert all(unicodedata.category(each) not in ("Cc", "Cs") or each in "\n\t" for each in shown)
     rest = iter(shown)
     assert all(each in rest for each in text if each.isascii() and each.isprintable())  # all of it, in its order
 
 
 def test_what_hides_is_named() -> None:
-    assert plain("a\x00b\x1bc\x7f\x9b\u202ed\u200f") == "a␀b␛c␡⟨U+009B⟩⟨U+202E⟩d⟨U+200F⟩"
-    assert plain("a\r\nb\rc\u2028d\te") == "a\nb\nc\nd\te"
-    assert plain("👩‍🚀 naïve עברית") == "👩‍🚀 naïve עברית"
+    assert document_text("a\x00b\x1bc\x7f\x9b\u202ed\u200f") == "a␀b␛c␡⟨U+009B⟩⟨U+202E⟩d⟨U+200F⟩"
+    assert document_text("a\r\nb\rc\u2028d\te") == "a\nb\nc\nd\te"
+    assert document_text("👩‍🚀 naïve עברית") == "👩‍🚀 naïve עברית"
     assert shortened("x" * (MOST_CHARACTERS + 1234)).endswith("x… (1,234 more characters)")
 
 

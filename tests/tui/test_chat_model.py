@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from engine.core.sanitize import terminal_text
 from engine.inference.chat_settings import Settings
 from engine.run.directory import RunDirectory
 from engine.serve import worker_protocol
 from tui.chat import model_picker, worker_client
 from tui.chat.messages import chips, device_notes
 from tui.chat.model_picker import Scene
-from tui.chat.render import answer_content, compared, figures, harmless, turn_rows
+from tui.chat.render import answer_content, compared, figures, turn_rows
 from tui.chat.turns import Conversation, Turn
 from tui.chat.worker_client import WorkerClient, WorkerExited
 from tui.chat.worker_errors import describe_error, describe_exit
@@ -78,10 +79,10 @@ def test_rows_fit_and_hold_nothing_that_steers_a_terminal(answer: str, question:
 
 
 def test_hostile_text_is_shown_as_text() -> None:
-    assert harmless("\x1b[31mred\x07") == "·[31mred·"
-    assert harmless("a\r\nb\rc") == "a\nb·c"
-    assert harmless("\u202eabc\u200b\u00a0d\ufe0f") == "abc d"
-    assert harmless("日本語 e\u0301") == "日本語 e\u0301"
+    assert terminal_text("\x1b[31mred\x07") == "·[31mred·"
+    assert terminal_text("a\r\nb\rc") == "a\nb·c"
+    assert terminal_text("\u202eabc\u200b\u00a0d\ufe0f") == "abc d"
+    assert terminal_text("日本語 e\u0301") == "日本語 e\u0301"
     rows = turn_rows(turn("[red]q[/red]", "[bold]loud[/bold] [/]"), 60)
     assert [row.plain for row in rows[:2]] == ["› [red]q[/red]", "  [bold]loud[/bold] [/]"]
 

@@ -4,7 +4,7 @@ from textual import events
 from textual.message import Message
 from textual.widgets import TextArea
 
-from tui.chat.render import harmless
+from engine.core.sanitize import terminal_text
 from tui.keys.bindings import bindings_for
 
 MAX_CHARS = 32_000  # per message: far more than any model's context here
@@ -68,7 +68,7 @@ class Composer(TextArea):
         """Insert pasted text without control characters."""
         event.prevent_default()
         event.stop()
-        text = harmless(event.text.replace("\r\n", "\n").replace("\r", "\n"))[: max(0, MAX_CHARS - len(self.text))]
+        text = terminal_text(event.text.replace("\r\n", "\n").replace("\r", "\n"))[: max(0, MAX_CHARS - len(self.text))]
         self._replace_via_keyboard(text, *self.selection)
 
     # keys

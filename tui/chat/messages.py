@@ -2,9 +2,9 @@
 
 from textual.content import Content
 
+from engine.core.sanitize import terminal_text
 from engine.inference.chat_settings import COMMANDS, Settings, value_of
 from tui.chat.model_picker import Scene
-from tui.chat.render import harmless
 from tui.widgets.rows import clip
 
 NO_RUNS = """
@@ -55,7 +55,7 @@ def chips(settings: Settings, system: str, width: int) -> Content:
         value = value_of(settings, name)
         parts += [f"{LABELS[name]} {value}"] if value != "off" else []
     parts.append(f"seed {settings.seed}")
-    parts += [f"system: {harmless(system)}"] if system else []
+    parts += [f"system: {terminal_text(system)}"] if system else []
     return Content.styled(clip(" · ".join(parts), width), "$quiet")
 
 

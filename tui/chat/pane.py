@@ -10,10 +10,11 @@ from textual.message import Message
 from textual.widgets import Static
 
 from engine.core import formatting
+from engine.core.sanitize import terminal_text
 from engine.inference.chat_settings import Settings
 from engine.serve import worker_protocol
 from tui.chat.model_picker import ChatModel
-from tui.chat.render import INDENT, hang, harmless, turn_rows
+from tui.chat.render import INDENT, hang, turn_rows
 from tui.chat.transcript import Transcript
 from tui.chat.turns import Conversation, Turn
 from tui.chat.worker_client import WorkerClient, WorkerExited
@@ -209,7 +210,7 @@ class ChatPane(Vertical):
         notes = Content("\n").join(
             row
             for note in self._notes
-            for row in hang(Content.styled("▲ ", "$warning"), Content.styled(harmless(note), "$quiet"), width)
+            for row in hang(Content.styled("▲ ", "$warning"), Content.styled(terminal_text(note), "$quiet"), width)
         )
         static = self.query_one(".notes", Static)
         if static.content != notes:
@@ -240,7 +241,7 @@ class ChatPane(Vertical):
             said.append("not loaded")
         about = f" {' · '.join(said)} "
         letter = f"{self.letter} " if self._lettered else ""
-        name = clip(harmless(self.model.run.name), max(8, width - len(about) - len(letter)))
+        name = clip(terminal_text(self.model.run.name), max(8, width - len(about) - len(letter)))
         style = "bold $primary" if not self._lettered or self.has_class("-active") else "$quiet"
         left = Content.styled(letter + name, style) + Content.styled(about, "$quiet")
         return left + Content.styled("─" * max(0, width - left.cell_length), "$faint")
@@ -260,7 +261,7 @@ class ChatPane(Vertical):
             rows += [Content.styled(INDENT + line, "$quiet") for line in self._hint()]
         if self.fault:
             rows += hang(
-                Content.styled("✖ ", "$error"), Content.styled(harmless(self.fault), "$error"), width - len(INDENT)
+                Content.styled("✖ ", "$error"), Content.styled(terminal_text(self.fault), "$error"), width - len(INDENT)
             )
         return rows
 

@@ -1,34 +1,17 @@
 """Renders a conversation as rows of styled text. Model output is data, never markup or terminal commands."""
 
-import unicodedata
 from collections.abc import Sequence
 
 from textual.content import Content
 
 from engine.core import formatting
+from engine.core.sanitize import terminal_text
 from engine.serve.worker_protocol import Finished
 from tui.chat.turns import Turn
 
 INDENT = "  "
 LEAST_GAP = 0.005  # seconds; smaller differences in the time to the first token are not shown
 _SIGNS = {"python": "[", "python_output": " = "}
-
-
-def harmless(text: str) -> str:
-    """Only line breaks and printable characters: nothing that controls a terminal, its text direction or widths."""
-    text = text.replace("\r\n", "\n").expandtabs(4)
-    if text.replace("\n", "").isprintable() and text.isascii():
-        return text
-    return "".join(map(_harmless, text))
-
-
-def _harmless(character: str) -> str:
-    if unicodedata.category(character) == "Zs":
-        return " "
-    if character == "\n" or (character.isprintable() and not "\ufe00" <= character <= "\ufe0f"):
-        return character
-    # variation selectors change the width of the preceding character on some terminals
-    return "" if unicodedata.category(character) in ("Mn", "Cf") else "·"
 
 
 def hang(lead: Content, body: Content, room: int) -> list[Content]:
@@ -43,7 +26,7 @@ def turn_rows(turn: Turn, width: int, before: Turn | None = None) -> list[Conten
     rows: list[Content] = []
     if before is not None and before.speaker != turn.speaker:
         rows += [Content.styled(f"Now using {turn.speaker}", "$quiet italic"), Content("")]
-    rows += hang(Content.styled("› ", "bold $primary"), Content.styled(harmless(turn.question), "bold"), room)
+    rows += hang(Content.styled("› ", "bold $primary"), Content.styled(terminal_text(turn.question), "bold"), room)
     said = answer_content(turn.parts)
     if turn.state == "writing":
         said += Content.styled("▌", "$primary")
@@ -52,7 +35,7 @@ def turn_rows(turn: Turn, width: int, before: Turn | None = None) -> list[Conten
     elif said.plain:
         rows += hang(Content(INDENT), said, room)
     if turn.fault:
-        rows += hang(Content.styled("✖ ", "$error"), Content.styled(harmless(turn.fault), "$error"), room)
+        rows += hang(Content.styled("✖ ", "$error"), Content.styled(terminal_text(turn.fault), "$error"), room)
     took = figures(turn)
     if took:
         rows += [Content(INDENT) + Content.styled(line, "$quiet") for line in _fold(took, room)]
@@ -66,7 +49,7 @@ def answer_content(parts: Sequence[tuple[str, str]]) -> Content:
     open_call = False
     for number, (kind, text) in enumerate(parts):
         follows = parts[number + 1][0] if number + 1 < len(parts) else ""
-        text = harmless(text)
+        text = terminal_text(text)
         if kind == "text":
             if not out:
                 text = text.lstrip(" \n")

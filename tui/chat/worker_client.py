@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from engine.core.atomic_io import NOT_JSON
-from engine.core.errors import one_line
+from engine.core.sanitize import one_line
 from engine.inference.chat_settings import Settings
 from engine.run.directory import RunDirectory
 from engine.run.environment import torch_environment

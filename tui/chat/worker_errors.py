@@ -2,8 +2,8 @@
 
 import signal
 
-from engine.core.errors import one_line
 from engine.core.memory_errors import Memory, exhausted_memory
+from engine.core.sanitize import one_line
 from tui.chat.worker_client import WorkerExited
 
 

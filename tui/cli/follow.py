@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.text import Text
 
 from engine.core import formatting
-from engine.core.errors import EXIT_CRASHED, one_line
+from engine.core.errors import EXIT_CRASHED
+from engine.core.sanitize import one_line
 from engine.events import kinds
 from engine.events.attempts import of_last_pass, seconds_at_work
 from engine.events.history import History

@@ -5,9 +5,10 @@ from array import array
 from bisect import bisect_left
 from pathlib import Path
 
+from engine.core.sanitize import masked, without_escapes
+
 BLOCK = 1 << 16  # bytes; one number is kept for each
 LONGEST_READ = 1 << 20  # bytes read for one screen of lines; what is longer is cut
-ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\-_])")
 ERRORS = re.compile(rb"(?i)error|exception|traceback|fatal|killed|out of memory|\bnan\b|warning")
 
 
@@ -166,5 +167,5 @@ class LogFile:
 def shown(raw: bytes) -> str:
     """A line as a terminal would leave it: without colors, only what the last carriage return left standing."""
     text = raw[:8192].decode(errors="replace").rstrip("\r")
-    text = ESCAPES.sub("", text.rpartition("\r")[2]).expandtabs(8)
-    return text if text.isprintable() else "".join(c if c.isprintable() else "·" for c in text)
+    text = without_escapes(text.rpartition("\r")[2]).expandtabs(8)
+    return masked(text)

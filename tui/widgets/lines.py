@@ -9,6 +9,8 @@ from textual.strip import Strip
 from textual.visual import Visual
 from textual.widget import Widget
 
+from engine.core.sanitize import masked
+
 Build = Callable[[int, int], Sequence[Content]]
 """Called with the width and the height there is; gives the rows."""
 
@@ -72,8 +74,6 @@ def _same(fresh: Sequence[Content], shown: Sequence[Content], y: int) -> bool:
 
 
 def printable(content: Content) -> Content:
-    """Without control characters: what a model or a log wrote must not steer the terminal."""
+    """The content without control characters: a text of a model or a log must not control the terminal."""
     text = content.plain
-    if text.isprintable():
-        return content
-    return Content("".join(c if c.isprintable() or c == "\n" else "·" for c in text), spans=list(content.spans))
+    return content if text.isprintable() else Content(masked(text), spans=list(content.spans))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.core.errors import EXIT_DONE, NanosoloError, UsageError
+from engine.core.sanitize import terminal_text
 from engine.inference.chat_settings import COMMANDS, NUMBERS, Settings, change, file_to_save, read_command, value_of
 from engine.run.directory import find_run
 from engine.run.environment import prepare_this_process
@@ -159,6 +160,7 @@ class _Printer:
     """Prints an answer's pieces; calculations stand in brackets."""
 
     def __init__(self, styled: bool) -> None:
+        self._on_terminal = styled
         self._dim, self._plain = (DIM, PLAIN) if styled else ("", "")
         self._type = "text"
 
@@ -166,7 +168,8 @@ class _Printer:
         before = {"text": "", "python": "[", "python_output": " = "}[piece.type] if piece.type != self._type else ""
         self._close(piece.type)
         style = self._dim if piece.type != "text" else ""
-        sys.stdout.write(f"{style}{before}{piece.text}{self._plain if style else ''}")
+        text = terminal_text(piece.text) if self._on_terminal else piece.text  # a pipe gets the exact answer
+        sys.stdout.write(f"{style}{before}{text}{self._plain if style else ''}")
         sys.stdout.flush()
         self._type = piece.type
 

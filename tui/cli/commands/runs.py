@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.core import formatting
-from engine.core.errors import UsageError, one_line
+from engine.core.errors import UsageError
 from engine.core.paths import runs_home
+from engine.core.sanitize import one_line
 from engine.events.scores import LOWER
 from engine.run.directory import RunDirectory, find_run
 from engine.run.summary import RunSummary, SummaryReaders, log_is_gone

@@ -11,10 +11,10 @@ from textual.widgets import Input, OptionList, Static
 
 from engine.core import formatting
 from engine.core.errors import UsageError
+from engine.core.sanitize import terminal_text
 from engine.inference.chat_settings import COMMANDS, NUMBERS, Settings, change, value_of
 from tui.chat.messages import LABELS
 from tui.chat.model_picker import ChatModel
-from tui.chat.render import harmless
 from tui.keys.bindings import bindings_for
 from tui.widgets.rows import Row, RowList, clip
 
@@ -31,7 +31,7 @@ class ModelList(RowList):
         for number, model in enumerate(self.models):
             checkpoint = model.checkpoint
             if not number or self.models[number - 1].run.path != model.run.path:
-                rows.append(Row(None, Content.styled(clip(harmless(model.run.name), width), "bold $primary")))
+                rows.append(Row(None, Content.styled(clip(terminal_text(model.run.name), width), "bold $primary")))
             kind = "chats" if checkpoint.chats else "continues text"
             line = f"  {checkpoint.stage:<10}{f'step {checkpoint.step:,}':<16}{kind:<19}"
             age = f"{formatting.duration(model.age)} ago"

@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from engine.core.errors import NanosoloError
 from engine.core.paths import runs_home
+from engine.core.sanitize import terminal_text
 from engine.inference.chat_settings import (
     NUMBERS,
     Settings,
@@ -26,7 +27,7 @@ from tui.chat.composer import Composer
 from tui.chat.messages import NO_CHECKPOINTS, NO_RUNS, chips, command_rows, device_notes
 from tui.chat.model_picker import ChatModel, Scene, look
 from tui.chat.pane import ChatPane
-from tui.chat.render import compared, harmless
+from tui.chat.render import compared
 from tui.chat.transcript import Transcript
 from tui.keys.bindings import bindings_for
 from tui.screens.base import ConsoleScreen
@@ -233,7 +234,7 @@ class ChatScreen(ConsoleScreen):
     def show_all(self) -> None:
         self.query_one("#chips", Lines).show(lambda width, height: [chips(self.settings, self.system, width)])
         self.query_one("#compared", Lines).show(lambda width, height: [self._compared()])
-        names = dict.fromkeys(harmless(pane.model.run.name) for pane in self.panes if pane.model is not None)
+        names = dict.fromkeys(terminal_text(pane.model.run.name) for pane in self.panes if pane.model is not None)
         self.say_about(" and ".join(names))
 
     def _compared(self) -> Content:
