@@ -1,4 +1,4 @@
-"""What the console does to runs: stop, checkpoint, resume, relaunch; off the event loop, and told in one sentence."""
+"""Actions of the console on runs: stop, checkpoint, resume, relaunch. Each runs in a thread and reports the result."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,39 +13,36 @@ from tui.planning.choices import Choice
 from tui.terminal.clipboard import copy
 from tui.widgets.dialogs import ChoiceDialog
 
-AFTER_CHECKPOINT, NOW, GO_ON = "after", "now", "go on"
+AFTER_CHECKPOINT, NOW, CONTINUE = "after", "now", "continue"
 
 
 def ask_to_stop(console: Console, run: RunDirectory) -> None:
-    """Ask how to stop, then do it."""
+    """Ask how to stop, then stop the run."""
     choices = (
         Choice(
-            AFTER_CHECKPOINT,
-            "After a checkpoint",
-            "",
-            f"loses nothing: nanosolo resume {run.name} continues from there",
+            AFTER_CHECKPOINT, "After a checkpoint", "", f"No progress is lost. Resume with: nanosolo resume {run.name}"
         ),
-        Choice(NOW, "Now", "", "loses the steps since the last checkpoint"),
-        Choice(GO_ON, "Do not stop", "", "leave the run alone"),
+        Choice(NOW, "Now", "", "The steps since the last checkpoint are lost."),
+        Choice(CONTINUE, "Do not stop", "", "The run continues."),
     )
 
     def answered(how: str | None) -> None:
         if how in (AFTER_CHECKPOINT, NOW):
             now = how == NOW
-            said = "stops now" if now else "stops after a checkpoint"
-            in_background(console, lambda: stop_run(run, now=now), f"{run.name} {said}.")
+            when = "now" if now else "after a checkpoint"
+            in_background(console, lambda: stop_run(run, now=now), f"{run.name}: stopping {when}.")
 
     console.push_screen(ChoiceDialog(f"Stop {run.name}?", choices, AFTER_CHECKPOINT), answered)
 
 
 def checkpoint(console: Console, run: RunDirectory) -> None:
     """Ask for a checkpoint at the next step."""
-    in_background(console, lambda: ask_for_checkpoint(run), f"{run.name} writes a checkpoint at its next step.")
+    in_background(console, lambda: ask_for_checkpoint(run), f"{run.name}: writing a checkpoint at the next step.")
 
 
 def resume(console: Console, run: RunDirectory) -> None:
-    """Start a runner for what is left."""
-    in_background(console, lambda: resume_run(run), f"{run.name} goes on.")
+    """Start a runner for the remaining stages."""
+    in_background(console, lambda: resume_run(run), f"{run.name}: resumed.")
 
 
 def relaunch_with(
@@ -56,26 +53,23 @@ def relaunch_with(
     then: Callable[[RunDirectory], None],
 ) -> None:
     """Start the run again with changed settings, and call `then` with the run that was started."""
-    said = (
-        f"{run.name} continues with the change."
-        if fits_checkpoint(change)
-        else "A new run was started with the change."
-    )
+    resumed = fits_checkpoint(change)
+    success = f"{run.name}: resumed with the change." if resumed else "Started a new run with the change."
 
     def work() -> None:
         started = relaunch(run, change, effect)
         console.call_from_thread(then, started)
 
-    in_background(console, work, said)
+    in_background(console, work, success)
 
 
 def copy_text(console: Console, text: str, file_name: str) -> None:
-    """Copy, and tell where the text is now."""
+    """Copy the text, and say where it was copied to."""
     console.tell(copy(console, text, file_name))
 
 
-def in_background(console: Console, work: Callable[[], None], said: str) -> None:
-    """Do it in a thread: it may wait for a process or a disk. Tell how it went; `said`: what to tell of success."""
+def in_background(console: Console, work: Callable[[], None], success: str) -> None:
+    """Call `work` in a thread, because it may wait for a process or a disk. Report an error, or `success`."""
 
     def guarded() -> None:
         try:
@@ -85,7 +79,7 @@ def in_background(console: Console, work: Callable[[], None], said: str) -> None
         except OSError as error:
             console.call_from_thread(console.tell, f"{error}", "error")
         else:
-            if said:
-                console.call_from_thread(console.tell, said)
+            if success:
+                console.call_from_thread(console.tell, success)
 
     console.run_worker(guarded, thread=True, exit_on_error=False)

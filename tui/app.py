@@ -1,4 +1,4 @@
-"""The console application: screens by key, themes, settings, errors, and a way out that leaves training alone."""
+"""The console application: screens, themes, settings, and quitting without stopping the training."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
@@ -18,7 +18,7 @@ from tui.keys.names import clashes
 from tui.planning.draft import Draft, command, command_line
 from tui.terminal.ascii_filter import AsciiFilter
 from tui.terminal.no_color_filter import NoColorFilter
-from tui.terminal.signals import leave_on_signals
+from tui.terminal.signals import quit_on_signals
 from tui.terminal.themes import DARK, THEMES, choose_theme
 
 if TYPE_CHECKING:
@@ -68,16 +68,16 @@ class NanosoloApp(Console, inherit_bindings=False):
     def __init__(
         self, layers: tuple[Layer, ...] = (), watch: RunDirectory | None = None, ascii_only: bool = False
     ) -> None:
-        if watch is not None:  # only the screen that is wanted is built before the first picture
+        if watch is not None:  # build only the first screen before the first paint
             self.DEFAULT_MODE = "monitor"  # type: ignore[misc]
         super().__init__(layers)
-        self.animation_level = "none"  # every frame of an animation is paid for on a slow link
+        self.animation_level = "none"  # animations are slow over a slow connection
         for theme in THEMES:
             self.register_theme(theme)
         ids = frozenset(key.id for key in KEYS)
         self.settings, self.faults = load_settings(config_file(), ids, frozenset(self.available_themes))
         self.theme = choose_theme(self.settings.theme, self.console.color_system, self.no_color)
-        if self.no_color:  # Textual chose its filter for its own theme; ours for this case has no RGB to turn grey
+        if self.no_color:  # Textual's filter converts RGB to gray, which our plain theme does not have
             self._filters = [NoColorFilter() if isinstance(old, Monochrome | NoColor) else old for old in self._filters]
         self.ascii_only = ascii_only or self.settings.ascii
         if self.ascii_only:
@@ -86,13 +86,13 @@ class NanosoloApp(Console, inherit_bindings=False):
         self.set_keymap(self.settings.keys)
         self.set_reactive(NanosoloApp.watched, watch)
         self._visited: list[str] = ["plan"] if watch is not None else []
-        self._passing: Screen[object] | None = None  # a review that was asked for on another screen than Plan
+        self._passing: Screen[object] | None = None  # a review opened from another screen than Plan
 
     def on_mount(self) -> None:
         for fault in self.faults:
             self.tell(fault, "warning")
 
-    # going from screen to screen
+    # switching screens
 
     def action_go(self, mode: str) -> None:
         """Show a screen of the top row."""
@@ -114,11 +114,11 @@ class NanosoloApp(Console, inherit_bindings=False):
 
     @property
     def _reviewing(self) -> bool:
-        """Whether the launch review is shown, which lies over Plan and has a tab of its own."""
+        """Whether the launch review is shown, which is on top of Plan and has its own tab."""
         return getattr(self.screen, "MODE", "") == "review"
 
     def _go_review(self) -> None:
-        """Review what Plan holds now. Escape leads back to where the key was pressed."""
+        """Review the current plan. Escape returns to the screen where the key was pressed."""
         if self._reviewing:
             return
         passing = self.current_mode != "plan"
@@ -127,7 +127,7 @@ class NanosoloApp(Console, inherit_bindings=False):
         self._passing = self.screen if passing else None
 
     async def action_back(self) -> None:
-        """Close what lies on top; else go back to the screen before."""
+        """Close the top dialog, or go back to the previous screen."""
         if len(self.screen_stack) > 1:
             passing = self.screen is self._passing
             self.pop_screen()
@@ -137,71 +137,71 @@ class NanosoloApp(Console, inherit_bindings=False):
             self.switch_mode(self._visited.pop())
 
     def action_help(self) -> None:
-        """Explain the keys of the screen that is shown."""
+        """Show the keys of the current screen."""
         from tui.screens.help import HelpScreen
 
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(getattr(self.screen, "KEYS_OF", "app"), self.screen.is_modal))
 
     def action_next_theme(self) -> None:
-        """Our themes, one after the other."""
+        """Switch to the next of our themes."""
         names = [theme.name for theme in THEMES]
         at = names.index(self.theme) if self.theme in names else names.index(DARK.name) - 1
         self.theme = names[(at + 1) % len(names)]
-        self.tell(f'Theme {self.theme}. Keep it with theme = "{self.theme}" in {config_file()}.')
+        self.tell(f'Theme: {self.theme}. To keep it, set theme = "{self.theme}" in {config_file()}.')
 
     def get_system_commands(self, screen: Screen[object]) -> list[SystemCommand]:
-        """None of Textual's own: the palette is made from our table."""
+        """No commands of Textual: the palette is made from our binding table."""
         return []
 
     def action_leave(self) -> None:
-        """Leave. Nothing that trains depends on this process."""
+        """Quit. Training does not depend on this process."""
         self.exit()
 
 
 def run_console(layers: tuple[Layer, ...] = (), watch: str | None = None, ascii_only: bool = False) -> int:
-    """Show the console until the user leaves. Returns the exit code.
+    """Show the console until the user quits. Returns the exit code.
 
-    layers: where planning starts (preset, file, flags), as for `resolve`. watch: a run to open the Monitor on;
-    else the newest run that is running, if any. Raises UsageError when `watch` names no run.
+    layers: the configuration to start planning with (preset, file, flags), as for `resolve`. watch: the run to open on
+    the Monitor; by default the newest running one, if any. Raises UsageError if `watch` is not the name of a run.
     """
     run = find_run(watch) if watch else _newest_running() if not layers else None
     app = NanosoloApp(layers, run, ascii_only)
-    leave_on_signals(lambda code: _exit_soon(app, code))
+    quit_on_signals(lambda code: _exit_soon(app, code))
     app.run()
-    if not app.is_web:  # there, standard output is the wire to the browser
-        for line in [*plan_left(app.draft, app.settled), *farewell()]:
+    if not app.is_web:  # in the browser, standard output is the connection
+        for line in [*unlaunched_edits(app.draft, app.settled), *farewell()]:
             print(line)
     return app.return_code or 0
 
 
-def plan_left(draft: Draft | None, settled: list[RunConfig]) -> list[str]:
-    """What brings the edits on Plan back, where they were neither launched nor written to a file."""
+def unlaunched_edits(draft: Draft | None, settled: list[RunConfig]) -> list[str]:
+    """How to restore the edits of the plan, if they were neither launched nor written to a file."""
     if draft is None or not draft.edits or draft.config in settled:
         return []
     return [
-        "What you changed on Plan was not launched. This starts a run of it; with --export FILE it only writes it:",
+        "The changes on the Plan screen were not launched. To launch them (or write them with --export FILE), run:",
         f"  {command_line(command(draft, ''))}",
     ]
 
 
 def farewell() -> list[str]:
-    """What to say when the console closes: which runs go on, and how to come back."""
+    """The text after quitting: the runs that continue, and how to return to them."""
     running = [run.name for run in list_runs() if run.is_running()]
     if not running:
         return []
     names = " and ".join(running) if len(running) < 3 else f"{len(running)} runs"
-    verb = "goes" if len(running) == 1 else "go"
-    ways = {
-        "nanosolo": "the console",
+    verb = "continues" if len(running) == 1 else "continue"
+    commands = {
+        "nanosolo": "open the console",
         f"nanosolo attach {running[-1]}": "follow as text",
         f"nanosolo stop {running[-1]}": "stop after a checkpoint",
     }
-    width = max(map(len, ways))
+    width = max(map(len, commands))
     return [
-        f"{names} {verb} on training without the console.",
-        "Come back any time:",
-        *(f"  {command:<{width}}   {what}" for command, what in ways.items()),
+        f"{names} {verb} training without the console.",
+        "Next commands:",
+        *(f"  {command:<{width}}   {what}" for command, what in commands.items()),
     ]
 
 

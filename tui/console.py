@@ -1,4 +1,4 @@
-"""What screens and dialogs know of the console: its state and its messages. `tui.app` adds the screens."""
+"""The interface of the console for screens and dialogs: its state and messages. `tui.app` adds the screens."""
 
 from typing import Any, cast
 
@@ -15,10 +15,10 @@ from tui.planning.draft import Draft
 
 
 class Console(App[None], inherit_bindings=False):
-    """The application without its screens, so that no screen imports what imports all screens."""
+    """The application without its screens, so that screens need not import the module that imports all screens."""
 
-    watched: reactive[RunDirectory | None] = reactive(None)  # the run that Monitor and Logs show
-    compared: reactive[tuple[str, ...]] = reactive(())  # names of the runs that Compare shows
+    watched: reactive[RunDirectory | None] = reactive(None)  # the run shown on Monitor and Logs
+    compared: reactive[tuple[str, ...]] = reactive(())  # names of the runs shown on Compare
 
     def __init__(self, layers: tuple[Layer, ...] = ()) -> None:
         super().__init__()
@@ -30,8 +30,8 @@ class Console(App[None], inherit_bindings=False):
         self.settings: Settings
 
     def tell(self, message: str, severity: str = "information") -> None:
-        """Show one plain sentence. Brackets in it are text, not markup."""
-        title = {"error": "That did not work", "warning": "Note"}.get(severity, "")
+        """Show one sentence as plain text, without markup."""
+        title = {"error": "Error", "warning": "Note"}.get(severity, "")
         self.notify(escape(message), title=title, severity=severity, markup=True)  # type: ignore[arg-type]
 
     def tell_error(self, error: NanosoloError) -> None:
@@ -47,11 +47,11 @@ class Console(App[None], inherit_bindings=False):
         raise NotImplementedError
 
     def watch_run(self, run: RunDirectory, mode: str = "monitor") -> None:
-        """Make `run` the one that is watched, and show it."""
+        """Make `run` the watched run, and show it on the screen `mode`."""
         self.watched = run
         self.action_go(mode)
 
 
 def console_of(node: Any) -> Console:
-    """The application of a screen or widget, with its own methods."""
+    """The application of a screen or widget, typed as Console."""
     return cast(Console, node.app)

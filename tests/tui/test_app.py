@@ -24,7 +24,7 @@ from tests.helpers.console_home import console, use_home
 from tests.helpers.made_run import story_of, write_run
 from tests.helpers.run_screens import shows, until
 from tests.helpers.snapshot import matches_snapshot, text_of
-from tui.app import SCREENS, NanosoloApp, farewell, plan_left
+from tui.app import SCREENS, NanosoloApp, farewell, unlaunched_edits
 from tui.cli.commands.configuration import configuration
 from tui.cli.parser import build_parser
 from tui.keys.bindings import KEYS, Key
@@ -195,14 +195,16 @@ async def test_a_remapped_key_that_had_a_meaning_is_told(monkeypatch: pytest.Mon
         await pilot.press("f")
         await pilot.pause()
         assert isinstance(app.screen, ReviewScreen)
-        assert len(app.faults) == 1 and app.faults[0].endswith('"plan.launch" = "f" takes the key of plan.fix.')
+        assert len(app.faults) == 1 and app.faults[0].endswith(
+            '"plan.launch" = "f" conflicts with plan.fix, which uses the same key.'
+        )
 
 
 async def test_a_key_is_the_same_by_its_sign_and_by_its_name(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     use_home(monkeypatch, home, '[keys]\n"plan.launch" = "?"\n')
     app = console()
     async with app.run_test(size=(120, 40)) as pilot:
-        assert [fault for fault in app.faults if fault.endswith("takes the key of app.help.")]
+        assert [fault for fault in app.faults if fault.endswith("conflicts with app.help, which uses the same key.")]
         await press(pilot, "question_mark")
         assert isinstance(app.screen, ReviewScreen)
 
@@ -353,7 +355,7 @@ def test_the_farewell_names_what_goes_on_and_the_way_back(home: Path) -> None:
     run: RunDirectory = write_run(home, "demo", story)
     with RunLock(run):
         lines = farewell()
-    assert lines[0].startswith("demo goes on training without the console")
+    assert lines[0].startswith("demo continues training without the console")
     assert lines[2:] == [
         "  nanosolo               the console",
         "  nanosolo attach demo   follow as text",
@@ -365,10 +367,10 @@ async def test_edits_that_were_not_launched_are_told_as_a_command_on_leaving() -
     app = console()
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert plan_left(app.draft, app.settled) == []  # nothing was edited
+        assert unlaunched_edits(app.draft, app.settled) == []  # nothing was edited
         await pilot.press("down", "down", "right", "q")
         await pilot.pause()
-    line = plan_left(app.draft, app.settled)[-1]
+    line = unlaunched_edits(app.draft, app.settled)[-1]
     words = shlex.split(line)
     assert words[:3] == ["nanosolo", "--preset", "quickstart"] and "model.depth=6" in words
     assert app.draft is not None
@@ -384,10 +386,10 @@ async def test_what_was_kept_or_taken_back_is_not_told_on_leaving(
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("down", "down", "right")
         await pilot.pause()
-        assert plan_left(app.draft, app.settled)
+        assert unlaunched_edits(app.draft, app.settled)
         await pilot.press(*keys)
         await pilot.pause()
-        assert plan_left(app.draft, app.settled) == []
+        assert unlaunched_edits(app.draft, app.settled) == []
 
 
 def test_the_console_imports_nothing_heavy_and_no_screen_before_it_is_shown(home: Path) -> None:

@@ -107,7 +107,7 @@ def test_typing_gives_a_valid_draft_or_one_line_and_a_nearest_valid_value(settin
     assert fault
     changes = nearest_valid(draft, setting, text)
     if changes is not None:
-        draft.edit(changes)  # raises if they are not valid
+        draft.edit(changes)  # raises if the edit is not valid
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ async def test_a_live_run_moves(home: Path, tmp_path: Path) -> None:
             seen = len(chart.model.layers[0].series)
             await until(pilot, lambda: len(chart.model.layers[0].series) > seen + 5)
             await pilot.press("c")
-            await shows(pilot, "red writes a checkpoint", "▪ checkpoint")
+            await shows(pilot, "red: writing a checkpoint", "▪ checkpoint")
             await pilot.press("x")
             await shows(pilot, "Stop red?", "After a checkpoint")
             await pilot.press("escape")
@@ -138,7 +138,7 @@ async def test_resuming_what_cannot_be_resumed_says_why(home: Path) -> None:
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await shows(pilot, "○ stopped after step 300", "r resume")
         await pilot.press("r")
-        await shows(pilot, "That did not work")
+        await shows(pilot, "Error")
 
 
 async def test_metrics_take_turns_in_the_large_chart(home: Path) -> None:

@@ -18,7 +18,7 @@ from tests.helpers.made_run import Story, config_of, plan_of, write_run
 from tests.helpers.run_screens import console_on, out_of_memory, put, shows, until
 from tests.helpers.snapshot import text_of
 from tui.screens.monitor import MonitorScreen
-from tui.screens.oom_doctor import OomDoctor, WayList
+from tui.screens.oom_doctor import FixList, OomDoctor
 
 
 @pytest.fixture(autouse=True)
@@ -47,23 +47,23 @@ def starved(home: Path) -> Iterator[RunDirectory]:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (60, 16)], ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_what_it_tells(home: Path, size: tuple[int, int]) -> None:
+async def test_what_it_shows(home: Path, size: tuple[int, int]) -> None:
     (run,) = put(home, ("full", out_of_memory()))
     app = console_on(run)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: isinstance(app.screen, OomDoctor))
-        await shows(pilot, "full ran out of memory", "backward of the loss, 3.1 GiB")
+        await shows(pilot, "full ran out of memory", "backward of the loss while allocating 3.1 GiB")
         text = text_of(app)
         if size[1] >= 24:
-            assert "36.9 GiB were held of 39.4 GiB" in text
-            assert "It goes on from" in text and "60." in text
-            assert "activations   12.0 GiB" in text and "Ways out" in text
-            assert "✓ fits" in text and "slower a token" in text
-        ways = app.screen.query_one(WayList)
-        assert ways.chosen == "0"
-        assert ways.region.bottom <= size[1] and ways.region.height >= 2  # the ways are on the screen
+            assert "In use: 36.9 GiB of 39.4 GiB" in text
+            assert "The run resumes from" in text and "60." in text
+            assert "activations   12.0 GiB" in text and "Fixes" in text
+            assert "✓ fits" in text and "slower per token" in text
+        fixes = app.screen.query_one(FixList)
+        assert fixes.chosen == "0"
+        assert fixes.region.bottom <= size[1] and fixes.region.height >= 2  # the fixes are on the screen
         await pilot.press("down")
-        assert ways.chosen == "1"
+        assert fixes.chosen == "1"
         await pilot.press("escape")
         await pilot.pause()
         assert isinstance(app.screen, MonitorScreen)
@@ -75,9 +75,7 @@ async def test_help_opens_over_the_doctor(home: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, OomDoctor))
         await pilot.press("question_mark")
-        await shows(
-            pilot, "Keys · doctor", "Apply this change", "Move down", "Close this and go back", "out of a dialog"
-        )
+        await shows(pilot, "Keys · doctor", "Apply this change", "Move down", "Close this dialog", "also from a dialog")
         assert "Watch a run" not in text_of(app)  # the keys of the top row do not go through a dialog
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, OomDoctor))
@@ -91,7 +89,7 @@ async def test_copy(home: Path) -> None:
         await pilot.press("y")
         await shows(pilot, "Copied")
     text = (home / "oom.txt").read_text()
-    assert "36.9 GiB were held" in text and "--set batch." in text
+    assert "In use: 36.9 GiB" in text and "--set batch." in text
 
 
 async def test_enter_applies_and_relaunches_from_the_checkpoint(starved: RunDirectory) -> None:
@@ -113,26 +111,26 @@ async def test_enter_applies_and_relaunches_from_the_checkpoint(starved: RunDire
         assert not isinstance(app.screen, OomDoctor)
 
 
-async def test_a_way_that_cannot_be_taken_says_why_and_changes_nothing(home: Path) -> None:
+async def test_a_fix_that_cannot_be_applied_says_why_and_changes_nothing(home: Path) -> None:
     (run,) = put(home, ("full", out_of_memory()))  # it asks for an A100, which is not here
     before = run.config_file.read_bytes()
     app = console_on(run)
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await until(pilot, lambda: isinstance(app.screen, OomDoctor))
         await pilot.press("enter")
-        await shows(pilot, "That did not work", "no NVIDIA GPU")
+        await shows(pilot, "Error", "no NVIDIA GPU")
         assert isinstance(app.screen, MonitorScreen)
     assert run.config_file.read_bytes() == before
 
 
-async def test_without_a_configuration_it_tells_what_it_can(home: Path) -> None:
+async def test_without_a_configuration_it_shows_what_it_can(home: Path) -> None:
     (run,) = put(home, ("full", out_of_memory()))
     run.plan_file.unlink()
     run.config_file.write_text("depth = [")
     app = console_on(run)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, OomDoctor))
-        await shows(pilot, "None is known")
+        await shows(pilot, "No fix is known")
         await pilot.press("enter", "down", "escape")
         await pilot.pause()
         assert isinstance(app.screen, MonitorScreen)

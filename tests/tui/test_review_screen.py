@@ -25,7 +25,7 @@ from engine.plan.plan import make_plan
 from engine.run.directory import RunDirectory, list_runs
 from tests.helpers.console_home import CPU, console, use_home
 from tests.helpers.snapshot import matches_snapshot, text_of
-from tui.app import plan_left
+from tui.app import unlaunched_edits
 from tui.cli.commands.configuration import configuration
 from tui.cli.parser import build_parser
 from tui.planning.choices import Here
@@ -196,7 +196,7 @@ async def test_two_keys_launch_a_detached_run_and_open_its_monitor(home: Path, m
         await pilot.press("1")
         await pilot.pause()
         assert isinstance(app.screen, PlanScreen)  # the review is gone
-        assert app.draft == draft and plan_left(app.draft, app.settled) == []  # there is nothing to bring back
+        assert app.draft == draft and unlaunched_edits(app.draft, app.settled) == []  # there is nothing to bring back
     if run.is_running():
         stop_run(run, now=True)
     await until(lambda: not run.is_running(), "the end of the run")

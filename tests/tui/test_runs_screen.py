@@ -156,15 +156,15 @@ async def test_a_live_run_is_found_and_stopped_from_the_list(home: Path, tmp_pat
         app = console_on(None)
         async with app.run_test(size=(80, 24), notifications=True) as pilot:
             await pilot.press("4")
-            await shows(pilot, "running", "1 at work")
-            assert app.screen.query_one(RunList).chosen == "live"  # not the newest, but the one at work
+            await shows(pilot, "running", "1 running")
+            assert app.screen.query_one(RunList).chosen == "live"  # not the newest, but the running one
             await pilot.press("c")
-            await shows(pilot, "live writes a checkpoint")
+            await shows(pilot, "live: writing a checkpoint")
             await pilot.press("x")
             await shows(pilot, "Stop live?")
             await pilot.press("enter")
             await until(pilot, lambda: runner.process.poll() == 0)
-            await shows(pilot, "0 at work")
+            await shows(pilot, "0 running")
 
 
 async def test_a_run_that_comes_and_one_that_goes(home: Path) -> None:

@@ -40,9 +40,9 @@ def test_good_values_are_taken(tmp_path: Path) -> None:
         ("keys = 3", "keys = 3"),
         ('[keys]\n"plan.lunch" = "x"', "Did you mean plan.launch?"),
         ('[keys]\n"plan.launch" = ""', "give one key"),
-        ('[keys]\n"plan.launch" = "entr"', "there is no key entr. Did you mean enter?"),
-        ('[keys]\n"plan.launch" = "f5, ctrl+pgup"', "there is no key ctrl+pgup. Did you mean ctrl+pageup?"),
-        ('[keys]\n"plan.launch" = "hyper+x"', "there is no key hyper+x. Did you mean x?"),
+        ('[keys]\n"plan.launch" = "entr"', "entr is not a key. Did you mean enter?"),
+        ('[keys]\n"plan.launch" = "f5, ctrl+pgup"', "ctrl+pgup is not a key. Did you mean ctrl+pageup?"),
+        ('[keys]\n"plan.launch" = "hyper+x"', "hyper+x is not a key. Did you mean x?"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line_and_the_default_holds(tmp_path: Path, text: str | bytes, word: str) -> None:

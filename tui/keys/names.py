@@ -1,4 +1,4 @@
-"""Keys as people read and remap them: their names and symbols, and which rows of the table lose a key to another."""
+"""Key names as users read and write them, and conflicts that a remapping causes."""
 
 import difflib
 import string
@@ -35,14 +35,14 @@ SYMBOLS = {
 
 
 MODIFIERS = frozenset({"alt", "ctrl", "shift"})
-# of keys without modifiers; "return" is on Textual's list, but terminals send enter
+# keys without modifiers; Textual lists "return", but terminals send "enter"
 NAMES = {key.value for key in Keys if key.value.isalnum()} - {"return"} | {
     _character_to_key(character) for character in string.digits + string.ascii_letters + string.punctuation + " "
 }
 
 
 def textual_name(key: str) -> str | None:
-    """The name by which Textual calls a key that people may write `?`, `Enter` or `shift+l`; None: there is no such."""
+    """Textual's name of a key that users may write as `?`, `Enter` or `shift+l`; None if there is no such key."""
     key = key.strip()
     before, base = (key[:-1], key[-1]) if key.endswith("+") else (key[: key.rfind("+") + 1], key[key.rfind("+") + 1 :])
     modifiers = {part.lower() for part in before.split("+")[:-1]}
@@ -59,14 +59,14 @@ def textual_name(key: str) -> str | None:
 
 
 def nearest_name(key: str) -> str:
-    """The name of a key that looks most like this one."""
+    """The key name most similar to this one."""
     before, plus, base = key.strip().rpartition("+")
     near = difflib.get_close_matches(base.lower(), sorted(NAMES), n=1, cutoff=0.0)[0]
     return f"{before}{plus}{near}" if set(before.split("+")) <= MODIFIERS else near
 
 
 def show_key(key: str) -> str:
-    """One key as it is written for people: `question_mark` -> `?`, `ctrl+p` -> `^p`."""
+    """A key as users read it: `question_mark` -> `?`, `ctrl+p` -> `^p`."""
     if key.startswith("ctrl+"):
         return "^" + show_key(key.removeprefix("ctrl+"))
     if key.startswith("upper_"):
@@ -75,12 +75,12 @@ def show_key(key: str) -> str:
 
 
 def shown_keys(key: Key, keymap: Mapping[str, str], limit: int = 3) -> list[str]:
-    """The keys of a row as people read them, after the user's remapping."""
+    """The keys of a row as users read them, after remapping."""
     return [show_key(name.strip()) for name in keymap.get(key.id, key.keys).split(",")][:limit]
 
 
 def clashes(keymap: Mapping[str, str]) -> list[str]:
-    """One line for each row that loses a key on its screen because the user gave that key to another row."""
+    """One line per row that loses a key on its screen because the user assigned that key to another row."""
     found = []
     for key in KEYS:
         wanted = {name.strip() for name in keymap.get(key.id, "").split(",")}
@@ -89,5 +89,5 @@ def clashes(keymap: Mapping[str, str]) -> list[str]:
             together = set(key.screens) & set(other.screens) or EVERYWHERE in (*key.screens, *other.screens)
             for name in sorted(wanted & kept):
                 if other.id != key.id and together:
-                    found.append(f'keys."{key.id}" = "{name}" takes the key of {other.id}.')
+                    found.append(f'keys."{key.id}" = "{name}" conflicts with {other.id}, which uses the same key.')
     return found

@@ -1,4 +1,4 @@
-"""The best model for a number of hours: what is typed, what is found, and how a candidate is written."""
+"""The best model for a number of hours: the input, the search result, and the text of each candidate."""
 
 import math
 from typing import Any, NamedTuple
@@ -11,10 +11,10 @@ from engine.plan.plan import Plan
 from tui.planning.choices import Here
 from tui.planning.draft import Draft
 
-NEARLY = 0.9  # of the hours: a candidate that takes as long uses the whole budget
+NEARLY = 0.9  # share of the hours from which a candidate counts as using the full budget
 MOST_HOURS = 10_000.0
 
-# heading, cells; as `cells_of` fills them
+# heading, cells; filled by `cells_of`
 COLUMNS = (
     ("depth", 5),
     ("params", 6),
@@ -25,63 +25,63 @@ COLUMNS = (
     ("cost", 6),
     ("peak", 8),
     ("batch", 5),
-    ("checkpointing", -9),  # from the left
+    ("checkpointing", -9),  # negative: left-aligned
 )
 
 
 class Asked(NamedTuple):
-    """A time budget, and what an hour costs."""
+    """A time budget and the price per hour."""
 
     hours: float
     price: float | None
 
 
 class Found(NamedTuple):
-    """What a budget allows on one GPU, for everything else as in one draft."""
+    """The candidates of a budget on one GPU; all other settings come from one draft."""
 
     asked: Asked
     gpu: Gpu
     vocab_size: int
-    candidates: list[Candidate]  # the lowest predicted loss first
+    candidates: list[Candidate]  # lowest predicted loss first
     best: Candidate | None
-    trouble: str  # why there is none
+    trouble: str  # why there is no best candidate
 
     @property
     def shown(self) -> list[Candidate]:
-        """Those that use the whole budget, and those that are best for less time."""
+        """The candidates that use the full budget, and those on the Pareto front."""
         return worth_showing(self.candidates, self.asked.hours)
 
     @property
     def estimated(self) -> list[Candidate]:
-        """Those of which the law tells something."""
+        """The candidates for which the scaling law gives an estimate."""
         return [c for c in self.candidates if not scaling.tells_nothing(c.predicted_loss, self.vocab_size)]
 
     @property
     def front(self) -> list[Candidate]:
-        """Those that no other beats in both time and loss, the quickest first, as far as the law tells something."""
+        """The Pareto front of time and loss, fastest first, of the candidates with an estimate."""
         return sorted((c for c in self.estimated if c.pareto), key=lambda c: c.hours)
 
 
 def worth_showing(found: list[Candidate], hours: float) -> list[Candidate]:
-    """Of all candidates those that use the whole budget, and those that are best for less time."""
+    """The candidates that use the full budget, and those on the Pareto front."""
     return [c for c in found if c.pareto or c.hours > NEARLY * hours]
 
 
 def parse_hours(text: str) -> float:
-    """Hours as typed. Raises ValueError with what was expected."""
+    """Parse hours. Raises ValueError with what is expected."""
     hours = _number(text)
     if hours is None or not 0 < hours <= MOST_HOURS:
-        raise ValueError(f"hours: a number above 0, at most {MOST_HOURS:,.0f}")
+        raise ValueError(f"hours: enter a number above 0 and up to {MOST_HOURS:,.0f}")
     return hours
 
 
 def parse_price(text: str) -> float | None:
-    """The price of an hour as typed, None where it is left empty. Raises ValueError with what was expected."""
+    """Parse the price per hour, None if empty. Raises ValueError with what is expected."""
     if not text.strip():
         return None
     price = _number(text)
     if price is None or price < 0:
-        raise ValueError("price: a number from 0, or empty")
+        raise ValueError("price: enter 0 or more, or leave it empty")
     return price
 
 
@@ -94,16 +94,16 @@ def _number(text: str) -> float | None:
 
 
 def first_hours(plan: Plan) -> float:
-    """The budget to begin with: as long as the plan takes, in whole hours."""
+    """The initial budget: the time of the plan in whole hours."""
     return float(min(MOST_HOURS, max(1, round(plan.time.hours or 1))))
 
 
 def find(draft: Draft, here: Here, asked: Asked) -> Found:
-    """Search the models that train within the hours on the draft's GPU; 0.03 s of CPU."""
+    """Search the models that train within the hours on the GPU of the draft; takes about 0.03 s of CPU."""
     gpu, vocab_size = here.device(draft.config), draft.config.tokenizer.vocab_size
     if gpu.peak_flops <= 0:
         return Found(
-            asked, gpu, vocab_size, [], None, f"How fast {gpu.name} is, is not known. Plan for a similar GPU (d)."
+            asked, gpu, vocab_size, [], None, f"The speed of {gpu.name} is not known. Plan for a similar GPU (d)."
         )
     candidates = budget_search.candidates(draft.config, gpu, asked.hours, asked.price, here.calibration(gpu))
     best = budget_search.best(candidates)
@@ -111,13 +111,13 @@ def find(draft: Draft, here: Here, asked: Asked) -> Found:
     if best is None:
         trouble = (
             f"No model trains {budget_search.FEWEST_STEPS} steps of {draft.config.batch.total_batch_size:,} tokens in "
-            f"{asked.hours:g} h on {gpu.name}. Allow more time, or take a smaller batch.total_batch_size."
+            f"{asked.hours:g} h on {gpu.name}. Increase the hours, or reduce batch.total_batch_size."
         )
     return Found(asked, gpu, vocab_size, candidates, best, trouble)
 
 
 def adopt(draft: Draft, candidate: Candidate, price: float | None) -> Draft:
-    """The draft with the candidate's model, batch and steps as edits."""
+    """The draft with the model, batch and steps of the candidate as edits."""
     changes: dict[str, Any] = {**candidate.change, "budget.tokens": None, "runtime.price_per_hour": price}
     return draft.edit(changes)
 
@@ -128,7 +128,7 @@ def loss_text(loss: float, vocab_size: int) -> str:
 
 
 def cells_of(candidate: Candidate, vocab_size: int) -> tuple[str, ...]:
-    """One candidate's texts, in the order of COLUMNS."""
+    """The texts of one candidate, in the order of COLUMNS."""
     known = not scaling.tells_nothing(candidate.predicted_loss, vocab_size)
     return (
         f"{candidate.depth}",
@@ -145,7 +145,7 @@ def cells_of(candidate: Candidate, vocab_size: int) -> tuple[str, ...]:
 
 
 def table_row(texts: tuple[str, ...], without: tuple[str, ...] = ()) -> str:
-    """Texts under their headings, two cells apart; `without` leaves columns out."""
+    """The texts in columns, two cells apart; `without` names columns to omit."""
     return "  ".join(
         f"{text:>{width}}" if width > 0 else f"{text:<{-width}}"
         for (heading, width), text in zip(COLUMNS, texts, strict=True)
@@ -159,31 +159,31 @@ def header(without: tuple[str, ...] = ()) -> str:
 
 
 def mark_of(candidate: Candidate, best: Candidate | None) -> str:
-    """What stands behind a candidate: whether it is the best, or best for its time."""
+    """The mark after a candidate: the best one, or on the Pareto front."""
     return "* best" if candidate is best else "*" if candidate.pareto else ""
 
 
 def describe(candidate: Candidate) -> str:
-    """All about one candidate that the table may have no room for."""
+    """The details of one candidate that may not fit in the table."""
     return (
-        f"{candidate.steps:,} steps · {candidate.tokens_per_param:.3g} tokens/parameter · "
+        f"{candidate.steps:,} steps · {candidate.tokens_per_param:.3g} tokens per parameter · "
         f"{formatting.count(candidate.tokens_per_second)} tokens/s · {formatting.size(candidate.peak)}, "
-        f"{formatting.percent(candidate.headroom)} left"
+        f"{formatting.percent(candidate.headroom)} free"
     )
 
 
 def law_line(candidate: Candidate) -> str:
-    """What the predicted loss rests on, or why that does not reach as far as this candidate."""
+    """The basis of the predicted loss, or why it does not cover this candidate."""
     outside = scaling.outside_range(candidate.params, candidate.tokens)
     if outside:
-        return f"Outside the scaling law's range: {outside}. Take the order as a guess."
-    return f"Scaling law: {scaling.NAME}; a comparison only."
+        return f"Outside the range of the scaling law: {outside}. The order is a guess."
+    return f"Scaling law: {scaling.NAME}; for comparison only."
 
 
 def stages_line(plan: Plan) -> str:
-    """What a budget does not count: the other stages of the pipeline, as they are planned now."""
+    """The time that a budget does not include: the other stages of the pipeline."""
     whole, own = plan.pipeline, plan.time
     if whole.hours is None or own.hours is None or "pretrain" not in [stage.stage for stage in plan.stages]:
-        return "Hours are pretraining's; other stages come on top."
+        return "Hours cover pretraining only; other stages add to them."
     more = whole.hours - own.hours
-    return f"Hours are pretraining's; other stages take about {formatting.about_hours(more)} on top."
+    return f"Hours cover pretraining only; other stages add about {formatting.about_hours(more)}."

@@ -1,4 +1,4 @@
-"""What there is to choose from: presets and devices, each with a line about what it means."""
+"""The choices of presets and devices, each with a short note."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from tui.planning.formulas import time_range
 
 
 class Choice(NamedTuple):
-    """One thing to choose: its key, its name, and what there is to say about it."""
+    """One choice: its key, its name, a short note and details."""
 
     key: str
     name: str
@@ -33,31 +33,31 @@ class Here(NamedTuple):
 
     gpu: Gpu | None
     cpu: Gpu
-    measured: dict[Gpu, Calibration]  # of the devices asked for so far
+    measured: dict[Gpu, Calibration]  # by device, read on demand
 
     @classmethod
     def look(cls) -> "Here":
-        """Ask NVML and the host, once."""
+        """Detect the devices."""
         return cls(detect_gpu(), detect_cpu(), {})
 
     def device(self, config: RunConfig) -> Gpu:
-        """The device that a configuration is planned for, without asking again."""
+        """The device that a configuration is planned for, without detecting again."""
         return card_for(config, self.gpu) or self.cpu
 
     def plan(self, config: RunConfig) -> Plan:
-        """What a configuration means on the device it is planned for, corrected by what was measured on it here; with a
-        warning where another card is here."""
+        """The plan of a configuration for its device, corrected by measurements on this machine, with a warning if this
+        machine has another GPU."""
         return plan_for(config, self.device(config), self.gpu, self.calibration)
 
     def calibration(self, gpu: Gpu) -> Calibration:
-        """What was measured on a device here."""
+        """The measurements of a device on this machine."""
         if gpu not in self.measured:
             self.measured[gpu] = read_calibration(gpu)
         return self.measured[gpu]
 
 
 def first_draft(here: Here) -> Draft:
-    """Where planning starts when the command line said nothing: the preset for what was found, on what was found."""
+    """The draft to start with if the command line gives none: the preset for the device found, on that device."""
     draft = Draft.from_preset(preset_for(here.gpu).name, presets_home())
     if here.gpu is None or draft.config.runtime.gpu == here.gpu.id:
         return draft
@@ -65,7 +65,7 @@ def first_draft(here: Here) -> Draft:
 
 
 def preset_choices(here: Here) -> list[Choice]:
-    """All presets: what they are for, and what they mean on the device they name."""
+    """All presets: description, and size and time on the device they name."""
     return [_preset_choice(name, here) for name in preset_names(presets_home())]
 
 
@@ -77,15 +77,15 @@ def _preset_choice(name: str, here: Here) -> Choice:
         return Choice(name, name, "cannot be used", str(error))
     plan = here.plan(config)
     note = f"{formatting.count(plan.params.total)} · {time_range(plan)} · {gpu.name.removeprefix('NVIDIA ')}"
-    return Choice(name, name, note, config.about.description or "a preset of your own")
+    return Choice(name, name, note, config.about.description or "your own preset")
 
 
 def gpu_choices(here: Here) -> list[Choice]:
-    """What is here first, then the catalogue."""
+    """The devices of this machine, then the catalog."""
     found = []
     if here.gpu is not None:
         name = here.gpu.name.removeprefix("NVIDIA ")
-        found.append(Choice("auto", "this machine's", f"{formatting.size(here.gpu.capacity)} · {name}", ""))
+        found.append(Choice("auto", "this machine", f"{formatting.size(here.gpu.capacity)} · {name}", ""))
     cores = f"{formatting.size(here.cpu.capacity)} of host memory"
     found.append(Choice("cpu", "cpu", f"this machine · {cores}", ""))
     return found + [

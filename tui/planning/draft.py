@@ -1,4 +1,4 @@
-"""The configuration on the Plan screen: a base, the user's edits, and the origin of every value."""
+"""The configuration being planned: a base, the edits of the user, and the origin of every value."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -18,19 +18,19 @@ Edits = dict[str, Any]  # dotted path -> value; None: not set
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """An immutable draft. Every change returns a new one; undo returns to the old one."""
+    """An immutable draft. Every change returns a new one, so undo only has to keep the old one."""
 
-    name: str  # of the preset that the base begins with; empty if it begins with a file
-    base: tuple[Layer, ...]  # preset, file and flags, as they were given
+    name: str  # of the preset the base starts with; empty if it starts with a file
+    base: tuple[Layer, ...]  # preset, file and flags, as given
     edits: Edits
     config: RunConfig
     origins: dict[str, str]
 
     @classmethod
     def of(cls, name: str, base: tuple[Layer, ...], edits: Mapping[str, Any] | None = None) -> "Draft":
-        """Apply edits to a base and validate. Raises UsageError for the first error."""
+        """Apply edits to a base and validate. Raises UsageError with the first error."""
         plain = resolve(*base).config
-        # an edit to the value of the base is no edit
+        # an edit equal to the base is not an edit
         kept = {path: value for path, value in (edits or {}).items() if get(plain, path) != value}
         resolved: Resolved = resolve(*base, Layer("edited", _nested(kept)))
         return cls(name=name, base=base, edits=kept, config=resolved.config, origins=resolved.origins)
@@ -42,24 +42,24 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_layers(cls, layers: tuple[Layer, ...]) -> "Draft":
-        """A draft of the options of the command line. Raises UsageError if they are not valid."""
+        """A draft of the layers from the command line. Raises UsageError if they are not valid."""
         preset = next((layer.values for layer in layers if layer.origin == "preset"), {})
         return cls.of(str(preset.get("about", {}).get("preset", "")), layers)
 
     def edit(self, changes: Mapping[str, Any]) -> "Draft":
-        """With these values. Raises UsageError if they are not valid together."""
+        """The draft with these values. Raises UsageError if they are not valid together."""
         return Draft.of(self.name, self.base, {**self.edits, **changes})
 
     def reset(self, path: str) -> "Draft":
-        """Without the edit of one value. Raises UsageError if the rest is not valid together."""
+        """The draft without the edit of one value. Raises UsageError if the remaining values are not valid together."""
         return Draft.of(self.name, self.base, {key: value for key, value in self.edits.items() if key != path})
 
     def on_gpu(self, gpu: str) -> "Draft":
-        """For another device, by its id in the catalogue, `cpu`, or `auto`; as --gpu does."""
+        """The draft for another device: an id in the catalog, `cpu`, or `auto`; the same as --gpu."""
         return self.edit({"runtime.gpu": gpu, "runtime.device": "cpu" if gpu == "cpu" else "auto"})
 
     def changes(self) -> Iterator[tuple[str, Any, Any]]:
-        """(path, value of the base, value now) of every edit, in file order."""
+        """(path, value in the base, current value) of all edits, in file order."""
         plain = resolve(*self.base).config
         for path, _ in fields():
             if path in self.edits:
@@ -116,7 +116,7 @@ def _is_valid(draft: Draft, edits: Edits) -> bool:
 
 
 def command(draft: Draft, name: str) -> list[str]:
-    """The equivalent command. Its words resolve to exactly `draft.config`."""
+    """The command line that starts the same run without the console. It resolves to exactly `draft.config`."""
     words = ["nanosolo"]
     plain = from_dict({})
     if draft.name:
@@ -124,7 +124,7 @@ def command(draft: Draft, name: str) -> list[str]:
         words += ["--preset", draft.name]
     runtime = draft.config.runtime
     covered = set()
-    # --gpu also sets the device, so it replaces both settings only if they agree
+    # --gpu also sets the device, so use it only if both values match
     if runtime.gpu != plain.runtime.gpu and runtime.device == ("cpu" if runtime.gpu == "cpu" else "auto"):
         words += ["--gpu", runtime.gpu]
         covered = {"runtime.gpu", "runtime.device"}
@@ -136,12 +136,12 @@ def command(draft: Draft, name: str) -> list[str]:
 
 
 def command_line(words: list[str]) -> str:
-    """The words as one line for a shell."""
+    """The words as one shell command."""
     return shlex.join(words)
 
 
 def override(path: str, value: Any) -> str:
-    """`section.key=value` that `parse_override` reads back as this value; `none` if it is not set."""
+    """`section.key=value`, which `parse_override` reads back as this value; `none` if it is not set."""
     if value is None:
         return f"{path}=none"
     plain = f"{path}={value}"

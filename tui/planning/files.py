@@ -1,4 +1,4 @@
-"""Write the draft to disk: as a preset of the user, or as a TOML file to use elsewhere."""
+"""Write a draft to disk, as a preset of the user or as a TOML file."""
 
 from pathlib import Path
 
@@ -14,21 +14,21 @@ from engine.plan.presets import preset_names
 from engine.run.directory import NAME
 
 
-def judge_preset_name(name: str) -> str:
+def check_preset_name(name: str) -> str:
     """What is wrong with the name of a preset; empty if nothing is."""
     if not name:
         return ""
     if not NAME.fullmatch(name):
         return "Use letters, digits, '.', '_' and '-'. Start with a letter or digit."
     if name in preset_names() or name == "auto":
-        return f"{name} is a preset that comes with nanosolo. Choose another name."
+        return f"{name} is a built-in preset. Choose another name."
     return ""
 
 
 def save_preset(config: RunConfig, name: str) -> Path:
-    """Write the configuration as a preset, over one of the same name. Raises NanosoloError."""
-    if not name or judge_preset_name(name):
-        raise NanosoloError(judge_preset_name(name) or "Type a name for the preset.")
+    """Write the configuration as a preset, and replace one of that name. Raises NanosoloError."""
+    if not name or check_preset_name(name):
+        raise NanosoloError(check_preset_name(name) or "Enter a name for the preset.")
     about = msgspec.structs.replace(config.about, preset=name, description=f"Made from {config.about.preset}.")
     about = msgspec.structs.replace(about, expected_hours=None)
     require_writable(presets_home())
@@ -37,11 +37,11 @@ def save_preset(config: RunConfig, name: str) -> Path:
     return path
 
 
-def judge_file(text: str) -> str:
+def check_file_name(text: str) -> str:
     """What is wrong with the name of a file to write; empty if nothing is."""
     path = Path(text).expanduser()
     if text and path.is_dir():
-        return f"{path} is a folder. Add the name of a file."
+        return f"{path} is a folder. Add a file name."
     if text and not path.parent.is_dir():
         return f"{path.parent} does not exist."
     return ""
@@ -49,8 +49,8 @@ def judge_file(text: str) -> str:
 
 def export_toml(config: RunConfig, text: str) -> Path:
     """Write the complete configuration, with a comment per setting. Raises NanosoloError if that fails."""
-    if not text or judge_file(text):
-        raise NanosoloError(judge_file(text) or "Type the name of a file.")
+    if not text or check_file_name(text):
+        raise NanosoloError(check_file_name(text) or "Enter a file name.")
     path = Path(text).expanduser().absolute()
     write_atomically(path, to_commented_toml(config).encode())
     return path

@@ -1,4 +1,4 @@
-"""The plan's numbers as figures: each with its value in words, and its formula with the values filled in."""
+"""The figures of a plan, each as text, with its formula and the values filled in."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from engine.plan.plan import Plan
 from tui.planning.stage_table import NOT_KNOWN, stage_rows
 
 LETTERS = {"weights": "W", "gradients": "G", "optimizer": "O", "activations": "A", "loss": "L", "overhead": "+"}
-MODE_KEY = "mode."  # with the mode behind it: the figure's key
-STAGE_KEY = "stage."  # likewise of a stage
+MODE_KEY = "mode."  # prefix of the keys of checkpointing modes
+STAGE_KEY = "stage."  # prefix of the keys of stages
 
 
 class Figure(NamedTuple):
@@ -23,12 +23,12 @@ class Figure(NamedTuple):
     group: str
     label: str
     value: str
-    note: str  # what stands beside the value where there is room
+    note: str  # shown next to the value if it fits
     formula: str  # with its values filled in
 
 
 def figures(config: RunConfig, gpu: Gpu, plan: Plan) -> list[Figure]:
-    """All figures of a plan, in the order in which they are shown."""
+    """All figures of a plan, in display order."""
     return [
         *_step(config, plan),
         *_budget(config, plan),
@@ -47,7 +47,7 @@ def _step(config: RunConfig, plan: Plan) -> Iterator[Figure]:
         "parameters",
         formatting.count(p.total),
         f"width {d}",
-        f"{p.total:,} = 12 × {depth} blocks × {d}² + 2 × {plan.vocab_size:,} words × {d}",
+        f"{p.total:,} = 12 × {depth} blocks × {d}² + 2 × vocabulary {plan.vocab_size:,} × {d}",
     )
     micro = plan.tokens_per_micro_batch
     asked = plan.requested_total_batch_size
@@ -57,14 +57,14 @@ def _step(config: RunConfig, plan: Plan) -> Iterator[Figure]:
         "accumulation",
         f"{plan.grad_accum_steps} × {micro:,}",
         "",
-        f"{plan.grad_accum_steps} = {asked:,} tokens asked for / ({plan.device_batch_size} sequences × "
-        f"{plan.max_seq_len:,} tokens), to the nearest whole micro-batch",
+        f"{plan.grad_accum_steps} = {asked:,} tokens requested / ({plan.device_batch_size} sequences × "
+        f"{plan.max_seq_len:,} tokens), rounded to whole micro-batches",
     )
-    rounded = "exact" if asked == plan.total_batch_size else f"asked {asked:,}"
+    rounded = "exact" if asked == plan.total_batch_size else f"requested {asked:,}"
     yield Figure(
         "per_step",
         "step",
-        "tokens a step",
+        "tokens per step",
         f"{plan.total_batch_size:,}",
         rounded,
         f"{plan.total_batch_size:,} = {_micro_batches(plan)} of {micro:,} tokens; {rounded}",
@@ -79,13 +79,13 @@ def _budget(config: RunConfig, plan: Plan) -> Iterator[Figure]:
     budget = config.budget
     per_step, wanted = plan.total_batch_size, config.budget.tokens
     if budget.steps is not None:
-        steps = f"{plan.steps:,}, as budget.steps asks"
+        steps = f"{plan.steps:,}, set by budget.steps"
     elif wanted is not None:
-        steps = f"{plan.steps:,} = {wanted:,} tokens / {per_step:,} a step, rounded up"
+        steps = f"{plan.steps:,} = {wanted:,} tokens / {per_step:,} per step, rounded up"
     else:
         steps = (
             f"{plan.steps:,} = {budget.tokens_per_param:g} tokens × {plan.params.total:,} parameters / "
-            f"{per_step:,} a step, rounded up"
+            f"{per_step:,} per step, rounded up"
         )
     yield Figure("steps", "budget", "steps", f"{plan.steps:,}", "", steps)
     yield Figure(
@@ -93,9 +93,9 @@ def _budget(config: RunConfig, plan: Plan) -> Iterator[Figure]:
         "budget",
         "training tokens",
         formatting.count(plan.tokens),
-        f"{plan.tokens_per_param:.3g} a parameter",
+        f"{plan.tokens_per_param:.3g} per parameter",
         f"{plan.tokens:,} = {plan.steps:,} steps × {per_step:,}; "
-        f"{plan.tokens_per_param:.3g} for each of {formatting.count(plan.params.total)} parameters",
+        f"{plan.tokens_per_param:.3g} per parameter with {formatting.count(plan.params.total)} parameters",
     )
     if plan.data_shards:
         chars = CHARS_PER_SHARD / 1e6
@@ -106,7 +106,7 @@ def _budget(config: RunConfig, plan: Plan) -> Iterator[Figure]:
             f"{plan.data_shards:,}",
             formatting.size(plan.disk.shards),
             f"{plan.data_shards:,} = {formatting.count(plan.tokens)} tokens × {CHARS_PER_TOKEN} characters / "
-            f"{chars:.0f}M a shard + 1 for validation; {SHARD_BYTES / 1e6:.0f} MB each, {TRAINING_SHARDS:,} exist",
+            f"{chars:.0f}M per shard + 1 for validation; {SHARD_BYTES / 1e6:.0f} MB each, {TRAINING_SHARDS:,} in total",
         )
     disk = plan.disk
     held = f"{disk.checkpoints // plan.checkpoint_bytes} checkpoints of {formatting.size(plan.checkpoint_bytes)}"
@@ -130,7 +130,7 @@ def _memory(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
         "VRAM" if gpu.is_cuda else "memory",
         formatting.part_of(memory.total, memory.capacity),
         formatting.percent(memory.total / memory.capacity),
-        f"{formatting.size(memory.total)} = {parts}; the peak is in: {memory.peak_phase}. Basis: {memory.basis}",
+        f"{formatting.size(memory.total)} = {parts}; peak in {memory.peak_phase}. Basis: {memory.basis}",
     )
     for name in COMPONENTS:
         yield Figure(
@@ -144,7 +144,7 @@ def _memory(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
 
 
 def _component(name: str, config: RunConfig, gpu: Gpu, plan: Plan) -> str:
-    """What one component is made of. The coefficients' source: docs/memory.md."""
+    """The parts of one component. Source of the coefficients: docs/memory.md."""
     p, wide = plan.params, 2 if gpu.is_cuda else 4
     batch = config.batch
     tokens = plan.tokens_per_micro_batch
@@ -153,7 +153,7 @@ def _component(name: str, config: RunConfig, gpu: Gpu, plan: Plan) -> str:
             return f"4 bytes × ({p.matrices:,} in matrices + {p.lm_head:,} in the head) + {wide} × {p.embedding:,}"
         case "gradients":
             if not plan.memory.gradients:
-                return f"none are alive in {plan.memory.peak_phase}, where the peak is"
+                return f"no gradients are in memory at the peak ({plan.memory.peak_phase})"
             return f"as large as the weights, kept while {_micro_batches(plan)} accumulate"
         case "optimizer":
             return (
@@ -162,22 +162,24 @@ def _component(name: str, config: RunConfig, gpu: Gpu, plan: Plan) -> str:
         case "activations":
             each = plan.memory.activations / (plan.depth * wide * tokens * plan.width)
             return (
-                f"{each:.1f} × {wide} bytes × {tokens:,} tokens × {plan.width} for each of {plan.depth} blocks, on the "
-                f"average in {plan.memory.peak_phase}; checkpointing {plan.activation_checkpointing}"
+                f"{each:.1f} × {wide} bytes × {tokens:,} tokens × {plan.width} × {plan.depth} blocks, average in "
+                f"{plan.memory.peak_phase}; checkpointing {plan.activation_checkpointing}"
             )
         case "loss":
             if not plan.memory.loss:
-                return f"nothing is alive in {plan.memory.peak_phase}, where the peak is"
+                return f"no logits are in memory at the peak ({plan.memory.peak_phase})"
             size = min(batch.loss_chunk_tokens, tokens) if batch.loss == "chunked" else tokens
-            return f"logits of {size:,} tokens × {plan.vocab_size:,} words at a time, their gradients and the head's"
+            return (
+                f"logits of {size:,} tokens × vocabulary {plan.vocab_size:,}, with their gradients and that of the head"
+            )
     if not gpu.is_cuda:
-        return "torch's libraries and the interpreter"
+        return "torch libraries and the Python interpreter"
     slack = ALLOCATOR_SLACK[plan.activation_checkpointing]
-    return f"CUDA context and kernels 1 GiB, allocator slack {slack:.0%} of the rest"
+    return f"CUDA context and kernels 1 GiB, allocator slack {formatting.percent(slack)} of the rest"
 
 
 def _checkpointing(plan: Plan) -> Iterator[Figure]:
-    """What the figures rest on; what each mode of checkpointing would need and cost, the fastest first."""
+    """The basis of the figures; the memory and time of each checkpointing mode, fastest first."""
     yield Figure(
         "basis", "basis", "basis", plan.time.basis, "", f"Time: {plan.time.basis}. Memory: {plan.memory.basis}"
     )
@@ -185,11 +187,15 @@ def _checkpointing(plan: Plan) -> Iterator[Figure]:
     for option in plan.memory_by_checkpointing:
         used = option.mode == plan.activation_checkpointing
         slower = (option.time_factor or 1.0) - 1.0
-        time = f"+{slower:.0%} time" if slower else ""
+        time = f"+{formatting.percent(slower)} time" if slower else ""
         notes = (time, "" if option.fits else "does not fit", "◂ used" if used else "")
-        saved = f", {formatting.size(most.peak - option.peak)} less than without" if option is not most else ""
-        cost = f"; a step takes {slower:.0%} longer, to compute again what was not kept" if slower else ""
-        enter = "" if used else ". Enter takes it"
+        saved = (
+            f", {formatting.size(most.peak - option.peak)} less than without checkpointing"
+            if option is not most
+            else ""
+        )
+        cost = f"; recomputation makes a step {formatting.percent(slower)} longer" if slower else ""
+        enter = "" if used else ". Press Enter to use it"
         yield Figure(
             MODE_KEY + option.mode,
             "modes",
@@ -208,14 +214,14 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
         return
     low, high = (formatting.hours(hours or 0) for hours in (time.low_hours, time.high_hours))
     parts = " + ".join(f"{name} {formatting.duration(seconds)}" for name, seconds in time.parts.items() if seconds)
-    stop = f". A stop takes about {formatting.duration(plan.stop_seconds)}" if plan.stop_seconds is not None else ""
+    stop = f". Stopping takes about {formatting.duration(plan.stop_seconds)}" if plan.stop_seconds is not None else ""
     yield Figure(
         "time",
         "time",
         "time",
         time_range(plan),
         f"costs {formatting.money(time.cost)}" if time.cost is not None else "",
-        f"{low} to {high}, likeliest {formatting.hours(time.hours)} = {parts}. Basis: {time.basis}{stop}",
+        f"{low} to {high}, estimate {formatting.duration(3600 * time.hours)} = {parts}. Basis: {time.basis}{stop}",
     )
     yield _pipeline(plan)
     yield Figure(
@@ -233,7 +239,7 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
             "energy",
             f"{time.energy_kwh:,.1f} kWh",
             "",
-            f"{time.energy_kwh:,.1f} kWh = {gpu.watts} W, the board's limit, × {formatting.hours(time.hours)}",
+            f"{time.energy_kwh:,.1f} kWh = {gpu.watts} W (board limit) × {time.hours:.1f} h",
         )
     if time.cost is not None:
         price = config.runtime.price_per_hour
@@ -243,7 +249,7 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
             "cost",
             formatting.money(time.cost),
             "",
-            f"{formatting.money(time.cost)} = {price:g} per hour × {formatting.hours(time.hours)}",
+            f"{formatting.money(time.cost)} = {price:g} per hour × {time.hours:.1f} h",
         )
 
 
@@ -263,21 +269,21 @@ def time_range(plan: Plan) -> str:
 
 
 def _pipeline(plan: Plan) -> Figure:
-    """All stages together."""
+    """The figure for all stages together."""
     whole = plan.pipeline
     parts = " + ".join(
         f"{stage.stage} {formatting.duration(3600 * stage.hours)}" for stage in plan.stages if stage.hours is not None
     )
-    without = f"; without {', '.join(whole.uncounted)}, whose time is not known" if whole.uncounted else ""
+    without = f"; without {', '.join(whole.uncounted)} (time not known)" if whole.uncounted else ""
     price = f"; costs {formatting.money(whole.cost)}" if whole.cost is not None else ""
-    likeliest = formatting.duration(3600 * whole.hours) if whole.hours is not None else NOT_KNOWN
+    estimate = formatting.duration(3600 * whole.hours) if whole.hours is not None else NOT_KNOWN
     return Figure(
         "pipeline",
         "time",
         "all stages",
         formatting.hours_range(whole.low_hours, whole.high_hours),
         f"costs {formatting.money(whole.cost)}" if whole.cost is not None else "",
-        f"{likeliest} = {parts}{without}{price}",
+        f"{estimate} = {parts}{without}{price}",
     )
 
 

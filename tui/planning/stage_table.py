@@ -1,4 +1,4 @@
-"""The stages of a plan as a table: steps, tokens, peak, time, and all of them together."""
+"""The stages of a plan as a table: steps, tokens, peak memory, time, and the total time."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,12 +9,12 @@ from engine.plan.stage_plan import StagePlan
 
 NOT_KNOWN = "not known"
 
-# heading, cells; the first from the left
+# heading, cells; negative: left-aligned
 COLUMNS = (("stage", -10), ("steps", 7), ("tokens", 7), ("peak", 9), ("time", 13))
 
 
 class StageRow(NamedTuple):
-    """One stage in words, and what its figures rest on."""
+    """The texts of one stage, and the basis of its figures."""
 
     stage: str
     steps: str
@@ -26,13 +26,13 @@ class StageRow(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The texts under their headings."""
+        """The row as one line."""
         mark = "" if self.fits else "  does not fit"
         return table_line((self.stage, self.steps, self.tokens, self.peak, self.time)) + mark
 
 
 def stage_rows(plan: Plan) -> list[StageRow]:
-    """A row for each stage that costs anything."""
+    """One row per stage that takes time or memory."""
     return [_row(stage) for stage in plan.stages]
 
 
@@ -42,7 +42,7 @@ def header() -> str:
 
 
 def table_line(cells: tuple[str, ...]) -> str:
-    """Texts in their columns, two cells apart."""
+    """The texts in columns, two cells apart."""
     return "  ".join(
         f"{text:>{width}}" if width > 0 else f"{text:<{-width}}"
         for text, (_, width) in zip(cells, COLUMNS, strict=True)
@@ -50,14 +50,14 @@ def table_line(cells: tuple[str, ...]) -> str:
 
 
 def pipeline_range(plan: Plan) -> str:
-    """The predicted range of all stages together, and what is not in it: `14–24 h without data`."""
+    """The predicted time range of all stages, and the stages not counted: `14–24 h without data`."""
     whole = plan.pipeline
     text = formatting.hours_range(whole.low_hours, whole.high_hours)
     return f"{text} without {' and '.join(whole.uncounted)}" if whole.hours is not None and whole.uncounted else text
 
 
 def unknown_reasons(plan: Plan) -> Iterator[str]:
-    """Why the time of a stage is not known, a sentence for each that is not."""
+    """Why the time of a stage is not known, one sentence per stage."""
     for stage in plan.stages:
         if stage.hours is None:
             yield f"{stage.stage}: {stage.time_basis}"

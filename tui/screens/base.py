@@ -1,4 +1,4 @@
-"""What every screen of the console shares: the top row with its tabs, and a footer made from the binding table."""
+"""The parts that all screens share: a top row with tabs, and a footer made from the binding table."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -15,13 +15,13 @@ from tui.keys.bindings import EVERYWHERE, KEYS, keys_for
 from tui.keys.names import shown_keys
 from tui.widgets.rows import clip_middle
 
-WIDE = 90  # cells from which the top row has room for the name
-SHORTEST_ABOUT = 8  # cells: less of it would say nothing
+WIDE = 90  # cells; from this width the top row has room for the name
+SHORTEST_ABOUT = 8  # cells; a shorter text would not be readable
 TABS = tuple(key for key in KEYS if key.id.startswith("go."))
 
 
 class TopRow(Widget):
-    """nanosolo, the screens with their keys, and at the right what this screen is about."""
+    """The name, the screens with their keys, and at the right the subject of this screen."""
 
     DEFAULT_CSS = """
     TopRow {
@@ -36,9 +36,9 @@ class TopRow(Widget):
         self.mode = mode
 
     def render(self) -> RenderResult:
-        """One line; the middle of what the screen is about is left out where the terminal is narrow."""
+        """One line; the subject is shortened in the middle if the terminal is narrow."""
         keymap = self.app._keymap
-        wide = self.content_size.width >= WIDE  # else all cells are for the screens and for what this one is about
+        wide = self.content_size.width >= WIDE  # else the tabs and the subject need all cells
         pad = " " if wide else ""
         tabs = []
         for key in TABS:
@@ -55,7 +55,7 @@ class TopRow(Widget):
 
 
 class KeyRow(Widget):
-    """The footer: the keys of this screen as far as they fit, then those that hold everywhere."""
+    """The footer: the keys of this screen that fit, then the keys that work everywhere."""
 
     DEFAULT_CSS = """
     KeyRow { dock: bottom; height: 1; background: $panel; color: $quiet; padding: 0 1; }
@@ -69,9 +69,9 @@ class KeyRow(Widget):
         self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
 
     def render(self) -> RenderResult:
-        """`key label` pairs; a key of the screen that does not fit is left to the help."""
+        """`key label` pairs; keys that do not fit are shown in the help only."""
         active = {b.binding.id: b.enabled for b in self.screen.active_bindings.values() if b.binding.id}
-        focused = self.screen.focused  # an editor has keys of its own, and takes all others
+        focused = self.screen.focused  # an editor has its own keys, and consumes all others
         editor = getattr(focused, "KEYS_OF", "") if focused and focused.check_consume_key("a", "a") else ""
         fixed = [] if editor else self._pairs(EVERYWHERE, active)
         room = self.content_size.width - sum(item.cell_length + 2 for item in fixed)
@@ -96,12 +96,12 @@ class KeyRow(Widget):
 class ConsoleScreen(Screen[None]):
     """Base of the screens. Subclasses set MODE and KEYS_OF, BINDINGS = bindings_for(KEYS_OF), and `compose_body`."""
 
-    MODE: ClassVar[str] = ""  # the tab that is lit
-    KEYS_OF: ClassVar[str] = ""  # the rows of the binding table that belong to it
+    MODE: ClassVar[str] = ""  # the tab that is highlighted
+    KEYS_OF: ClassVar[str] = ""  # the rows of the binding table for this screen
 
     @property
     def console(self) -> Console:
-        """The application, with its own methods."""
+        """The application, typed as Console."""
         return console_of(self)
 
     def compose(self) -> ComposeResult:
@@ -110,9 +110,9 @@ class ConsoleScreen(Screen[None]):
         yield KeyRow(self.KEYS_OF)
 
     def compose_body(self) -> Iterable[Widget]:
-        """What lies between the top row and the footer."""
+        """The widgets between the top row and the footer."""
         raise NotImplementedError
 
-    def say_about(self, text: str) -> None:
-        """The right end of the top row."""
+    def show_about(self, text: str) -> None:
+        """Show the subject of the screen at the right end of the top row."""
         self.query_one(TopRow).about = text

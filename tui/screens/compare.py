@@ -1,4 +1,4 @@
-"""The Compare screen: two to four runs over each other, how they stand at equal tokens and time, what differs."""
+"""The Compare screen: two to four runs in one chart, their values at equal tokens and time, and their settings."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -33,25 +33,25 @@ METRICS = {  # key of the series -> title, smoothing, digits of a delta
     "tokens_per_second": ("tokens per second", 0.95, 0),
     "grad_norm": ("gradient norm", 0.98, 3),
 }
-JUDGING = ("loss", "val_bpb")  # say how good a model is
-COLOURS = ("$text-primary", "$text-warning", "$text-success", "$text-error")  # as the chart colours its layers
+QUALITY = ("loss", "val_bpb")  # metrics of model quality
+COLORS = ("$text-primary", "$text-warning", "$text-success", "$text-error")  # the colors of the layers in the chart
 
 EMPTY = """
-Nothing to compare yet: it takes two runs with steps.
+Nothing to compare yet. Comparing needs two runs with training steps.
 
-  4   shows all runs; Space marks two to four of them, v compares
+  4   lists all runs: mark two to four with Space, then press v
 """
 
 
 class Side:
-    """One of the runs that are compared."""
+    """One of the compared runs."""
 
     def __init__(self, watcher: RunWatcher, mark: Content) -> None:
         self.watcher = watcher
         self.mark = mark
         self.feed = Feed()
         self.state = ""
-        self.trained: set[str] = set()  # the stages that made steps
+        self.trained: set[str] = set()  # the stages with training steps
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ class Side:
 
 
 class CompareScreen(ConsoleScreen):
-    """One chart, a table of standings, the settings that differ."""
+    """One chart, a table of values at equal tokens and time, the settings that differ."""
 
     MODE = "compare"
     KEYS_OF = "compare"
@@ -78,7 +78,7 @@ class CompareScreen(ConsoleScreen):
     """
 
     class Arrived(Message):
-        """A watcher found something. Posted from its thread."""
+        """A watcher has news. Posted from its thread."""
 
         def __init__(self, side: Side, news: News) -> None:
             super().__init__()
@@ -101,7 +101,7 @@ class CompareScreen(ConsoleScreen):
         self.watch(self.app, "compared", self._compare, init=False)
 
     def on_screen_resume(self) -> None:
-        if len(self.sides) < 2:  # there may be more runs by now
+        if len(self.sides) < 2:  # there may be new runs
             self._compare(self.console.compared)
         self._show()
 
@@ -114,7 +114,7 @@ class CompareScreen(ConsoleScreen):
         self.sides = []
 
     def _compare(self, names: Sequence[str]) -> None:
-        """Watch these runs; without names the newest two that trained."""
+        """Watch these runs; without names, the newest two."""
         self._stop()
         runs = []
         for name in names:
@@ -128,7 +128,7 @@ class CompareScreen(ConsoleScreen):
         for run in runs:
             self._add(run)
         self.set_class(len(self.sides) < 2, "-nothing")
-        self.say_about(f"{len(self.sides)} runs" if len(self.sides) > 1 else "")
+        self.show_about(f"{len(self.sides)} runs" if len(self.sides) > 1 else "")
         self._lay_out()
 
     def _add(self, run: RunDirectory) -> None:
@@ -152,7 +152,7 @@ class CompareScreen(ConsoleScreen):
         self._show()
 
     def on_compare_screen_arrived(self, message: Arrived) -> None:
-        """Take in what a watcher found."""
+        """Apply the news of a watcher."""
         side = message.side
         if side not in self.sides:
             return
@@ -170,15 +170,15 @@ class CompareScreen(ConsoleScreen):
             self._show()
 
     def _stage(self) -> str | None:
-        """The last training stage that all the runs have steps of: steps of different ones say nothing together."""
+        """The last training stage of which all runs have steps; steps of different stages cannot be compared."""
         shared = set.intersection(*(side.trained for side in self.sides))
         return max((stage for stage in STAGES if stage in shared), key=STAGES.index, default=None)
 
     def _title(self) -> str:
-        """What the chart shows, and of which stage where that is not pretraining."""
+        """The metric, and the stage if it is not pretraining."""
         feed = self.sides[0].feed if self.sides else Feed()
         title = feed.judged.title if self.metric == "val_bpb" else METRICS[self.metric][0]
-        if self.metric in JUDGING:
+        if self.metric in QUALITY:
             title += f", {direction(feed.judged.metric if self.metric == 'val_bpb' else self.metric)}"
         return title if feed.stage in ("", "pretrain") else f"{feed.stage}: {title}"
 
@@ -235,13 +235,13 @@ def _newest_two() -> list[RunDirectory]:
 
 
 def mark(index: int, ascii_only: bool) -> Content:
-    """The sign of a run: the glyph on its line, in its colour."""
+    """The mark of a run: the glyph of its line in its color."""
     glyphs = (ASCII if ascii_only else UNICODE).lines
-    return Content.styled(glyphs[index % len(glyphs)], COLOURS[index % len(COLOURS)])
+    return Content.styled(glyphs[index % len(glyphs)], COLORS[index % len(COLORS)])
 
 
 def standing_rows(sides: Sequence[Side], by_tokens: Level, by_time: Level, digits: int, width: int) -> list[Content]:
-    """A head and a row for each run."""
+    """A header and one row per run."""
     each = 22 if width >= 100 else 19
     name = max(10, width - 2 - 10 - 2 * each)
     tokens = "?" if math.isnan(by_tokens.at) else formatting.count(by_tokens.at)
@@ -263,10 +263,10 @@ def standing_rows(sides: Sequence[Side], by_tokens: Level, by_time: Level, digit
 def difference_rows(
     sides: Sequence[Side], found: Sequence[tuple[str, tuple[str, ...]]], width: int, height: int | None
 ) -> list[Content]:
-    """A heading and a row for each setting that differs, as many as there is room for."""
+    """A heading and one row per setting that differs, as many as fit."""
     rows = [panels.heading("Settings that differ", width, "d: all")]
     if not found:
-        rows.append(Content.styled("None: the runs were asked for the same.", "$quiet"))
+        rows.append(Content.styled("None. The runs have the same settings.", "$quiet"))
         return rows
     label = min(34, max(len(path) for path, _ in found) + 2)
     each = max(8, (width - label) // max(1, len(sides)))
@@ -277,5 +277,5 @@ def difference_rows(
         cells = "".join(f"{clip(value, each - 1)}{' ' * (each - min(cell_len(value), each - 1))}" for value in values)
         rows.append(Content.styled(f"{clip(path, label - 1):<{label}}", "$quiet") + Content(cells))
     if len(found) > room:
-        rows.append(Content.styled(f"and {len(found) - max(0, room - 1)} more: d shows them", "$quiet"))
+        rows.append(Content.styled(f"{len(found) - max(0, room - 1)} more; press d to show all", "$quiet"))
     return rows

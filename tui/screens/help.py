@@ -1,4 +1,4 @@
-"""The help screen: what the keys of the screen beneath do, made from the binding table."""
+"""The help screen: the keys of the current screen, made from the binding table."""
 
 from textual.app import ComposeResult
 from textual.content import Content
@@ -12,7 +12,7 @@ from tui.widgets.text_box import TextBox
 
 
 class HelpScreen(ModalScreen[None]):
-    """Two groups of rows: this screen's keys, and those that hold everywhere, in a dialog those that go through it."""
+    """The keys of one screen, then the keys that work everywhere (in a dialog, only those that work there)."""
 
     BINDINGS = bindings_for("dialog")
     KEYS_OF = "dialog"
@@ -34,7 +34,11 @@ class HelpScreen(ModalScreen[None]):
     def _table(self) -> Content:
         keymap = self.app._keymap
         lines: list[Content] = []
-        for title, name in (("Here", self.screen_keys), *PARTS.get(self.screen_keys, ()), ("Everywhere", EVERYWHERE)):
+        for title, name in (
+            ("This screen", self.screen_keys),
+            *PARTS.get(self.screen_keys, ()),
+            ("Everywhere", EVERYWHERE),
+        ):
             rows = [key for key in keys_for(name) if name != EVERYWHERE or key.priority or not self.in_dialog]
             if not rows or (name == EVERYWHERE and self.screen_keys == EVERYWHERE and lines):
                 continue
@@ -43,7 +47,5 @@ class HelpScreen(ModalScreen[None]):
                 shown = " ".join(shown_keys(key, keymap))
                 lines.append(Content.styled(f"  {shown:<10}", "bold") + Content(f" {key.help}"))
             lines.append(Content(""))
-        lines.append(
-            Content.styled(f"Every key has an id and can be changed under [keys] in {config_file()}.", "$quiet")
-        )
+        lines.append(Content.styled(f"To change a key, set its id under [keys] in {config_file()}.", "$quiet"))
         return Content("\n").join(lines)

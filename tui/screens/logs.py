@@ -1,4 +1,4 @@
-"""The Logs screen: what the engine wrote, read from the file as it is needed; follow, search, errors only."""
+"""The Logs screen: the engine log, read from the file on demand; follow, search, errors only."""
 
 from collections.abc import Iterable
 
@@ -17,33 +17,33 @@ from tui import actions
 from tui.keys.bindings import bindings_for
 from tui.runs.log_file import ERRORS, LogFile
 from tui.screens.base import ConsoleScreen
-from tui.terminal.background import read_aside
+from tui.terminal.background import read_in_background
 from tui.widgets.lines import Lines
 
 POLL_SECONDS = 0.5
 COPIED_LINES = 200
 
 NO_RUN = """
-No run is watched, so there is no log to show.
+No run is selected.
 
-  4   shows all runs; o on one reads its log
+  4   lists all runs; o opens the log of one
 """
 NO_LOG = """
-This run has written nothing yet.
+This run has no log yet.
 
-What its stages print, and why they end, is kept in {path}.
+The output of its stages is written to {path}.
 """
 
 
 LOG_GONE = """
-The log of this run is gone: its stages have written one, and {path} is not there any more.
+The log of this run is missing: {path} was deleted.
 
-What happened stands in its events still; 3 shows them.
+The events of the run are still there; press 3 to see them on Monitor.
 """
 
 
 class LogsScreen(ConsoleScreen):
-    """A window onto the lines of engine.log. `top` is the first row shown; rows are lines, or only those of errors."""
+    """A window on the lines of engine.log. `top` is the first row shown; rows are lines, all or only errors."""
 
     MODE = "logs"
     KEYS_OF = "logs"
@@ -59,7 +59,7 @@ class LogsScreen(ConsoleScreen):
     """
 
     class Counted(Message):
-        """The file was looked at. Posted from a thread."""
+        """The file was read. Posted from a thread."""
 
         def __init__(self, log: LogFile, gone: bool) -> None:
             super().__init__()
@@ -82,13 +82,13 @@ class LogsScreen(ConsoleScreen):
         self.only_errors = False
         self.needle = ""
         self.hit: int | None = None
-        self.gone = False  # whether there was a log, and is no more
+        self.gone = False  # whether the log was deleted
         self._busy = False
 
     def compose_body(self) -> Iterable[Widget]:
         yield Lines(id="about")
         yield Lines(id="lines")
-        yield Input(placeholder="search, Enter finds, Esc leaves", id="search")
+        yield Input(placeholder="Search · Enter find · Esc cancel", id="search")
 
     def on_mount(self) -> None:
         self.watch(self.app, "watched", self._watch)
@@ -98,7 +98,7 @@ class LogsScreen(ConsoleScreen):
         self.run = run
         self.text_file = LogFile(run.log_file) if run is not None else None
         self.top, self.left, self.following, self.hit, self.gone = 0, 0, True, None, False
-        self.say_about(run.name if run is not None else "")
+        self.show_about(run.name if run is not None else "")
         self._poll()
         self._show()
 
@@ -108,7 +108,7 @@ class LogsScreen(ConsoleScreen):
     # reading, in threads
 
     def _poll(self) -> None:
-        """Look at the file in a thread, unless one is at it, or nobody would see it."""
+        """Read the file in a thread, unless a thread is reading it, or the screen is not shown."""
         try:
             seen = self.app.screen is self
         except ScreenStackError:
@@ -129,10 +129,10 @@ class LogsScreen(ConsoleScreen):
                 self._busy = False
                 self.post_message(self.Counted(log, gone))
 
-        read_aside(self, look)
+        read_in_background(self, look)
 
     def on_logs_screen_counted(self, message: Counted) -> None:
-        """Show what is new, where the view is at the end."""
+        """Show new lines if the view follows the end."""
         if message.file is self.text_file:
             self.gone = message.gone
             self._show()
@@ -144,18 +144,18 @@ class LogsScreen(ConsoleScreen):
 
         def look() -> None:
             found = log.find(needle, line, forward)
-            if found is None:  # once around
+            if found is None:  # wrap around
                 found = log.find(needle, -1 if forward else log.line_count, forward)
             self.post_message(self.Found(log, found, needle))
 
-        read_aside(self, look)
+        read_in_background(self, look)
 
     def on_logs_screen_found(self, message: Found) -> None:
-        """Go to the hit."""
+        """Go to the match."""
         if message.file is not self.text_file:
             return
         if message.line is None:
-            self.console.tell(f"{message.text} is not in this log.", "warning")
+            self.console.tell(f"No match for {message.text}.", "warning")
             return
         self.hit, self.following = message.line, False
         if self.only_errors:
@@ -167,12 +167,12 @@ class LogsScreen(ConsoleScreen):
 
     @property
     def height(self) -> int:
-        """Rows of the window."""
+        """Height of the window in rows."""
         return max(1, self.query_one("#lines", Lines).size.height)
 
     @property
     def count(self) -> int:
-        """Rows there are to show."""
+        """Number of rows that can be shown."""
         if self.text_file is None:
             return 0
         return len(self.text_file.errors) if self.only_errors else self.text_file.line_count
@@ -199,7 +199,7 @@ class LogsScreen(ConsoleScreen):
             numbers = list(log.errors[self.top : self.top + height])
             texts = [(log.lines(number, 1) or [""])[0] for number in numbers]
             if not numbers:
-                none = "No line tells of an error. e shows all lines." if log.searched else "Searching …"
+                none = "No errors or warnings. Press e to show all lines." if log.searched else "Searching …"
                 return [Content(""), Content.styled(none, "$quiet")]
         else:
             texts = log.lines(self.top, height)
@@ -222,7 +222,7 @@ class LogsScreen(ConsoleScreen):
         log = self.text_file
         if log is None:
             return Content("")
-        what = f"{len(log.errors):,} lines of errors and warnings" if self.only_errors else f"{log.line_count:,} lines"
+        what = f"{len(log.errors):,} error and warning lines" if self.only_errors else f"{log.line_count:,} lines"
         chips = [what, formatting.size(log.size)]
         chips += ["following" if self.following else f"line {self.top + 1:,}" if not self.only_errors else ""]
         chips += [f"from column {self.left + 1}"] if self.left else []
@@ -287,14 +287,14 @@ class LogsScreen(ConsoleScreen):
         self._show()
 
     def key_escape(self, event: events.Key) -> None:
-        """Out of the search field; else back."""
+        """Close the search field if it is open; otherwise go back."""
         if self.query_one("#search", Input).has_class("-open"):
             event.stop()
             event.prevent_default()
             self._close_search()
 
     def action_copy(self) -> None:
-        """The lines from the top of the window on."""
+        """Copy the lines from the top of the window."""
         if self.text_file is not None:
             lines = self.text_file.lines(self.top, COPIED_LINES)
             actions.copy_text(self.console, "\n".join(lines), "log.txt")

@@ -1,4 +1,4 @@
-"""The Monitor: how the watched run is doing in five seconds, and everything about it below."""
+"""The Monitor: the status of the watched run at a glance, with charts, figures, advice and samples below."""
 
 import time
 from collections.abc import Iterable
@@ -30,17 +30,17 @@ from tui.widgets.lines import Lines
 
 ADVICE_SECONDS = 5.0
 EMPTY = """
-No run is watched.
+No run is selected.
 
-  4   shows all runs; Enter on one watches it
-  1   plans a new one; L there launches it
+  4   lists all runs; Enter watches one
+  1   plans a new run; L reviews and launches it
 
-A run goes on without the console: leave with q, come back with nanosolo.
+Training continues without the console: press q to quit, run nanosolo to return.
 """
 
 
 class MonitorScreen(ConsoleScreen):
-    """Verdict, pipeline, charts, figures, advice and samples of the run that is watched."""
+    """Status, pipeline, charts, figures, advice and samples of the watched run."""
 
     MODE = "monitor"
     KEYS_OF = "monitor"
@@ -49,7 +49,7 @@ class MonitorScreen(ConsoleScreen):
     CSS_PATH = "monitor.tcss"
 
     class Arrived(Message):
-        """The watcher found something. Posted from its thread."""
+        """The watcher has news. Posted from its thread."""
 
         def __init__(self, watcher: RunWatcher, news: News) -> None:
             super().__init__()
@@ -61,8 +61,8 @@ class MonitorScreen(ConsoleScreen):
         self.news: News | None = None
         self.feed = Feed()
         self.findings: list[Diagnostic] = []
-        self._advised = 0.0  # when it was last asked what there is to advise
-        self._unadvised = False  # whether something came since
+        self._advised = 0.0  # when the advice was last computed
+        self._unadvised = False  # whether there is news since then
         self._doctored: set[tuple[str, float]] = set()
 
     def compose_body(self) -> Iterable[Widget]:
@@ -86,7 +86,7 @@ class MonitorScreen(ConsoleScreen):
         if self.watcher is not None:
             self.watcher.stop()
 
-    # what is watched
+    # the watched run
 
     def _watch(self, run: RunDirectory | None) -> None:
         if self.watcher is not None:
@@ -95,22 +95,22 @@ class MonitorScreen(ConsoleScreen):
         self.feed = Feed()
         self.query_one(ChartBoard).forget()
         self.set_class(run is None, "-nothing")
-        self.say_about(run.name if run is not None else "")
+        self.show_about(run.name if run is not None else "")
         if run is not None:
             self.watcher = self._watcher_of(run)
-            # the first picture first: a thread that reads a long run would share its one interpreter
+            # paint first: a thread that reads a long run would slow down the first paint
             self.call_after_refresh(self.watcher.start)
         self._show_all()
 
     def _watcher_of(self, run: RunDirectory) -> RunWatcher:
-        def tell(news: News) -> None:  # from its thread, perhaps once more when another run is watched already
+        def tell(news: News) -> None:  # from its thread, possibly after another run was selected
             self.post_message(self.Arrived(watcher, news))
 
         watcher = RunWatcher(run, tell, self.console.settings.refresh_seconds)
         return watcher
 
     def on_monitor_screen_arrived(self, message: Arrived) -> None:
-        """Take in what the watcher found."""
+        """Apply the news of the watcher."""
         if message.watcher is not self.watcher:
             return
         state = self.news.state if self.news is not None else ""
@@ -122,11 +122,11 @@ class MonitorScreen(ConsoleScreen):
         self._unadvised = True
         if self.in_view:
             self._show_all()
-        self._mind_memory()
+        self._check_memory()
 
     @property
     def in_view(self) -> bool:
-        """Whether anybody sees this screen."""
+        """Whether this screen is shown."""
         try:
             return self.app.screen is self
         except ScreenStackError:
@@ -134,7 +134,7 @@ class MonitorScreen(ConsoleScreen):
 
     def on_screen_resume(self) -> None:
         self._show_all()
-        self.call_after_refresh(self._mind_memory)
+        self.call_after_refresh(self._check_memory)
 
     # showing
 
@@ -146,13 +146,13 @@ class MonitorScreen(ConsoleScreen):
 
     @property
     def _advice_is_due(self) -> bool:
-        """While a run is under way only now and then, once it rests at once."""
+        """Every few seconds while the run is running, at once when it is not."""
         live = self.news is None or self.news.loading or self.news.state in ("running", "stalled", "orphaned")
         return self._unadvised and (not live or time.monotonic() - self._advised > ADVICE_SECONDS)
 
     @property
     def run_status(self) -> RunStatus:
-        """How the run is doing."""
+        """The status of the run."""
         if self.watcher is None or self.news is None:
             return RunStatus("new", "reading", "busy")
         watcher, state = self.watcher, self.news.state
@@ -173,9 +173,9 @@ class MonitorScreen(ConsoleScreen):
         widget.show(lambda width, height: rows)
 
     def _show_all(self) -> None:
-        """Bring everything up to the history."""
+        """Update everything from the history."""
         if self.watcher is not None and self.is_mounted:
-            with self.watcher.lock:  # its thread adds to the history meanwhile
+            with self.watcher.lock:  # its thread adds to the history
                 self._show_parts(self.watcher, self.feed)
 
     def _show_parts(self, watcher: RunWatcher, feed: Feed) -> None:
@@ -203,7 +203,7 @@ class MonitorScreen(ConsoleScreen):
         live = self.news is None or self.news.state != "failed"
 
         def pipeline(width: int, height: int) -> list[Content]:
-            with watcher.lock:  # built anew when the size changes
+            with watcher.lock:  # called again when the size changes
                 return [pipeline_line(history, config, width, live)]
 
         self.query_one("#pipeline", Lines).show(pipeline)
@@ -252,7 +252,7 @@ class MonitorScreen(ConsoleScreen):
             self.app.push_screen(ReadingScreen(title, lambda width, height: panels.sample_rows(samples, width)))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What the state of the run allows."""
+        """Whether the state of the run allows an action."""
         state = self.news.state if self.news is not None else ""
         alive = state in ("running", "stalled", "orphaned")
         if action in ("stop", "checkpoint"):
@@ -305,8 +305,8 @@ class MonitorScreen(ConsoleScreen):
         state = self.news.state if self.news is not None else ""
         return self.watcher is not None and state == "failed" and ran_out(self.watcher.history)
 
-    def _mind_memory(self) -> None:
-        """Open the doctor once for each time that the run ended out of memory."""
+    def _check_memory(self) -> None:
+        """Open the doctor once for each time the run ran out of memory."""
         if self.watcher is None or self.news is None or self.news.loading or not self._ran_out():
             return
         ended = self.watcher.history.ended

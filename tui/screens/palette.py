@@ -1,4 +1,4 @@
-"""The command palette's entries, made from the binding table: this screen's commands, and those of all others."""
+"""The entries of the command palette, made from the binding table: this screen's commands, then all others."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from tui.keys.bindings import EVERYWHERE, KEYS, Key, keys_for
 from tui.keys.names import shown_keys
 
 SCREENS = {key.id.removeprefix("go."): key.label for key in KEYS if key.id.startswith("go.")}
-# what only moves about in what is shown there makes no sense from elsewhere
+# actions that only move or scroll are useless from another screen
 MOVES = ("move", "page", "shift", "top", "bottom", "scroll", "first", "last", "step", "next_hit")
-# what acts at once, or on what is under a cursor, waits for its key: who asks from elsewhere has not seen on what
-SEEN_FIRST = (
+# these act immediately or on the row under the cursor: from another screen, only show the key
+SHOW_KEY_ONLY = (
     "chat.new",
     "plan.fix",
     "plan.reset",
@@ -26,24 +26,24 @@ SEEN_FIRST = (
     "runs.mark",
     "runs.open",
 )
-READY_SECONDS = 2.0  # a screen that is shown for the first time may have to look at its runs
-LOOK_SECONDS = 0.05
+READY_SECONDS = 2.0  # a screen that is shown for the first time may have to read its runs first
+POLL_SECONDS = 0.05
 
 
 class Command(NamedTuple):
-    """A row of the table and where it holds; `mode` is empty for the screen that is shown."""
+    """A row of the table and its screen; `mode` is empty for the current screen."""
 
     key: Key
     mode: str
 
     @property
     def name(self) -> str:
-        """How it is called here."""
+        """The name in the palette."""
         return f"{SCREENS[self.mode]}: {self.key.label}" if self.mode else self.key.label
 
 
 class KeyProvider(Provider):
-    """Every row of the table that holds on the screen that is shown, then those of the other screens."""
+    """The commands of the current screen, then those of the other screens."""
 
     def _commands(self) -> list[Command]:
         active = {b.binding.id for b in self.screen.active_bindings.values() if b.enabled}
@@ -74,7 +74,7 @@ class KeyProvider(Provider):
         for command in self._commands():
             score = max(matcher.match(command.name), 0.8 * matcher.match(command.key.help))
             if score > 0:
-                # the screen that is shown goes first
+                # the current screen goes first
                 yield Hit(
                     score * (0.9 if command.mode else 1.0),
                     matcher.highlight(command.name),
@@ -84,7 +84,7 @@ class KeyProvider(Provider):
 
 
 def _elsewhere(shown: str, active: set[str | None]) -> Iterator[Command]:
-    """The commands of the other screens that make sense from here."""
+    """The commands of the other screens that are useful from here."""
     for mode in SCREENS:
         for key in keys_for(mode) if mode != shown else ():
             moves = key.action.partition("(")[0] in MOVES
@@ -93,23 +93,23 @@ def _elsewhere(shown: str, active: set[str | None]) -> Iterator[Command]:
 
 
 async def go_and_do(app: Console, command: Command) -> None:
-    """Go to the command's screen and do it there as soon as that is possible; else say which key does it, or that
-    nothing there is fit for it."""
+    """Go to the command's screen and run the command there as soon as it is possible. Otherwise show its key, or say
+    that it is not available."""
     key = command.key
     app.action_go(command.mode)
     screen = app.screen
     name, label = shown_keys(key, app._keymap, 1)[0], SCREENS[command.mode]
-    if key.id in SEEN_FIRST:
-        app.tell(f"This is {label}. {name}: {key.help}")
+    if key.id in SHOW_KEY_ONLY:
+        app.tell(f"{label}: press {name}. {key.help}")
         return
 
     async def possible() -> None:
         while not (screen.is_mounted and screen.check_action(key.action.partition("(")[0], ())):
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     with suppress(TimeoutError):
         await asyncio.wait_for(possible(), READY_SECONDS)
         if app.screen is screen:
             await app.run_action(key.action, screen)
         return
-    app.tell(f"{label} has nothing now on which {name} could work: {key.help}", "warning")
+    app.tell(f"{label}: {name} is not available now. {key.help}", "warning")

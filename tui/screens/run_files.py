@@ -1,4 +1,4 @@
-"""What to take away from a run: where its report lies, and the commands that write it or its model for others."""
+"""A dialog with the report files of a run and the commands that write the report or export the model."""
 
 import shlex
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ FORMATS = {"hf": "Transformers", "nanochat": "nanochat"}
 
 
 def show_files(console: Console, run: RunDirectory) -> None:
-    """Show where the report lies and how to export the model."""
+    """Show the report files and the export commands."""
     console.push_screen(RunFiles(run))
 
 
 class RunFiles(ChoiceDialog):
-    """Enter or y copies the path or the command under the cursor."""
+    """Enter or y copies the path or command under the cursor."""
 
     BINDINGS = bindings_for("files") + bindings_for("dialog")
     KEYS_OF = "files"
-    SUBTITLE = "Enter or y copies it · Esc leaves · ? help"
+    SUBTITLE = "Enter or y copy · Esc close · ? help"
 
     def __init__(self, run: RunDirectory) -> None:
         self.texts, choices = choices_of(run)
-        super().__init__(f"Report and model of {run.name}", choices, choices[0].key)
+        super().__init__(f"Report and export of {run.name}", choices, choices[0].key)
 
     def action_copy(self) -> None:
         chosen = self.query_one(ChoiceList).chosen
@@ -38,24 +38,24 @@ class RunFiles(ChoiceDialog):
             actions.copy_text(console_of(self), self.texts[chosen], "copied.txt")
 
     def take(self, key: str | None) -> None:
-        """Copy, and stay: there is more to take."""
+        """Copy, and keep the dialog open."""
         self.action_copy()
 
 
 def choices_of(run: RunDirectory) -> tuple[dict[str, str], Sequence[Choice]]:
-    """What is copied, by key, and how it is shown."""
+    """(text to copy for each key, choices to show)."""
     report = shlex.join(["nanosolo", "report", run.name])
     rows = [
-        ("page", "Report, page", _there(run.page_file), str(run.page_file)),
-        ("text", "Report, text", _there(run.report_file), str(run.report_file)),
-        ("write", "Write it anew", "as far as the run has come", report),
+        ("page", "Report (HTML)", _state(run.page_file), str(run.page_file)),
+        ("text", "Report (text)", _state(run.report_file), str(run.report_file)),
+        ("write", "Write report", "from the current state of the run", report),
     ]
     model = "" if any(list_checkpoints(run.checkpoints(stage)) for stage in MODEL_STAGES) else "; no checkpoint yet"
     for kind, name in FORMATS.items():
         line = shlex.join(["nanosolo", "export", run.name, "--to", kind, f"{run.name}-{kind}"])
-        rows.append((kind, "Export", f"for {name}, a new folder{model}", line))
+        rows.append((kind, "Export", f"in the {name} format, to a new folder{model}", line))
     return {key: text for key, _, _, text in rows}, [Choice(*row) for row in rows]
 
 
-def _there(path: Path) -> str:
+def _state(path: Path) -> str:
     return "" if path.exists() else "not written yet"

@@ -1,4 +1,4 @@
-"""The Runs screen: every run and how it is doing; Enter watches one, Space marks it for comparison."""
+"""The Runs screen: all runs with their states; Enter watches one, Space marks it for comparison."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -23,11 +23,11 @@ from tui.keys.bindings import bindings_for
 from tui.runs import panels
 from tui.screens.base import ConsoleScreen
 from tui.screens.run_files import show_files
-from tui.terminal.background import read_aside
+from tui.terminal.background import read_in_background
 from tui.widgets.lines import Lines, printable
 from tui.widgets.rows import Row, RowList, clip, clip_middle
 
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 MOST_MARKED = 4
 LEAST_NAME = 12  # cells
 LIVE: tuple[RunState, ...] = ("running", "stalled", "orphaned")
@@ -35,16 +35,16 @@ LIVE: tuple[RunState, ...] = ("running", "stalled", "orphaned")
 EMPTY = """
 No runs yet.
 
-  1   opens the plan: choose a preset, L reviews it, Enter launches it
+  1   opens the plan: choose a preset, L reviews the launch, Enter starts it
       quickstart trains on this CPU in about six minutes
 
-Runs lie in {folder}; another folder is named with NANOSOLO_HOME.
-Runs of another machine show up here when that folder is shared.
+Runs are stored in {folder}. Set NANOSOLO_HOME to use another folder.
+Runs of other machines appear here if they share that folder.
 """
 
 
 class RunList(RowList):
-    """One line a run: sign, name, state, progress, figures, age."""
+    """One line per run: mark, name, state, progress, figures, age."""
 
     KEYS_OF = "runs"
 
@@ -59,7 +59,7 @@ class RunList(RowList):
     def _describe(self, summary: RunSummary, width: int) -> Content:
         mark = Content.styled("✓ ", "bold $accent") if summary.run.name in self.marked else Content("  ")
         line = mark + panels.sign(summary.status.tone) + Content(" ")
-        # a name is a file name: it may hold anything
+        # a run name is a file name and may contain any character
         return line + printable(
             Content.assemble(
                 *(
@@ -73,7 +73,7 @@ class RunList(RowList):
 
 
 def columns(width: int) -> list[tuple[str, int, bool]]:
-    """(heading, cells, flush left) of each column that fits; the name has what is left."""
+    """(heading, cells, left-aligned) of each column that fits; the name gets the remaining cells."""
     wide = width >= 100
     fixed = [("state", 10, True), ("step", 16 if wide else 8, False), ("loss", 13 if wide else 11, False)]
     fixed += [("val bpb", 9, False), ("tokens/s", 9, False), ("age", 11, False)]
@@ -106,7 +106,7 @@ def _share(summary: RunSummary) -> str:
 
 
 def _loss(summary: RunSummary) -> str:
-    """The stage is named where it is not pretraining, whose bits per byte stand beside it."""
+    """The loss, with the stage if that is not pretraining, which has bits per byte in the next column."""
     loss = _number(summary.loss, 4)
     return loss if summary.trained in ("", "pretrain") else f"{summary.trained.removesuffix('train')} {loss}"
 
@@ -116,7 +116,7 @@ def _number(value: float, digits: int) -> str:
 
 
 class RunsScreen(ConsoleScreen):
-    """The list, and below it what there is to say about the run under the cursor."""
+    """The list, and below it the status of the run under the cursor."""
 
     MODE = "runs"
     KEYS_OF = "runs"
@@ -135,7 +135,7 @@ class RunsScreen(ConsoleScreen):
     """
 
     class Looked(Message):
-        """All runs have been looked at. Posted from a thread."""
+        """All runs were read. Posted from a thread."""
 
         def __init__(self, summaries: list[RunSummary]) -> None:
             super().__init__()
@@ -160,13 +160,13 @@ class RunsScreen(ConsoleScreen):
         text = EMPTY.format(folder=runs_home())
         self.query_one("#none", Lines).show(lambda width, height: [Content(line) for line in text.splitlines()])
         self.query_one("#heads", Lines).show(lambda width, height: [_heads(width)])
-        self.set_interval(LOOK_SECONDS, self._look)
+        self.set_interval(POLL_SECONDS, self._look)
 
     def on_screen_resume(self) -> None:
         self._look()
 
     def _look(self) -> None:
-        """Look at all runs in a thread, unless it is doing so, or nobody would see it."""
+        """Read all runs in a thread, unless a thread is reading them, or the screen is not shown."""
         try:
             seen = self.app.screen is self
         except ScreenStackError:
@@ -174,7 +174,7 @@ class RunsScreen(ConsoleScreen):
         if self._looking or not seen:
             return
         self._looking = True
-        read_aside(self, self._look_in_thread)
+        read_in_background(self, self._look_in_thread)
 
     def _look_in_thread(self) -> None:
         try:
@@ -185,13 +185,13 @@ class RunsScreen(ConsoleScreen):
             self._looking = False
 
     def _failed(self, error: NanosoloError) -> None:
-        """Say once why no run can be looked at; what was seen before stays."""
+        """Show once why the runs cannot be read; the last list stays."""
         if str(error) != self._fault:
             self._fault = str(error)
             self.console.tell_error(error)
 
     def on_runs_screen_looked(self, message: Looked) -> None:
-        """Show what was seen."""
+        """Show the runs."""
         rows = self.query_one(RunList)
         rows.summaries = message.summaries
         names = {summary.run.name for summary in message.summaries}
@@ -206,7 +206,7 @@ class RunsScreen(ConsoleScreen):
             rows.focus()
         live_now = sum(summary.status.state in LIVE for summary in message.summaries)
         count = len(message.summaries)
-        self.say_about(f"{count} run{'s' * (count != 1)}, {live_now} at work" if count else "")
+        self.show_about(f"{count} run{'s' * (count != 1)}, {live_now} running" if count else "")
         self._say()
         self.refresh_bindings()
 
@@ -225,7 +225,7 @@ class RunsScreen(ConsoleScreen):
         summary = self.chosen
         if summary is None:
             return
-        marked = f"marked to compare: {', '.join(self.marked)}" if self.marked else ""
+        marked = f"marked for comparison: {', '.join(self.marked)}" if self.marked else ""
         silent = "" if math.isnan(summary.silent) else f"last event {formatting.duration(summary.silent)} ago"
 
         def build(width: int, height: int) -> list[Content]:
@@ -253,14 +253,14 @@ class RunsScreen(ConsoleScreen):
             self.console.watch_run(self.chosen.run, "logs")
 
     def action_mark(self) -> None:
-        """Mark or unmark, at most four; the cursor moves on."""
+        """Mark or unmark the run, at most four; then move the cursor down."""
         if self.chosen is None:
             return
         name = self.chosen.run.name
         if name in self.marked:
             self.marked.remove(name)
         elif len(self.marked) == MOST_MARKED:
-            self.console.tell(f"{MOST_MARKED} runs can be compared at once; take one away first.", "warning")
+            self.console.tell(f"At most {MOST_MARKED} runs can be compared. Unmark one first.", "warning")
             return
         else:
             self.marked.append(name)
@@ -299,7 +299,7 @@ class RunsScreen(ConsoleScreen):
         self._on_run(show_files)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What the state of the run under the cursor allows."""
+        """Whether the state of the run under the cursor allows an action."""
         if action not in ("stop", "checkpoint", "resume", "open", "mark", "logs", "compare", "stages", "files"):
             return True
         summary = self.chosen if self.is_mounted else None

@@ -1,4 +1,4 @@
-"""A line filter that draws everything with ASCII characters, for terminals and fonts that have no others."""
+"""A line filter that draws everything with ASCII characters, for terminals and fonts without others."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ _PLAIN = {
 
 
 def to_ascii(text: str) -> str:
-    """The text in ASCII, as wide in cells as before; what has no likeness becomes question marks."""
+    """The text in ASCII with the same width in cells; characters without a replacement become question marks."""
     return text if text.isascii() else "".join(map(_plain, text))
 
 
@@ -55,7 +55,7 @@ def _plain(character: str) -> str:
 
 
 class AsciiFilter(LineFilter):
-    """Replaces every character beyond ASCII on its way to the terminal."""
+    """Replaces all non-ASCII characters before they are written to the terminal."""
 
     def apply(self, segments: Sequence[Segment], background: Color) -> list[Segment]:
         return [Segment(to_ascii(text), style, control) for text, style, control in segments]

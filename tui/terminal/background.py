@@ -1,4 +1,4 @@
-"""What may take long and only reads: in a thread of its own, for which leaving the console does not wait."""
+"""Run slow reads in threads that quitting the console does not wait for."""
 
 import contextvars
 import threading
@@ -7,18 +7,18 @@ from collections.abc import Callable
 from textual.message_pump import MessagePump
 
 
-def read_aside(node: MessagePump, work: Callable[[], None]) -> None:
-    """Call `work` in a daemonic thread; it tells `node` by a message. What it raises goes to Textual's own log.
+def read_in_background(node: MessagePump, work: Callable[[], None]) -> None:
+    """Call `work` in a daemon thread; it reports to `node` with a message. Its exceptions go to Textual's log.
 
-    Textual's workers are threads of a pool that ends only when all they do has ended: a search in a huge log, or a
-    network disk that does not answer, would hold up `q`. What changes a run belongs there, and is waited for.
+    Quitting waits for Textual's worker threads: a search in a huge log, or a network disk that does not respond, would
+    delay it. Work that changes a run belongs in a worker, so that quitting waits for it.
     """
     app = node.app
 
     def guarded() -> None:
         try:
             work()
-        except Exception as error:  # also of a message to a console that is gone
+        except Exception as error:  # also if the console is closed when the message is posted
             app.log.error(error)
 
-    threading.Thread(target=contextvars.copy_context().run, args=(guarded,), name="aside", daemon=True).start()
+    threading.Thread(target=contextvars.copy_context().run, args=(guarded,), name="background", daemon=True).start()

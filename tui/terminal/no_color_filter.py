@@ -1,4 +1,4 @@
-"""A line filter for NO_COLOR: no colour at all, and reverse video where there was a background."""
+"""A line filter for NO_COLOR: no colors, and reverse video in place of background colors."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ REVERSED = Style.parse("default on default reverse")
 
 
 class NoColorFilter(LineFilter):
-    """Bold, underline and reverse stay. What lies on a colour, such as the cursor's row, is reversed instead."""
+    """Keeps bold, underline and reverse. Text on a background color, such as the cursor row, is reversed."""
 
     def apply(self, segments: Sequence[Segment], background: Color) -> list[Segment]:
         return [
-            Segment(text, None if style is None else style + (REVERSED if _on_colour(style) else PLAIN), control)
+            Segment(text, None if style is None else style + (REVERSED if _has_background(style) else PLAIN), control)
             for text, style, control in segments
         ]
 
 
-def _on_colour(style: Style) -> bool:
+def _has_background(style: Style) -> bool:
     return style.bgcolor is not None and not style.bgcolor.is_default

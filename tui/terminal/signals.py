@@ -1,4 +1,4 @@
-"""Leave in order when the terminal hangs up or someone asks: close the app, and if that cannot be, end anyway."""
+"""Quit cleanly on SIGHUP and SIGTERM: close the app, and end the process if that does not work."""
 
 import contextlib
 import os
@@ -10,29 +10,29 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-PATIENCE_SECONDS = 2.0  # a terminal that stopped reading blocks the event loop: after this long nobody waits for it
+PATIENCE_SECONDS = 2.0  # a terminal that stopped reading blocks the event loop; wait no longer than this
 
 
-def leave_on_signals(ask_to_leave: Callable[[int], None]) -> None:
-    """On SIGHUP and SIGTERM call `ask_to_leave(128 + signal)`; end the process if it is still there a little later.
+def quit_on_signals(close: Callable[[int], None]) -> None:
+    """On SIGHUP and SIGTERM, call `close(128 + signal)`; end the process if it still runs two seconds later.
 
-    Handlers of the interpreter are used, not of the event loop: these run also while the loop is blocked in a write.
+    Uses signal handlers of the interpreter, which run even while the event loop is blocked in a write.
     """
     attributes = _terminal_attributes()
 
-    def leave(number: int, _frame: FrameType | None) -> None:
+    def quit_(number: int, _frame: FrameType | None) -> None:
         timer = threading.Timer(PATIENCE_SECONDS, _end, (128 + number, attributes))
         timer.daemon = True
         timer.start()
-        ask_to_leave(128 + number)
+        close(128 + number)
 
     for number in (signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, leave)
+        signal.signal(number, quit_)
 
 
 def _end(code: int, attributes: list[Any] | None) -> None:
     if attributes is not None:
-        with contextlib.suppress(termios.error, OSError, ValueError):  # the terminal may be gone
+        with contextlib.suppress(termios.error, OSError, ValueError):  # the terminal may be closed
             termios.tcsetattr(sys.__stdin__.fileno(), termios.TCSANOW, attributes)  # type: ignore[union-attr]
     os._exit(code)
 

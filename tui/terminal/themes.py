@@ -1,12 +1,12 @@
-"""The console's own colour themes: a dark one, a light one, and plain ones for terminals of 16 colours or none."""
+"""The color themes of the console: dark, light, and plain ones for terminals with at most 16 colors."""
 
 from textual.theme import Theme
 
 from engine.plan.memory import COMPONENTS
 
 
-def _components(*colours: str) -> dict[str, str]:
-    return {f"vram-{name}": colour for name, colour in zip(COMPONENTS, colours, strict=True)}
+def _components(*colors: str) -> dict[str, str]:
+    return {f"vram-{name}": color for name, color in zip(COMPONENTS, colors, strict=True)}
 
 
 DARK = Theme(
@@ -80,7 +80,7 @@ LIGHT = Theme(
 
 
 def _plain(name: str, dark: bool) -> Theme:
-    blue = "ansi_bright_blue" if dark else "ansi_blue"  # the darker one is hard to read on black, and on itself
+    blue = "ansi_bright_blue" if dark else "ansi_blue"  # dark blue is hard to read on black
     return Theme(
         name=name,
         ansi=True,
@@ -111,7 +111,7 @@ def _plain(name: str, dark: bool) -> Theme:
             "border-blurred": "ansi_bright_black",
             "input-cursor-text-style": "reverse",
             "footer-key-foreground": blue,
-            "vram-text": "ansi_black",  # which all of these bear, and none of them is the background of a terminal
+            "vram-text": "ansi_black",  # readable on all of these colors
             **_components(
                 "ansi_bright_blue",
                 "ansi_bright_magenta",
@@ -128,7 +128,7 @@ THEMES = (DARK, LIGHT, _plain("nanosolo-plain", True), _plain("nanosolo-plain-li
 
 
 def choose_theme(wanted: str, color_system: str | None, no_color: bool) -> str:
-    """The theme to start with: the one wanted, else ours; a plain one where the terminal has at most 16 colours."""
+    """The initial theme: the wanted one, by default our dark one; a plain one if the terminal has at most 16 colors."""
     if wanted != "auto" and not no_color:
         return wanted
     if no_color or color_system == "standard":

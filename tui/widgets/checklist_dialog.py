@@ -1,4 +1,4 @@
-"""A dialog to tick several of a list; beneath stands what the ticks come to, or why they cannot be taken."""
+"""A dialog to select several items of a list; below it, the effect of the selection, or why it is not valid."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar, NamedTuple
@@ -14,48 +14,48 @@ from tui.keys.bindings import bindings_for
 from tui.widgets.rows import Row, RowList, clip
 
 
-class Tick(NamedTuple):
-    """One line: its key, and a note on it."""
+class Item(NamedTuple):
+    """An item of the list."""
 
     key: str
     note: str
 
 
-class Judged(NamedTuple):
-    """What ticks come to, in lines, or what is wrong with them."""
+class Validation(NamedTuple):
+    """The effect of a selection in lines, or why it is not valid."""
 
     lines: tuple[str, ...] = ()
-    fault: str = ""
+    error: str = ""
 
 
-class TickList(RowList):
-    """The lines with their ticks."""
+class Checklist(RowList):
+    """The items with check boxes."""
 
-    def __init__(self, lines: Sequence[Tick], ticked: Collection[str]) -> None:
+    def __init__(self, items: Sequence[Item], selected: Collection[str]) -> None:
         super().__init__()
-        self.lines = lines
-        self.ticked = set(ticked)
+        self.items = items
+        self.selected = set(selected)
 
     def build(self, width: int) -> Sequence[Row]:
-        return [Row(line.key, self._describe(line, width)) for line in self.lines]
+        return [Row(item.key, self._describe(item, width)) for item in self.items]
 
-    def _describe(self, line: Tick, width: int) -> Content:
-        there = line.key in self.ticked
-        mark = Content.styled("[x] ", "bold $accent") if there else Content.styled("[ ] ", "$quiet")
-        name = Content.styled(f"{line.key:<14}", "bold" if there else "")
-        return mark + name + Content.styled(clip(line.note, width - 18), "$quiet")
+    def _describe(self, item: Item, width: int) -> Content:
+        selected = item.key in self.selected
+        mark = Content.styled("[x] ", "bold $accent") if selected else Content.styled("[ ] ", "$quiet")
+        name = Content.styled(f"{item.key:<14}", "bold" if selected else "")
+        return mark + name + Content.styled(clip(item.note, width - 18), "$quiet")
 
 
-class TickDialog(ModalScreen[tuple[str, ...] | None]):
-    """Tick any number; the answer is what is ticked, in the order of the list."""
+class ChecklistDialog(ModalScreen[tuple[str, ...] | None]):
+    """Select any number of items; the result is their keys, in the order of the list."""
 
-    BINDINGS: ClassVar = [*bindings_for("dialog"), *bindings_for("ticks")]
-    KEYS_OF = "ticks"
+    BINDINGS: ClassVar = [*bindings_for("dialog"), *bindings_for("checklist")]
+    KEYS_OF = "checklist"
     DEFAULT_CSS = """
-    TickDialog > .dialog { padding: 0 2; }
-    TickDialog {
-        TickList { height: auto; max-height: 14; }
-        #judged { height: auto; max-height: 7; margin-top: 1; }
+    ChecklistDialog > .dialog { padding: 0 2; }
+    ChecklistDialog {
+        Checklist { height: auto; max-height: 14; }
+        #effect { height: auto; max-height: 7; margin-top: 1; }
     }
     """
 
@@ -63,44 +63,45 @@ class TickDialog(ModalScreen[tuple[str, ...] | None]):
         self,
         title: str,
         enter: str,
-        lines: Sequence[Tick],
-        ticked: Collection[str],
-        judge: Callable[[tuple[str, ...]], Judged],
+        items: Sequence[Item],
+        selected: Collection[str],
+        validate: Callable[[tuple[str, ...]], Validation],
     ) -> None:
-        """`enter`: what the key does, in a word or two."""
+        """`enter`: what the Enter key does, in one or two words; `selected`: the keys selected at first."""
         super().__init__()
-        self.title_text, self.enter, self.lines, self.first, self.judge = title, enter, lines, ticked, judge
+        self.title_text, self.enter, self.items, self.first = title, enter, items, selected
+        self.validate = validate
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self.title_text
-            dialog.border_subtitle = f"Space ticks · Enter {self.enter} · Esc leaves · ? help"
-            yield TickList(self.lines, self.first)
-            yield Static("", id="judged", markup=False)
+            dialog.border_subtitle = f"Space select · Enter {self.enter} · Esc cancel · ? help"
+            yield Checklist(self.items, self.first)
+            yield Static("", id="effect", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one(TickList).rebuild()
-        self._judge()
+        self.query_one(Checklist).rebuild()
+        self._validate()
 
     @property
-    def ticked(self) -> tuple[str, ...]:
-        """What is ticked, in the order of the list."""
-        return tuple(line.key for line in self.lines if line.key in self.query_one(TickList).ticked)
+    def selected(self) -> tuple[str, ...]:
+        """The selected keys, in the order of the list."""
+        return tuple(item.key for item in self.items if item.key in self.query_one(Checklist).selected)
 
-    def action_tick(self) -> None:
-        ticks = self.query_one(TickList)
-        if ticks.chosen is not None:
-            ticks.ticked ^= {ticks.chosen}
-            ticks.rebuild()
-            self._judge()
+    def action_toggle_item(self) -> None:
+        items = self.query_one(Checklist)
+        if items.chosen is not None:
+            items.selected ^= {items.chosen}
+            items.rebuild()
+            self._validate()
 
     @on(OptionList.OptionSelected)
-    def action_take(self) -> None:
-        if not self._judge().fault:
-            self.dismiss(self.ticked)
+    def action_confirm(self) -> None:
+        if not self._validate().error:
+            self.dismiss(self.selected)
 
-    def _judge(self) -> Judged:
-        found = self.judge(self.ticked)
-        lines = [Content.styled(found.fault, "$error")] if found.fault else [Content(line) for line in found.lines]
-        self.query_one("#judged", Static).update(Content("\n").join(lines))
+    def _validate(self) -> Validation:
+        found = self.validate(self.selected)
+        lines = [Content.styled(found.error, "$error")] if found.error else [Content(line) for line in found.lines]
+        self.query_one("#effect", Static).update(Content("\n").join(lines))
         return found

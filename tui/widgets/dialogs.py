@@ -1,4 +1,4 @@
-"""Two small dialogs: choose one of several, and type one line."""
+"""Two small dialogs: choose one of several items, and enter one line of text."""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ from tui.widgets.rows import Row, RowList, clip
 
 
 class ChoiceList(RowList):
-    """Choices: a line with name and note, and what there is to say beneath."""
+    """Choices: a line with name and note, and details below."""
 
     def __init__(self, choices: Sequence[Choice], id: str | None = None) -> None:
         super().__init__(id=id)
         self.choices = choices
 
     def show(self, choices: Sequence[Choice]) -> None:
-        """Show other choices."""
+        """Replace the choices."""
         self.choices = choices
         self.rebuild()
 
@@ -39,11 +39,11 @@ class ChoiceList(RowList):
 
 
 class ChoiceDialog(ModalScreen[str | None]):
-    """Choose one; the answer is its key."""
+    """Choose one; the result is its key."""
 
     BINDINGS = bindings_for("dialog")
     KEYS_OF = "dialog"
-    SUBTITLE = "Enter takes it · Esc leaves · ? help"
+    SUBTITLE = "Enter select · Esc cancel · ? help"
     DEFAULT_CSS = "ChoiceDialog ChoiceList { height: auto; max-height: 100%; }"
 
     def __init__(self, title: str, choices: Sequence[Choice], current: str) -> None:
@@ -71,29 +71,29 @@ class ChoiceDialog(ModalScreen[str | None]):
 
 
 class TextDialog(ModalScreen[str | None]):
-    """Type one line. `judge` says what is wrong with it, or nothing; `note` what it will do."""
+    """Enter one line of text. `note` says what it is for; `validate` returns what is wrong with it, or nothing."""
 
     BINDINGS = bindings_for("dialog")
     KEYS_OF = "dialog"
 
-    def __init__(self, title: str, note: str, value: str, judge: Callable[[str], str]) -> None:
+    def __init__(self, title: str, note: str, value: str, validate: Callable[[str], str]) -> None:
         super().__init__()
-        self.title_text, self.note, self.value, self.judge = title, note, value, judge
+        self.title_text, self.note, self.value, self.validate = title, note, value, validate
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self.title_text
-            dialog.border_subtitle = "Enter takes it · Esc leaves"
+            dialog.border_subtitle = "Enter accept · Esc cancel"
             yield Static(self.note, classes="quiet", markup=False)
             yield Static("")
             yield Input(self.value)
-            yield Static("", id="fault", markup=False)
+            yield Static("", id="error", markup=False)
 
     @on(Input.Changed)
-    def _judge(self, event: Input.Changed) -> None:
-        self.query_one("#fault", Static).update(Content.styled(self.judge(event.value), "$error"))
+    def _show_error(self, event: Input.Changed) -> None:
+        self.query_one("#error", Static).update(Content.styled(self.validate(event.value), "$error"))
 
     @on(Input.Submitted)
-    def _take(self, event: Input.Submitted) -> None:
-        if not self.judge(event.value):
+    def _accept(self, event: Input.Submitted) -> None:
+        if not self.validate(event.value):
             self.dismiss(event.value)

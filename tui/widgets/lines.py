@@ -1,4 +1,4 @@
-"""Rows of styled text of which only those that changed are painted: what a slow link can bear once a second."""
+"""Rows of styled text that repaints changed rows only, so that a slow connection can keep up."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,11 +12,11 @@ from textual.widget import Widget
 from engine.core.sanitize import masked
 
 Build = Callable[[int, int], Sequence[Content]]
-"""Called with the width and the height there is; gives the rows."""
+"""Called with the available width and height; returns the rows."""
 
 
 class Lines(Widget):
-    """Rows from a function of the size. Give it with `show`; each call paints the rows that differ from before."""
+    """Rows from a function of the size, set with `show`; each call repaints the rows that changed."""
 
     DEFAULT_CSS = "Lines { width: 1fr; height: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }"
 
@@ -27,7 +27,7 @@ class Lines(Widget):
         self._strips: dict[int, Strip] = {}
 
     def show(self, build: Build) -> None:
-        """Show these rows from now on."""
+        """Show these rows, now and after a resize."""
         self._build = build
         if not self.size:
             return
@@ -43,18 +43,18 @@ class Lines(Widget):
 
     @property
     def text(self) -> str:
-        """What is shown, without its colours."""
+        """The text shown, without colors."""
         return "\n".join(line.plain for line in self._lines)
 
     def on_resize(self, _event: events.Resize) -> None:
-        """Lay the rows out anew."""
+        """Build the rows for the new size."""
         self._strips.clear()
         self._lines = []
         self.show(self._build)
         self.refresh()
 
     def notify_style_update(self) -> None:
-        """Forget the colours of the old theme."""
+        """Drop the strips drawn in the old theme."""
         super().notify_style_update()
         self._strips.clear()
 
@@ -74,6 +74,6 @@ def _same(fresh: Sequence[Content], shown: Sequence[Content], y: int) -> bool:
 
 
 def printable(content: Content) -> Content:
-    """The content without control characters: a text of a model or a log must not control the terminal."""
+    """The content without control characters, which could otherwise control the terminal."""
     text = content.plain
     return content if text.isprintable() else Content(masked(text), spans=list(content.spans))

@@ -1,4 +1,4 @@
-"""A list of rows that is drawn anew for the width it has: headings that cannot be chosen, rows that can."""
+"""A list of rows built for the current width: selectable rows, and headings that the cursor skips."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,14 +13,14 @@ from tui.keys.bindings import bindings_for
 
 
 class Row(NamedTuple):
-    """One row. `key` is None for headings and pictures, which the cursor passes over."""
+    """One row. `key` is None for headings and bars, which the cursor skips."""
 
     key: str | None
     content: Content
 
 
 class RowList(OptionList, inherit_bindings=True):
-    """Rows from `build(width)`; keeps its cursor on the same key when they are built anew."""
+    """Rows from `build(width)`; the cursor stays on the same key when they are rebuilt."""
 
     BINDINGS = bindings_for("list")
     DEFAULT_CSS = """
@@ -43,7 +43,7 @@ class RowList(OptionList, inherit_bindings=True):
 
     @property
     def row_width(self) -> int:
-        """Cells a row may fill; the scroll bar's is kept free."""
+        """Cells available for a row, without the scroll bar."""
         return max(10, self.scrollable_content_region.width)
 
     @property
@@ -53,12 +53,12 @@ class RowList(OptionList, inherit_bindings=True):
         return option.id if option is not None else None
 
     def rebuild(self) -> None:
-        """Build all rows anew; only those that changed are drawn."""
+        """Rebuild all rows; only changed rows are redrawn."""
         rows = list(self.build(self.row_width))
         if [row.key for row in rows] == [option.id for option in self._options]:
             for index, row in enumerate(rows):
                 old = self._options[index].prompt
-                # contents are equal when their texts are, whatever their styles
+                # Content compares equal if the texts are equal, regardless of the styles
                 if old != row.content or not isinstance(old, Content) or old.spans != row.content.spans:
                     self.replace_option_prompt_at_index(index, row.content)
             return
@@ -68,7 +68,7 @@ class RowList(OptionList, inherit_bindings=True):
         self.choose(kept)
 
     def choose(self, key: str | None) -> None:
-        """Put the cursor on a key, or on the first row."""
+        """Move the cursor to a key, or to the first row if the key is not there."""
         keys = [option.id for option in self._options]
         if key in keys and key is not None:
             self.highlighted = keys.index(key)
@@ -80,7 +80,7 @@ class RowList(OptionList, inherit_bindings=True):
 
 
 def columns(width: int, left: Content, right: Content) -> Content:
-    """`left` and, at the right edge, `right`; the left one gives way."""
+    """`left`, and `right` at the right edge; `left` is truncated if needed."""
     room = width - right.cell_length - 1
     if left.cell_length > room:
         left = left.truncate(max(1, room), ellipsis=True)
@@ -88,7 +88,7 @@ def columns(width: int, left: Content, right: Content) -> Content:
 
 
 def clip_middle(text: str, width: int) -> str:
-    """The text in at most `width` cells, its begin and its end where it was longer: names often differ in the end."""
+    """The text in at most `width` cells, shortened in the middle: names often differ only at the end."""
     if cell_len(text) <= width:
         return text
     end = ""
@@ -98,7 +98,7 @@ def clip_middle(text: str, width: int) -> str:
 
 
 def clip(text: str, width: int) -> str:
-    """The text in at most `width` cells, with an ellipsis where it was longer."""
+    """The text in at most `width` cells, with an ellipsis if it is shortened."""
     if cell_len(text) <= width:
         return text
     while text and cell_len(text) > width - 1:

@@ -1,4 +1,4 @@
-"""The chart as the console uses it: with the keys of our table, and quiet colours of our themes."""
+"""The chart as the console uses it: with keys from the binding table and colors from the themes."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from tui.keys.bindings import bindings_for
 
 
 class RunChart(Chart, inherit_bindings=False):
-    """A chart whose keys can be remapped like all others."""
+    """A chart with keys that can be remapped."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings_for("chart")
     DEFAULT_CSS = """

@@ -1,4 +1,4 @@
-"""A frame that scrolls what is longer than it, by the keys that lists have."""
+"""A scrolling frame for text, with the same keys as lists."""
 
 from textual.containers import VerticalScroll
 
@@ -6,6 +6,6 @@ from tui.keys.bindings import bindings_for
 
 
 class TextBox(VerticalScroll, inherit_bindings=False):
-    """Holds text to be read."""
+    """Holds text to read."""
 
     BINDINGS = bindings_for("text")

@@ -1,4 +1,4 @@
-"""A dialog to read rows of text that may be longer than the screen."""
+"""A dialog for text that may be longer than the screen."""
 
 from textual.app import ComposeResult
 from textual.content import Content
@@ -11,7 +11,7 @@ from tui.widgets.text_box import TextBox
 
 
 class ReadingScreen(ModalScreen[None]):
-    """Rows from a function of the width, in a frame that scrolls."""
+    """Rows from a function of the width, in a scrolling frame."""
 
     BINDINGS = bindings_for("dialog")
     KEYS_OF = "text"

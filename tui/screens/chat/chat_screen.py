@@ -130,7 +130,7 @@ class ChatScreen(ConsoleScreen):
                 found = error
             self.post_message(self.Looked(found, number))
 
-        read_aside(self, work)
+        read_in_background(self, work)
 
     def on_chat_screen_looked(self, message: Looked) -> None:
         """Load the models of the panes."""

@@ -1,4 +1,4 @@
-"""The budget view of the Plan screen: the best model for a number of hours, as a table and as hours against loss."""
+"""The budget view of the Plan screen: the best model for a number of hours, as a table and a chart."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -23,14 +23,14 @@ from tui.screens.base import ConsoleScreen
 from tui.widgets.rows import Row, RowList
 from tui.widgets.run_chart import RunChart
 
-WHOLE_TABLE = 100  # cells of the screen from which the table has room for all its columns
-DETAILS = ("/param", "peak")  # columns that a narrow table leaves to the line beneath
-FAR = 2  # times the budget: a plan that takes longer would leave the front no room in the chart
-FRONT, OTHERS, CHOSEN, NOW = "best for its time", "others", "under the cursor", "this plan"
+FULL_TABLE = 100  # cells; from this screen width the table has room for all columns
+DETAILS = ("/param", "peak")  # columns that a narrow table moves to the line below it
+FAR = 2  # times the budget; a longer plan would squeeze the Pareto front in the chart
+FRONT, OTHERS, CHOSEN, NOW = "Pareto front", "others", "under the cursor", "current plan"
 
 
 class BudgetField(Input):
-    """Hours or price, while it is typed."""
+    """The input field for hours or price."""
 
     KEYS_OF = "budget-field"
     BINDINGS = bindings_for("budget-field")
@@ -40,7 +40,7 @@ class BudgetField(Input):
 
 
 class CandidateList(RowList):
-    """A row for each candidate that is worth showing; its key is its place."""
+    """One row per candidate worth showing; the key is its index."""
 
     found: reactive[Found | None] = reactive(None)
 
@@ -50,7 +50,7 @@ class CandidateList(RowList):
 
     @property
     def candidate(self) -> Candidate | None:
-        """The one under the cursor."""
+        """The candidate under the cursor."""
         found, at = self.found, self.chosen
         return found.shown[int(at)] if found is not None and at is not None else None
 
@@ -68,12 +68,12 @@ class CandidateList(RowList):
 
 
 def columns_left_out(screen_width: int) -> tuple[str, ...]:
-    """Columns for which a table on a screen of this width has no room."""
-    return () if screen_width >= WHOLE_TABLE else DETAILS
+    """The columns that do not fit on a screen of this width."""
+    return () if screen_width >= FULL_TABLE else DETAILS
 
 
 class BudgetScreen(ConsoleScreen):
-    """Lies over the Plan screen. Enter hands the draft with the candidate's settings to `adopted`."""
+    """Opens on top of the Plan screen. Enter calls `adopted` with the draft that has the candidate's settings."""
 
     MODE = "plan"
     KEYS_OF = "budget"
@@ -91,7 +91,7 @@ class BudgetScreen(ConsoleScreen):
         with Horizontal(id="asked"):
             yield Static("Hours", classes="label")
             yield BudgetField(f"{budget_table.first_hours(self.plan):g}", "hours")
-            yield Static("Price of an hour", classes="label")
+            yield Static("Price per hour", classes="label")
             yield BudgetField("" if price is None else f"{price:g}", "price")
         yield Static(id="best", markup=False)
         with Container(id="results"):
@@ -103,13 +103,13 @@ class BudgetScreen(ConsoleScreen):
                 "predicted loss by hours",
                 axes=(XAxis("hours", "number"),),
                 ascii_only=self.console.ascii_only,
-                empty="No model to draw",
+                empty="No model to show",
                 id="front",
             )
         yield Static(id="about", classes="quiet", markup=False)
 
     def on_mount(self) -> None:
-        self.say_about(self.here.device(self.draft.config).name.removeprefix("NVIDIA "))
+        self.show_about(self.here.device(self.draft.config).name.removeprefix("NVIDIA "))
         self._search()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -119,7 +119,7 @@ class BudgetScreen(ConsoleScreen):
 
     @on(Input.Changed)
     def _search(self) -> None:
-        """Search anew; what is half typed leaves the last answer where it is."""
+        """Search again; an incomplete input keeps the last result."""
         line = self.query_one("#best", Static)
         try:
             asked = Asked(
@@ -130,12 +130,12 @@ class BudgetScreen(ConsoleScreen):
             line.update(Content.styled(f"✗ {error}", "$error"))
             return
         found = budget_table.find(self.draft, self.here, asked)
-        line.update(self._verdict(found))
+        line.update(self._summary(found))
         self.query_one(CandidateList).found = found
         self._draw(found)
         self._describe()
 
-    def _verdict(self, found: Found) -> Content:
+    def _summary(self, found: Found) -> Content:
         if found.best is None:
             return Content.styled(f"! {found.trouble}", "bold $warning")
         best, time = found.best, self.plan.time
@@ -143,7 +143,7 @@ class BudgetScreen(ConsoleScreen):
         line += Content(f": {budget_table.loss_text(best.predicted_loss, found.vocab_size)}")
         if time.hours is not None:
             now = budget_table.loss_text(self._loss_now, found.vocab_size)
-            line += Content.styled(f" · this plan in {formatting.hours(time.hours)}: {now}", "$quiet")
+            line += Content.styled(f" · current plan, {formatting.duration(3600 * time.hours)}: {now}", "$quiet")
         return line
 
     @property
@@ -158,7 +158,7 @@ class BudgetScreen(ConsoleScreen):
         front = found.front
         if not front:
             return
-        worst = max(candidate.predicted_loss for candidate in front)  # what is worse would only press the front flat
+        worst = max(candidate.predicted_loss for candidate in front)  # worse candidates would flatten the front
         others = sorted((c for c in found.estimated if c.predicted_loss <= worst), key=lambda c: c.hours)
         chart.set_x_domain("hours", (0.0, max(found.asked.hours, front[-1].hours)))
         chart.set_series(FRONT, _series(front))
@@ -172,7 +172,7 @@ class BudgetScreen(ConsoleScreen):
 
     @on(OptionList.OptionHighlighted)
     def _describe(self) -> None:
-        """Say all about the candidate under the cursor, and show it in the chart."""
+        """Describe the candidate under the cursor, and show it in the chart."""
         candidate = self.query_one(CandidateList).candidate
         about = self.query_one("#about", Static)
         if candidate is None:
@@ -188,13 +188,13 @@ class BudgetScreen(ConsoleScreen):
         if found is not None and candidate in found.estimated:
             self.query_one(RunChart).set_series(CHOSEN, _series([candidate]), role="points")
 
-    # what keys do
+    # keys
 
     def action_field(self, name: str) -> None:
         self.query_one(f"#{name}", BudgetField).focus()
 
     @on(Input.Submitted)
-    def _to_the_models(self) -> None:
+    def _go_to_models(self) -> None:
         self.query_one(CandidateList).focus()
 
     @on(OptionList.OptionSelected)

@@ -1,4 +1,4 @@
-"""The lower part of the Plan screen: one line of warnings, and all about what is under the cursor, or its editor."""
+"""The lower part of the Plan screen: the warnings, and the details or the editor of the row under the cursor."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,12 +28,12 @@ ORIGINS = {
     "preset": "from the preset",
     "file": "from the file",
     "flag": "from the command line",
-    "edited": "edited here; Bksp gives the preset's value back",
+    "edited": "edited here; Bksp resets it",
 }
 
 
 class WarningBar(Static):
-    """The plan's warnings: one line for one of them, or all of them where there is room."""
+    """The warnings of the plan: one of them on one line, or all of them if they fit."""
 
     warnings: reactive[tuple[Diagnostic, ...]] = reactive(())
     at: reactive[int] = reactive(0)
@@ -41,17 +41,17 @@ class WarningBar(Static):
 
     @property
     def warning(self) -> Diagnostic | None:
-        """The one that is shown."""
+        """The current warning."""
         return self.warnings[self.at % len(self.warnings)] if self.warnings else None
 
     @property
     def fixable(self) -> Diagnostic | None:
-        """The one that is shown if it has a fix, else the first that has one."""
+        """The current warning if it has a fix, otherwise the first one that has."""
         shown = [self.warning] if self.warning is not None else []
         return next((warning for warning in (*shown, *self.warnings) if warning.change), None)
 
     def show_next(self) -> None:
-        """Go on to the next warning."""
+        """Show the next warning."""
         self.at = (self.at + 1) % max(1, len(self.warnings))
 
     def on_resize(self) -> None:
@@ -59,7 +59,7 @@ class WarningBar(Static):
 
     def watch_warnings(self, before: tuple[Diagnostic, ...], now: tuple[Diagnostic, ...]) -> None:
         if [warning.code for warning in before] != [warning.code for warning in now]:
-            self.at = 0  # what has come up is shown
+            self.at = 0  # show new warnings first
         self._draw()
 
     def watch_at(self) -> None:
@@ -78,7 +78,7 @@ class WarningBar(Static):
 
     def _one(self, warning: Diagnostic, width: int) -> Content:
         count = len(self.warnings)
-        tail = "  f fixes" if warning.change else ""
+        tail = "  f fix" if warning.change else ""
         tail += f"  w {self.at % count + 1}/{count}" if count > 1 else ""
         head = sign(warning) + Content(" ")
         text = clip(warning.message, width - 2 - len(tail))
@@ -92,23 +92,23 @@ class WarningBar(Static):
 
 
 class Editor(Input):
-    """The line in which a value is typed."""
+    """The input field for a value."""
 
     KEYS_OF = "edit"
     BINDINGS = bindings_for("edit")
 
     def action_nearest(self) -> None:
-        self.post_message(Detail.NearestWanted())
+        self.post_message(Detail.NearestPressed())
 
     def action_cancel(self) -> None:
-        self.post_message(Detail.EditEnded())
+        self.post_message(Detail.CancelPressed())
 
     def action_step(self, direction: int) -> None:
-        self.post_message(Detail.StepWanted(direction))
+        self.post_message(Detail.StepPressed(direction))
 
 
 class Detail(Vertical):
-    """Says all about one thing; becomes its editor."""
+    """Shows the details of a row; becomes its editor."""
 
     class Typed(Message):
         """The text of the editor changed."""
@@ -117,15 +117,15 @@ class Detail(Vertical):
             super().__init__()
             self.knob, self.text = knob, text
 
-    class KeepWanted(Message):
-        """The key that keeps what is typed. Who takes it closes the editor; what is wrong stays in it."""
+    class AcceptRequested(Message):
+        """The user accepts the text. The receiver closes the editor if the text is valid."""
 
         def __init__(self, knob: Setting, text: str) -> None:
             super().__init__()
             self.knob, self.text = knob, text
 
-    class MendWanted(Message):
-        """The key for the nearest valid values of what is typed."""
+    class NearestRequested(Message):
+        """The user wants the nearest valid values of the text."""
 
         def __init__(self, knob: Setting, text: str) -> None:
             super().__init__()
@@ -134,14 +134,14 @@ class Detail(Vertical):
     class Cancelled(Message):
         """The editor closed without a change."""
 
-    class NearestWanted(Message):
-        """The key for the nearest valid value."""
+    class NearestPressed(Message):
+        """The key for the nearest valid value was pressed."""
 
-    class EditEnded(Message):
-        """The key that leaves the editor."""
+    class CancelPressed(Message):
+        """The key that closes the editor was pressed."""
 
-    class StepWanted(Message):
-        """The keys for more and less."""
+    class StepPressed(Message):
+        """A key that increases or decreases the value was pressed."""
 
         def __init__(self, direction: int) -> None:
             super().__init__()
@@ -162,7 +162,7 @@ class Detail(Vertical):
 
     @property
     def editing(self) -> bool:
-        """Whether a value is being typed."""
+        """Whether the editor is open."""
         return self.knob is not None
 
     def _say(self, title: str, *lines: Content | str) -> None:
@@ -178,7 +178,7 @@ class Detail(Vertical):
         fault.display = bool(line)
 
     def show_knob(self, knob: Setting, draft: Draft) -> None:
-        """What a setting does, what is legal, where its value came from."""
+        """Show what a setting does, its valid values, and the origin of its value."""
         value = to_text(get(draft.config, knob.path)) or "not set"
         if knob.kind == "list":
             value = f"[{value.strip('[]')}]"
@@ -187,57 +187,59 @@ class Detail(Vertical):
         self._say(
             knob.path,
             knob.help,
-            Content("now    ") + now + Content.styled(" · ", "$quiet") + origin,
+            Content("value  ") + now + Content.styled(" · ", "$quiet") + origin,
             Content("valid  ") + Content.styled(valid_values(knob), "$quiet"),
         )
 
     def show_figure(self, figure: Figure) -> None:
-        """How a number came about."""
+        """Show how a figure is computed."""
         self._say(f"{figure.label} · how it is computed", figure.formula)
 
     def show_warning(self, warning: Diagnostic) -> None:
-        """The whole of one warning."""
+        """Show one warning in full."""
         key = Content.styled("f ", "bold $primary") if warning.change else Content("")
         self._say(warning.severity.capitalize(), warning.message, key + Content(f"{help_sentence(warning)}."))
 
     def show_preset(self, about: AboutConfig) -> None:
-        """What the preset is for."""
+        """Show the description of a preset."""
         self._say(
             f"preset {about.preset}", about.description, Content.styled("Enter or p: all presets. L: launch.", "$quiet")
         )
 
     def show_gpu(self, gpu: Gpu, here: Gpu | None) -> None:
-        """The device that is planned for, and what to do when it is not here. `here`: the GPU of this machine."""
+        """Show the target device, and what to do if this machine does not have it. `here`: the GPU of this machine."""
         peak = f" · {gpu.peak_flops / 1e12:,.3g} TFLOP/s" if gpu.peak_flops else ""
         lines = [f"{gpu.name} · {formatting.size(gpu.capacity)}{peak}"]
         if here is None and gpu.is_cuda:
-            lines.append("No NVIDIA GPU is visible here: plan, then export (E) and run it on that machine,")
-            lines.append("or choose cpu (d) to try everything now.")
+            lines.append(
+                "This machine has no visible NVIDIA GPU. Export the plan (E) and run it on a machine that has one,"
+            )
+            lines.append("or choose cpu (d) to try everything here.")
         elif here is not None and gpu.is_cuda and here.id != gpu.id:
-            lines.append(f"This machine has {here.name} · {formatting.size(here.capacity)}. A launch plans for that.")
-        self._say("planned for", *lines, Content.styled("Enter or d: all GPUs.", "$quiet"))
+            lines.append(f"This machine has {here.name} · {formatting.size(here.capacity)}. A launch here uses it.")
+        self._say("target device", *lines, Content.styled("Enter or d: all GPUs.", "$quiet"))
 
     def edit(self, knob: Setting, text: str) -> None:
         """Open the editor on a value."""
         self.knob = knob
         unit = f" in {knob.unit}" if knob.unit else ""
-        self._say(f"edit {knob.path}{unit}", Content.styled(f"{knob.help} Valid: {valid_values(knob)}", "$quiet"))
+        self._say(f"edit {knob.path}{unit}", Content.styled(f"{knob.help} Range: {knob.range_text}", "$quiet"))
         editor = self.query_one(Editor)
         with self.prevent(Input.Changed):
             editor.value = text
         editor.display = True
         editor.focus()  # selects all: typing replaces, the arrow keys edit
 
-    def show_fault(self, fault: str, mended: Mapping[str, Any] | None) -> None:
-        """What is wrong with what is typed, and the nearest valid value; an empty fault clears it."""
+    def show_fault(self, fault: str, nearest: Mapping[str, Any] | None) -> None:
+        """Show what is wrong with the text, and the nearest valid values; an empty `fault` clears it."""
         line = Content.styled(f"✗ {fault}", "$error") if fault else Content("")
-        if mended:
-            values = ", ".join(f"{path} = {to_text(value) or 'not set'}" for path, value in mended.items())
+        if nearest:
+            values = ", ".join(f"{path} = {to_text(value) or 'not set'}" for path, value in nearest.items())
             line = Content.styled("Tab", "bold $primary") + Content(f" {values}\n") + line
         self._fault(line)
 
     def close(self) -> None:
-        """Put the editor away."""
+        """Close the editor."""
         self.knob = None
         self.query_one(Editor).display = False
 
@@ -251,20 +253,20 @@ class Detail(Vertical):
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
         if self.knob is not None:
-            self.post_message(self.KeepWanted(self.knob, event.value))
+            self.post_message(self.AcceptRequested(self.knob, event.value))
 
-    @on(NearestWanted)
-    def _take_nearest(self) -> None:
+    @on(NearestPressed)
+    def _use_nearest(self) -> None:
         if self.knob is not None:
-            self.post_message(self.MendWanted(self.knob, self.query_one(Editor).value))
+            self.post_message(self.NearestRequested(self.knob, self.query_one(Editor).value))
 
-    @on(EditEnded)
+    @on(CancelPressed)
     def _end(self) -> None:
         self.close()
         self.post_message(self.Cancelled())
 
-    @on(StepWanted)
-    def _step(self, event: StepWanted) -> None:
+    @on(StepPressed)
+    def _step(self, event: StepPressed) -> None:
         editor = self.query_one(Editor)
         if self.knob is None:
             return

@@ -1,4 +1,4 @@
-"""The Plan screen: choose preset and GPU, turn every knob, and see at each keystroke what it means."""
+"""The Plan screen: choose preset and GPU, edit every setting, and see the resulting plan at each keystroke."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,12 +20,12 @@ from tui.screens.base import ConsoleScreen
 from tui.screens.plan.detail import Detail, WarningBar
 from tui.screens.plan.preview import Preview
 from tui.screens.plan.settings_list import GPU, PRESET, KnobList
-from tui.screens.plan.stage_picker import tick
+from tui.screens.plan.stage_picker import pick
 from tui.widgets.dialogs import ChoiceDialog, ChoiceList
 
 
 class PlanScreen(ConsoleScreen):
-    """Left the settings, right what they mean, beneath what is under the cursor."""
+    """Settings on the left, the plan on the right, details of the row under the cursor below."""
 
     MODE = "plan"
     KEYS_OF = "plan"
@@ -61,14 +61,14 @@ class PlanScreen(ConsoleScreen):
                 self.draft = Draft.from_layers(self.console.layers)
             except NanosoloError as error:
                 self.console.tell_error(error)
-        self.say_about(self.here.gpu.name if self.here.gpu else "no NVIDIA GPU here")
+        self.show_about(self.here.gpu.name if self.here.gpu else "no NVIDIA GPU")
         self._show(self.draft)
         knobs = self.query_one(KnobList)
         knobs.choose(PRESET)
         knobs.focus()
 
     def on_resize(self, event: events.Resize) -> None:
-        # headings and components need rows; the list scrolls where a window is in between
+        # headings and components need rows; in windows of medium height the list scrolls
         wide = event.size.width >= 110
         preview = self.query_one(Preview)
         preview.roomy = wide and event.size.height >= 36
@@ -78,7 +78,7 @@ class PlanScreen(ConsoleScreen):
     # the draft
 
     def _show(self, draft: Draft) -> None:
-        """Show what a draft means: the kept one, or the one that is being typed."""
+        """Show the plan of a draft: the current one, or the one being typed."""
         self.console.draft = self.draft
         gpu = self.here.device(draft.config)
         self.plan = self.here.plan(draft.config)
@@ -87,8 +87,8 @@ class PlanScreen(ConsoleScreen):
         preview.figures = tuple(figures(draft.config, gpu, self.plan))
         knobs = self.query_one(KnobList)
         knobs.gpu, knobs.draft = gpu, draft
-        knobs.border_subtitle = f"{len(draft.edits)} edited · u takes back" if draft.edits else ""
-        # memory first: it ends runs; notes last
+        knobs.border_subtitle = f"{len(draft.edits)} edited · u undo" if draft.edits else ""
+        # memory warnings first, because running out of memory ends a run; notes last
         warnings = sorted(
             self.plan.warnings,
             key=lambda w: (w.severity == "note", not w.code.endswith(("does_not_fit", "tight_memory"))),
@@ -99,7 +99,7 @@ class PlanScreen(ConsoleScreen):
         self._describe()
 
     def _keep(self, draft: Draft) -> None:
-        """Make a draft the current one; undo brings the old one back."""
+        """Make a draft the current one; undo restores the previous one."""
         if draft != self.draft:
             self.history.append(self.draft)
             self.draft = draft
@@ -112,7 +112,7 @@ class PlanScreen(ConsoleScreen):
             self.console.tell_error(error)
 
     def _describe(self) -> None:
-        """Say in the detail pane what is under the cursor."""
+        """Show the row under the cursor in the detail pane."""
         detail, knobs, preview = self.query_one(Detail), self.query_one(KnobList), self.query_one(Preview)
         if detail.editing:
             return
@@ -154,14 +154,14 @@ class PlanScreen(ConsoleScreen):
             if knobs.knob.kind in ("bool", "choice"):
                 self.action_step(1)
             elif knobs.knob.kind == "list" and knobs.knob.choices:
-                tick(self.app, self.draft, knobs.knob, self._change)
+                pick(self.app, self.draft, knobs.knob, self._change)
             else:
                 self.query_one(Detail).edit(knobs.knob, to_text(get(self.draft.config, knobs.knob.path)))
 
     @on(Detail.Typed)
     def _typed(self, event: Detail.Typed) -> None:
         detail = self.query_one(Detail)
-        if not detail.editing:  # typed behind the key that kept the value
+        if not detail.editing:  # typed after the key that accepted the value
             return
         draft, fault = try_text(self.draft, event.knob, event.text)
         if draft is None:
@@ -170,15 +170,15 @@ class PlanScreen(ConsoleScreen):
             detail.show_fault("", None)
             self._show(draft)
 
-    @on(Detail.KeepWanted)
-    def _keep_typed(self, event: Detail.KeepWanted) -> None:
+    @on(Detail.AcceptRequested)
+    def _accept_typed(self, event: Detail.AcceptRequested) -> None:
         draft = try_text(self.draft, event.knob, event.text)[0]
-        if draft is not None:  # else what is wrong is shown beside it
+        if draft is not None:  # otherwise the error stays on screen
             self._end_edit()
             self._keep(draft)
 
-    @on(Detail.MendWanted)
-    def _mend_typed(self, event: Detail.MendWanted) -> None:
+    @on(Detail.NearestRequested)
+    def _use_nearest(self, event: Detail.NearestRequested) -> None:
         changes = nearest_valid(self.draft, event.knob, event.text)
         if changes is not None:
             self._end_edit()
@@ -222,7 +222,7 @@ class PlanScreen(ConsoleScreen):
             self.draft = self.history.pop()
             self._show(self.draft)
         else:
-            self.console.tell("Nothing to take back.")
+            self.console.tell("Nothing to undo.")
 
     # preset and device
 
@@ -240,7 +240,7 @@ class PlanScreen(ConsoleScreen):
             gpus.focus()
             return
         gpu = self.draft.config.runtime.gpu
-        self.app.push_screen(ChoiceDialog("Plan for", gpu_choices(self.here), gpu), self._take_gpu)
+        self.app.push_screen(ChoiceDialog("Target device", gpu_choices(self.here), gpu), self._take_gpu)
 
     def _take_preset(self, name: str | None) -> None:
         if name is None:
@@ -270,7 +270,7 @@ class PlanScreen(ConsoleScreen):
         bar = self.query_one(WarningBar)
         warning = bar.fixable
         if warning is None or warning.change is None:
-            self.console.tell("No warning here has a fix that a key can apply.")
+            self.console.tell("No warning has an automatic fix.")
             return
         self._change(warning.change)
         self.console.tell(f"Applied: {warning.help}.")

@@ -1,4 +1,4 @@
-"""The right list of the Plan screen: what the draft means, figure by figure, with the memory as a stacked bar."""
+"""The right list of the Plan screen: the figures of the plan, with the memory as a stacked bar."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,16 +11,16 @@ from tui.planning.formulas import LETTERS, Figure
 from tui.widgets.rows import Row, RowList, clip
 
 LABEL = 17  # cells of the label column
-DETAILS = ("components", "modes", "basis", "stages")  # groups that are shown where there is room
+DETAILS = ("components", "modes", "basis", "stages")  # groups that are shown if they fit
 TITLES = {"modes": "activation checkpointing", "stages": "stages: peak and time"}
-HEADINGS = {"step": "A step", "budget": "The run", "memory": "Memory at the peak", "time": "Time"}
+HEADINGS = {"step": "Step", "budget": "Run", "memory": "Peak memory", "time": "Time"}
 
 
 class Preview(RowList):
-    """Rows for the figures of one plan.
+    """The figures of a plan.
 
-    `roomy` adds rows for the components of the memory, the modes of checkpointing and the basis, with blank lines
-    between groups; `airy` adds their headings.
+    `roomy` adds rows for the memory components, the checkpointing modes and the basis, with blank lines between
+    groups; `airy` adds headings.
     """
 
     figures: reactive[tuple[Figure, ...]] = reactive(())
@@ -86,15 +86,15 @@ def _line(figure: Figure, memory: Memory, width: int) -> Content:
     style = "bold"
     note = figure.note
     if figure.key == "memory":
-        note, style = _verdict(memory)
+        note, style = _fit(memory)
     if LABEL + len(value) + 2 + len(note) > width:
         value, note = figure.value.replace(" of ", "/"), note.split()[0] if figure.key == "memory" else ""
     line = Content(f"{figure.label:<{LABEL}}") + Content.styled(value, style)
     return line + Content.styled(f"  {note}", style if figure.key == "memory" else "$quiet") if note else line
 
 
-def _verdict(memory: Memory) -> tuple[str, str]:
-    """(words, style): a plan that fits, one that is tight, one that does not fit."""
+def _fit(memory: Memory) -> tuple[str, str]:
+    """(text, style) for a plan that fits, is tight, or does not fit."""
     if not memory.fits:
         return "✗ does not fit", "bold $error"
     share = f"{1 - memory.headroom:.0%}"
@@ -102,9 +102,9 @@ def _verdict(memory: Memory) -> tuple[str, str]:
 
 
 def bar(memory: Memory, width: int) -> Content:
-    """Components side by side, each with its letter where it is wide enough, against the capacity.
+    """The components side by side, each with its letter if it fits, relative to the capacity.
 
-    Where the sum is beyond the capacity the bar shows the sum, and a mark where the capacity ends.
+    If the sum exceeds the capacity, the bar shows the sum, with a mark at the capacity.
     """
     scale = max(memory.total, memory.capacity)
     cells = _apportion([getattr(memory, name) for name in COMPONENTS], width, scale)
@@ -121,7 +121,7 @@ def bar(memory: Memory, width: int) -> Content:
 
 
 def _apportion(sizes: list[int], width: int, scale: int) -> list[int]:
-    """Cells for each size so that the ends fall where the running sum does; what is there has at least its share."""
+    """The cells of each size, so that each end is at the rounded running sum."""
     ends, total = [], 0
     for size in sizes:
         total += size
@@ -130,7 +130,7 @@ def _apportion(sizes: list[int], width: int, scale: int) -> list[int]:
 
 
 def legend(memory: Memory) -> Content:
-    """All components in one line, by letter, in GiB."""
+    """All components on one line, by letter, in GiB."""
     items = [
         Content.styled(LETTERS[name], f"bold $vram-{name}") + Content(formatting.gib(getattr(memory, name)))
         for name in COMPONENTS

@@ -24,7 +24,7 @@ from tui.planning.setting_fields import to_text
 from tui.planning.stage_table import header, stage_rows
 from tui.screens.base import ConsoleScreen
 from tui.screens.plan.save_dialogs import export
-from tui.terminal.background import read_aside
+from tui.terminal.background import read_in_background
 from tui.terminal.clipboard import copy
 from tui.widgets.diagnostic_rows import check_line
 
@@ -83,7 +83,7 @@ class ReviewScreen(ConsoleScreen):
             yield Static(id="toml", markup=False)
 
     def on_mount(self) -> None:
-        self.say_about("nothing runs yet")
+        self.show_about("nothing runs yet")
         self._prepare()
 
     def on_resize(self) -> None:
@@ -106,7 +106,7 @@ class ReviewScreen(ConsoleScreen):
             except NanosoloError as error:
                 self.app.call_from_thread(self._not_prepared, error)
 
-        read_aside(self, work)
+        read_in_background(self, work)
 
     def _prepared(self, launch: Launch, trying: str) -> None:
         self.launch, self.plan, self.checks, self.trying = launch, launch.plan, launch.checks, trying

@@ -1,4 +1,4 @@
-"""The dialogs that write a draft to disk: as TOML to take elsewhere, as a preset of the user's own."""
+"""The dialogs that write a draft to disk: as a TOML file, or as a preset of the user."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +7,12 @@ from engine.core.errors import NanosoloError
 from engine.core.paths import presets_home
 from tui.console import Console
 from tui.planning.draft import Draft
-from tui.planning.files import export_toml, judge_file, judge_preset_name, save_preset
+from tui.planning.files import check_file_name, check_preset_name, export_toml, save_preset
 from tui.widgets.dialogs import TextDialog
 
 
 def export(app: Console, draft: Draft) -> None:
-    """Ask for a file name and write the complete configuration there."""
+    """Ask for a file name and write the full configuration there."""
 
     def write(name: str | None) -> None:
         if name is None:
@@ -26,12 +26,12 @@ def export(app: Console, draft: Draft) -> None:
         app.tell(f"Wrote {path}. Run it with: nanosolo --config {path}")
 
     name = Path.cwd() / f"{draft.config.about.preset}.toml"
-    note = "The complete configuration as TOML, to run elsewhere with --config. A file of that name is replaced."
-    app.push_screen(TextDialog("Export TOML", note, str(name), judge_file), write)
+    note = "Writes the full configuration as TOML, for use with --config. An existing file is overwritten."
+    app.push_screen(TextDialog("Export TOML", note, str(name), check_file_name), write)
 
 
 def save_as_preset(app: Console, draft: Draft, then: Callable[[str], None]) -> None:
-    """Ask for a name, save the draft as a preset of that name, and hand the name to `then`."""
+    """Ask for a name, save the draft as a preset of that name, and call `then` with the name."""
 
     def save(name: str | None) -> None:
         if name is None:
@@ -44,5 +44,5 @@ def save_as_preset(app: Console, draft: Draft, then: Callable[[str], None]) -> N
             return
         app.tell(f"Saved as {path}. Use it with --preset {name}.")
 
-    note = f"A name for these settings. They are kept in {presets_home()}."
-    app.push_screen(TextDialog("Save as a preset of your own", note, "", judge_preset_name), save)
+    note = f"Name of the preset. It is saved in {presets_home()}."
+    app.push_screen(TextDialog("Save as your own preset", note, "", check_preset_name), save)

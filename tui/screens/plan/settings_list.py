@@ -1,4 +1,4 @@
-"""The left list of the Plan screen: preset, GPU, and every setting with its value and its origin."""
+"""The left list of the Plan screen: preset, GPU, and all settings with values and origins."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,14 +13,14 @@ from tui.planning.setting_fields import MAIN, edited_settings, show
 from tui.widgets.rows import Row, RowList, clip, columns
 
 KNOBS = {knob.path: knob for knob in edited_settings()}
-PRESET, GPU = "preset", "gpu"  # the two rows on top, which open a list
-MARKS = {"edited": "●", "flag": "▸", "file": "◆"}  # a value's origin, where the row is too narrow for the word
-HEADINGS = {"main": "Settings that decide the run"}
+PRESET, GPU = "preset", "gpu"  # the two rows at the top, which open a list
+MARKS = {"edited": "●", "flag": "▸", "file": "◆"}  # the origin of a value, if the row is too narrow for the word
+HEADINGS = {"main": "Main settings"}
 WIDE = 46  # cells from which a row has room for unit and origin in words
 
 
 class KnobList(RowList):
-    """Rows for one draft on one GPU."""
+    """The settings of one draft for one device."""
 
     draft: reactive[Draft | None] = reactive(None)
     gpu: reactive[Gpu | None] = reactive(None)
@@ -33,7 +33,7 @@ class KnobList(RowList):
 
     @property
     def knob(self) -> Setting | None:
-        """The knob under the cursor; None on the rows of preset and GPU."""
+        """The setting under the cursor; None on the rows of preset and GPU."""
         return KNOBS.get(self.chosen or "")
 
     def build(self, width: int) -> Sequence[Row]:
@@ -57,7 +57,7 @@ class KnobList(RowList):
 
 
 def device_name(gpu: Gpu) -> str:
-    """A device as people call it."""
+    """The name of a device for display."""
     return gpu.name.removeprefix("NVIDIA ") if gpu.is_cuda else f"this CPU ({gpu.name})"
 
 

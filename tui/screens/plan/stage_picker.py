@@ -1,4 +1,4 @@
-"""Settings of the Plan screen that are lists of choices, edited by ticking: the stages of the pipeline above all."""
+"""A checklist for settings that are lists of choices, such as the stages of the pipeline."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,43 +10,43 @@ from engine.config.setting import Setting
 from engine.config.stages import first_missing
 from engine.core.errors import UsageError
 from tui.planning.draft import Draft
-from tui.widgets.checklist_dialog import Judged, Tick, TickDialog
+from tui.widgets.checklist_dialog import ChecklistDialog, Item, Validation
 
 STAGES = "pipeline.stages"
 NOTES = {  # what each stage does
-    "data": "gets the text, and what later stages will ask for",
-    "tokenizer": "learns the tokens of the text",
-    "tokenize": "writes the text as tokens",
+    "data": "downloads or reads the text and the data of later stages",
+    "tokenizer": "trains the tokenizer",
+    "tokenize": "converts the text to tokens",
     "pretrain": "trains on the text",
-    "evaluate": "bits per byte, samples, CORE",
-    "midtrain": "trains on many conversations; in no preset",
+    "evaluate": "measures bits per byte and CORE, writes samples",
+    "midtrain": "trains on many conversations; not in any preset",
     "sft": "fine-tunes on conversations",
-    "rl": "learns from rewards; in no preset",
-    "chat_eval": "asks problems with known answers",
+    "rl": "reinforcement learning; not in any preset",
+    "chat_eval": "scores answers to chat tasks",
     "report": "writes the report",
 }
 
 
-def tick(app: App[Any], draft: Draft, knob: Setting, change: Callable[[Mapping[str, Any]], None]) -> None:
-    """Choose several of a knob's choices, and `change` the draft to them. They stand in the order of the list."""
+def pick(app: App[Any], draft: Draft, knob: Setting, change: Callable[[Mapping[str, Any]], None]) -> None:
+    """Ask for any number of a setting's choices, and call `change` with them, in the order of the list."""
 
-    def judge(ticked: tuple[str, ...]) -> Judged:
-        return Judged((knob.help,), fault_of(draft, knob, ticked))
+    def validate(selected: tuple[str, ...]) -> Validation:
+        return Validation((knob.help,), fault_of(draft, knob, selected))
 
-    def chosen(ticked: tuple[str, ...] | None) -> None:
-        if ticked is not None:
-            change({knob.path: ticked})
+    def chosen(selected: tuple[str, ...] | None) -> None:
+        if selected is not None:
+            change({knob.path: selected})
 
-    # a setting's choices come without their order
-    lines = [Tick(*each) for each in NOTES.items()] if knob.path == STAGES else [Tick(c, "") for c in knob.choices]
-    app.push_screen(TickDialog(knob.path, "takes them", lines, get(draft.config, knob.path), judge), chosen)
+    # the schema does not order the stages
+    items = [Item(*each) for each in NOTES.items()] if knob.path == STAGES else [Item(c, "") for c in knob.choices]
+    app.push_screen(ChecklistDialog(knob.path, "accept", items, get(draft.config, knob.path), validate), chosen)
 
 
-def fault_of(draft: Draft, knob: Setting, ticked: tuple[str, ...]) -> str:
-    """What is wrong with these choices; empty: nothing."""
+def fault_of(draft: Draft, knob: Setting, selected: tuple[str, ...]) -> str:
+    """What is wrong with these choices; empty if they are valid."""
     try:
-        draft.edit({knob.path: ticked})
+        draft.edit({knob.path: selected})
     except UsageError as error:
         return str(error)
-    missing = first_missing(ticked) if knob.path == STAGES else None
-    return f"{missing.why}: tick {missing.first} as well, or leave {missing.stage} out." if missing is not None else ""
+    missing = first_missing(selected) if knob.path == STAGES else None
+    return f"{missing.why}. Select {missing.first} as well, or clear {missing.stage}." if missing is not None else ""
