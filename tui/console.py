@@ -22,9 +22,9 @@ class Console(App[None], inherit_bindings=False):
 
     def __init__(self, layers: tuple[Layer, ...] = ()) -> None:
         super().__init__()
-        self.layers = layers  # where planning starts
-        self.draft: Draft | None = None  # what Plan holds, as soon as there is a Plan
-        self.settled: list[RunConfig] = []  # what of it was launched or written to a file
+        self.layers = layers  # the configuration to start planning with
+        self.draft: Draft | None = None  # the draft on the Plan screen, once that screen exists
+        self.settled: list[RunConfig] = []  # the drafts launched or written to a file
         self.chat_run: RunDirectory | None = None  # the run at hand when the Chat screen was entered
         self.ascii_only = False
         self.settings: Settings

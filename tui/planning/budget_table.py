@@ -166,7 +166,7 @@ def mark_of(candidate: Candidate, best: Candidate | None) -> str:
 def describe(candidate: Candidate) -> str:
     """The details of one candidate that may not fit in the table."""
     return (
-        f"{candidate.steps:,} steps · {candidate.tokens_per_param:.3g} tokens per parameter · "
+        f"{candidate.steps:,} steps · {candidate.tokens_per_param:.3g} tokens/parameter · "
         f"{formatting.count(candidate.tokens_per_second)} tokens/s · {formatting.size(candidate.peak)}, "
         f"{formatting.percent(candidate.headroom)} free"
     )
@@ -177,7 +177,7 @@ def law_line(candidate: Candidate) -> str:
     outside = scaling.outside_range(candidate.params, candidate.tokens)
     if outside:
         return f"Outside the range of the scaling law: {outside}. The order is a guess."
-    return f"Scaling law: {scaling.NAME}; for comparison only."
+    return f"Scaling law: {scaling.NAME}; comparison only."
 
 
 def stages_line(plan: Plan) -> str:

@@ -32,7 +32,7 @@ from tui.chat.transcript import Transcript
 from tui.keys.bindings import bindings_for
 from tui.screens.base import ConsoleScreen
 from tui.screens.chat.chat_dialogs import ModelDialog, SettingsDialog
-from tui.terminal.background import read_aside
+from tui.terminal.background import read_in_background
 from tui.widgets.lines import Lines
 from tui.widgets.text_dialog import ReadingScreen
 
@@ -235,7 +235,7 @@ class ChatScreen(ConsoleScreen):
         self.query_one("#chips", Lines).show(lambda width, height: [chips(self.settings, self.system, width)])
         self.query_one("#compared", Lines).show(lambda width, height: [self._compared()])
         names = dict.fromkeys(terminal_text(pane.model.run.name) for pane in self.panes if pane.model is not None)
-        self.say_about(" and ".join(names))
+        self.show_about(" and ".join(names))
 
     def _compared(self) -> Content:
         return Content.styled(compared(self.pane_a.conversation.last, self.pane_b.conversation.last), "$secondary")
