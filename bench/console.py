@@ -2,7 +2,7 @@
 
     python bench/console.py [--seconds 30] > bench/results/console.json
 
-CPU seconds are the figures to compare; wall times are given beside them and depend on how busy the machine is.
+CPU seconds are the figures to compare; wall times are given as well, and depend on how busy the machine is.
 """
 
 import argparse
@@ -124,7 +124,7 @@ def redraw(points: int) -> dict[str, float]:
             work(i)
         return round(1000 * (time.process_time() - began) / count, 3)
 
-    def anew(_: int) -> None:
+    def from_scratch(_: int) -> None:
         plot.resize(120, 20)
         plot.paint()
         plot.canvas.take_changes()
@@ -134,7 +134,7 @@ def redraw(points: int) -> dict[str, float]:
         plot.paint()
         plot.canvas.take_changes()
 
-    return {"whole_ms": cpu_ms(20, anew), "one_more_sample_ms": cpu_ms(200, one_more)}
+    return {"whole_ms": cpu_ms(20, from_scratch), "one_more_sample_ms": cpu_ms(200, one_more)}
 
 
 def steady(home: Path, seconds: float, columns: int, rows: int) -> dict[str, float]:

@@ -4,8 +4,8 @@ Run: python bench/core.py --run RUN. It writes bench/results/core.json. The bund
 shaped like the real one, made up in text. Three parts:
 
 - work: tokens through the blocks and FLOPs of both ways, for all questions at 500 a task. Ratios that hold anywhere.
-- speed: both ways by turns, per task, on as many questions as a budget of tokens allows; whole figures weigh a task by
-  its questions. One at a time is nanochat's way: a question's options as one padded batch, logits of every position.
+- speed: both ways alternating, per task, on as many questions as a budget of tokens allows; totals weight a task by its
+  questions. One at a time is nanochat's way: a question's options as one padded batch, logits of every position.
 - drift: how far a batch moves a score from its row's alone, the share of questions that are answered again for that,
   and whether every decision is that of one at a time. With --run on that run's trained model, else on a random one of
   the first of --models.
@@ -88,10 +88,10 @@ def one_at_a_time(model: GPT, question: Question) -> bool:
     logits = model(tokens)
     following = torch.roll(tokens, -1, 1)
     nats = F.cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none").view(len(rows), longest)
-    likeliest = logits.argmax(-1)
+    top = logits.argmax(-1)
     spans = [slice(row.start, len(row.tokens)) for row in question.rows]
     if question.gold is None:
-        return bool((likeliest[0, spans[0]] == following[0, spans[0]]).all())
+        return bool((top[0, spans[0]] == following[0, spans[0]]).all())
     means = [nats[place, span].mean().item() for place, span in enumerate(spans)]
     return means.index(min(means)) == question.gold
 

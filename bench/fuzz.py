@@ -61,7 +61,7 @@ def clocked() -> Iterator[None]:
 def run(name: str, inputs: int | None, seed: int, journal: mmap.mmap | None = None) -> dict[str, Any]:
     """Feed one target. Returns the result.
 
-    `journal` holds the input at work, after its length in 8 bytes, in case the process ends with it.
+    `journal` holds the current input, after its length in 8 bytes, in case the process ends with it.
     """
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         target = TARGETS[name](Path(folder))

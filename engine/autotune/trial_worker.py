@@ -36,7 +36,7 @@ UNTIMED_STEPS = 1  # the first compiles, allocates and loads kernels
 
 
 class TimedOptimizer(Optimizer):
-    """Keeps how long its last step took, so that a short step can stand for a long one."""
+    """Records the duration of its last step, so that a short step can represent a long one."""
 
     seconds = 0.0
 

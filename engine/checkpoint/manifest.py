@@ -45,7 +45,7 @@ def code_of(folder: Path) -> Code | None:
     try:
         return _read(folder / MANIFEST_FILE).code
     except Damaged:
-        return None  # whoever loads it says so
+        return None  # the loader reports it
 
 
 def verify(folder: Path) -> None:

@@ -24,7 +24,7 @@ class DiskFull(NanosoloError):
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path`, flush to the disk, rename in. Raises NanosoloError naming the path."""
+    """Write a temporary file next to `path`, flush it to disk, and rename it. Raises NanosoloError with the path."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

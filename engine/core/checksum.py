@@ -1,4 +1,4 @@
-"""Fingerprints of files: what a disk spoils without a word is seen before it is trained on."""
+"""Checksums of files, to detect silent disk corruption before training reads it."""
 
 from pathlib import Path
 

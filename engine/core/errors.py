@@ -12,7 +12,7 @@ EXIT_STOPPED = 130
 
 
 class NanosoloError(Exception):
-    """Something the user can mend. The message is one line that says what is wrong and what to do."""
+    """An error that the user can fix. The message is one line that says what is wrong and what to do."""
 
     exit_code = EXIT_CRASHED
 
@@ -29,7 +29,7 @@ class UsageError(NanosoloError):
 class Stopped(BaseException):
     """The user asked to stop; what needs saving has been saved.
 
-    Not an Exception, as a signal raises it anywhere: no handler of faults may take it for one and go on.
+    Not an Exception, as a signal raises it anywhere: error handlers must not catch it and continue.
     """
 
     exit_code = EXIT_STOPPED

@@ -73,7 +73,7 @@ def size(count: float | None) -> str:
 
 
 def sizes(*counts: float | None) -> list[str]:
-    """Bytes side by side, in one unit, that of the smallest: `1062 MiB` beside `1002 MiB`."""
+    """Several sizes in one unit, that of the smallest: `1062 MiB` and `1002 MiB`."""
     known = [count for count in counts if count is not None and math.isfinite(count)]
     unit = _unit_of(min(known)) if known else "B"
     return [_size_in(unit, count) if count is not None and math.isfinite(count) else "?" for count in counts]

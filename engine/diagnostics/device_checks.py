@@ -37,7 +37,7 @@ ANNOUNCEMENT = "checking the device ..."
 
 _NAMES: dict[Device, str] = {"cuda": "CUDA", "cpu": "torch"}  # of the check
 _worked: dict[tuple[str, bool], float] = {}  # what was tried -> when, of time.monotonic
-_trying = threading.Lock()  # whoever asks meanwhile waits for the answer
+_trying = threading.Lock()  # other callers wait for the answer
 
 
 def require_device(config: RunConfig, found: Gpu | None) -> None:
@@ -58,7 +58,7 @@ def require_device(config: RunConfig, found: Gpu | None) -> None:
 
 
 def be_silent(_text: str) -> None:
-    """For whoever need not hear that something takes seconds."""
+    """For callers that show no progress."""
 
 
 def check_device(

@@ -110,7 +110,7 @@ def check_home(look: MachineProbe, where: str, need: int, job: str = "this run s
         return refused("home", UsageError(look.home_fault))
     if look.home_owner is not None and not look.root:
         action = (
-            "set NANOSOLO_HOME to a folder of your own: whoever can write to a home can change what its users run. "
+            "set NANOSOLO_HOME to a folder of your own: anyone who can write to a home can change what its users run. "
             f"NANOSOLO_DATA={look.home} then reads the data and tokenizers in it"
         )
         finding = f"{look.home} is the home of {look.home_owner}"

@@ -25,7 +25,7 @@ class PostMortem(NamedTuple):
     needed: int | None  # at least, with overhead
     predicted: Memory | None
     scale: float  # what was needed over what was predicted, at least 1 where it ran out all the same
-    checkpoint: int | None  # the step to go on from
+    checkpoint: int | None  # the step to continue from
     ways: tuple[Suggestion, ...]
 
 

@@ -11,7 +11,7 @@ from engine.plan.dataset_facts import CONVERSATIONS, is_remote
 
 
 def check_sources(config: RunConfig, stages: Collection[str]) -> Iterator[Diagnostic]:
-    """What is wrong with the sources of these stages, as far as can be checked without a network."""
+    """What is wrong with the sources of these stages, checked without a network."""
     if "evaluate" in stages and is_bundle_path(config.evaluate.core):
         from engine.data.core_bundle import check_setting  # imported here: it imports the reader of bundles
 

@@ -15,7 +15,7 @@ from engine.model.trunk import Trunk
 def bits_per_byte(
     model: GPT, trunk: Trunk, batches: Iterable[tuple[Tensor, Tensor]], token_bytes: Tensor, chunk_tokens: int
 ) -> float:
-    """sum of nats / (ln 2 x bytes) over all targets that stand for bytes; special tokens count on neither side.
+    """sum of nats / (ln 2 x bytes) over all targets that encode bytes; special tokens are not counted.
 
     `batches`: (tokens, targets), each (B, T); `token_bytes`: bytes of each token, (V,), 0 for special ones;
     `trunk`: model.trunk or its compiled form. NaN when the targets hold no bytes.

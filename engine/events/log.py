@@ -97,7 +97,7 @@ class EventReader:
         return self.events_of(self.read_lines(limit))
 
     def read_lines(self, limit: int = 64 * 2**20) -> bytes:
-        """New whole lines as they stand in the file, without the last newline."""
+        """New complete lines, verbatim, without the last newline."""
         self.restarted = False
         try:
             with self.path.open("rb") as file:
@@ -133,7 +133,7 @@ class EventReader:
             yield events
 
     def skip_to(self, offset: int) -> None:
-        """Go on with the first line that begins at or after `offset`."""
+        """Continue with the first line that begins at or after `offset`."""
         try:
             with self.path.open("rb") as file:
                 file.seek(max(0, offset - 1))

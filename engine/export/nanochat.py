@@ -51,7 +51,7 @@ _FILE = re.compile(r"model_(\d+)\.pt")
 
 _TOKENIZER_NOTE = """\
 nanochat keeps its tokenizer as a pickle, which nanosolo neither writes nor reads, as loading one can run any code.
-tokenizer.json beside this file holds the same vocabulary. To use it in nanochat, make the pickle there yourself:
+tokenizer.json next to this file holds the same vocabulary. To use it in nanochat, make the pickle there yourself:
 
     import base64, json, pickle, tiktoken
     stored = json.load(open("tokenizer.json"))
@@ -113,7 +113,7 @@ def export_to_nanochat(run: RunDirectory, chosen: Chosen, folder: Path) -> list[
 def import_from_nanochat(
     folder: Path, step: int | None, name: str, tokenizer: Tokenizer
 ) -> tuple[RunDirectory, Chosen]:
-    """Make a run of a nanochat checkpoint, from which later stages go on with a fresh optimizer.
+    """Make a run from a nanochat checkpoint. Later stages continue from its weights with a new optimizer.
 
     The parent folder's name (base_checkpoints, ...) says which stage it is of; any other name means pretraining.
     Raises UsageError for what is not a checkpoint of the 2025 architecture.

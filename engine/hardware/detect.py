@@ -65,7 +65,7 @@ def gpu_memory(lib: Any, handle: Any) -> GpuMemory:
 
 
 def gpu_index() -> int:
-    """NVML's index of the GPU that torch calls cuda:0, as far as CUDA_VISIBLE_DEVICES tells by number."""
+    """NVML's index of the GPU that torch calls cuda:0, if CUDA_VISIBLE_DEVICES gives it as a number."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     return int(first) if first.isdigit() else 0
 

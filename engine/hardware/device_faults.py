@@ -31,7 +31,7 @@ from engine.hardware.toolchain import Toolchain, build_fault
 
 RESTART = "Restart the machine, or use another"
 
-# torch's texts that stand for a number
+# torch's texts for error numbers
 _SAID: tuple[tuple[str, int], ...] = (
     (r"out of memory", 2),
     (r"driver initialization failed", 3),

@@ -27,7 +27,7 @@ Origin = Literal["machine", "user"]
 
 
 class FoundGpu(NamedTuple):
-    """The first GPU of this machine, as far as the driver tells."""
+    """The first GPU of this machine, according to the driver."""
 
     name: str
     driver: str

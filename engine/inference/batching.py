@@ -49,7 +49,7 @@ class GenerationRequest:
 
 
 class _Writing:
-    """An request at work."""
+    """A request in progress."""
 
     def __init__(self, request: GenerationRequest, reader: AnswerReader, deliver: Deliver) -> None:
         self.request = request
@@ -100,7 +100,7 @@ class Batcher:
         while self._take(decoder, writing):
             try:
                 tokens = decoder.step()
-            except Exception as error:  # memory, mostly: these answers are lost, the server goes on
+            except Exception as error:  # mostly out of memory: these answers are lost, the server continues
                 for one in writing.values():
                     one.deliver(Failed(f"{type(error).__name__}: {error}".splitlines()[0]))
                 self._done(len(writing))

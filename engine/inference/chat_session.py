@@ -38,7 +38,7 @@ class Session:
         self._decoder = Decoder(engine.model, engine.context, keeps_prefix=True)
 
     def clear(self) -> None:
-        """Begin anew; the system message stays."""
+        """Clear the conversation; the system message stays."""
         self.messages = []
 
     def ask(self, text: str) -> Generator[Piece | Reply]:
@@ -78,7 +78,7 @@ class Session:
     def _fit(self, question: Message) -> tuple[list[int], int]:
         """The prompt of as many turns as fit, and how many earlier messages were left out."""
         if not self.engine.chats:
-            self.messages = []  # a text that is to be continued begins anew every time
+            self.messages = []  # a base model continues each text on its own
 
         def prompt_without(turns: int) -> list[int]:
             kept = [*self.messages[2 * turns :], question]

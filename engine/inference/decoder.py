@@ -41,17 +41,17 @@ class Token(NamedTuple):
     key: Hashable
     id: int
     forced: bool  # not the model's choice
-    end: End | None  # why nothing follows: it is a stop id, or there is no more room
+    end: End | None  # why the answer ends: a stop id, or no room left
 
 
 class _Row:
-    """A sequence at work: what has been computed of it, and what comes next."""
+    """A sequence in progress: the computed part and the next token."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.tokens = list(request.prompt)  # all but the last of them are in the cache, once the prompt is
         self.forced: deque[int] = deque()
-        # of its own, so that a text does not depend on the rows beside it
+        # of its own, so that a text does not depend on the other rows
         self.random = random.Random(request.seed)
 
 

@@ -53,7 +53,7 @@ class ChatEngine:
 
     @property
     def chats(self) -> bool:
-        """Whether the model was trained on conversations; if not, it goes on with any text."""
+        """Whether the model was trained on conversations; otherwise it continues any text."""
         return self.stage in CHAT_STAGES
 
     @property

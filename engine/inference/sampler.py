@@ -1,4 +1,4 @@
-"""From logits to the next token: temperature, the k likeliest, the nucleus."""
+"""From logits to the next token: temperature, top-k, top-p."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from engine.model.placing import on_device
 def sample(logits: Tensor, sampling: Sampling, uniforms: list[float]) -> list[int]:
     """One id for each row of logits (B, V), by inverting its distribution at uniforms (B,) in [0, 1).
 
-    A row's id depends on its own logits and number only, whatever stands in the rows beside it.
+    A row's id depends on its own logits and number only, not on the other rows.
     """
     if sampling.greedy:
         return [int(i) for i in logits.argmax(-1).tolist()]

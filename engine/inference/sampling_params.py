@@ -1,4 +1,4 @@
-"""How tokens are drawn: the settings, checked; without torch, so that whoever only sets them starts in a blink."""
+"""Sampling settings and their checks. Imports no torch, so that programs that only set them start fast."""
 
 import math
 
@@ -8,7 +8,7 @@ from engine.core.errors import UsageError
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """How tokens are drawn: `top_k`, then `top_p` leave only the likeliest; temperature 0 leaves one."""
+    """Sampling settings. `top_k`, then `top_p` keep only the most likely tokens; temperature 0 keeps one."""
 
     temperature: float = 1.0
     top_k: int | None = None
@@ -16,7 +16,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is taken. So it is at temperatures near 0, by which nothing can be divided."""
+        """Whether the most likely token is always taken: also at temperatures too close to 0 to divide by."""
         return self.temperature < 1e-4
 
     def check(self) -> "Sampling":

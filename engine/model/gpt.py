@@ -96,7 +96,7 @@ class GPT(nn.Module):
         device: torch.device | str = "cpu",
         compute_dtype: torch.dtype | None = None,
     ) -> None:
-        """`compute_dtype`: other than what the device calls for, as one device stands in for another."""
+        """`compute_dtype`: overrides the default of the device, to compute as another device does."""
         super().__init__()
         device = torch.device(device)
         dtype = compute_dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
@@ -168,7 +168,7 @@ class GPT(nn.Module):
     def _rotary(self, positions: slice | Tensor, end: int) -> tuple[Tensor, Tensor]:
         """The tables' rows of positions below `end`, lengthened where generation goes past max_seq_len."""
         if end > self.cos.shape[0]:
-            with torch.inference_mode(False):  # training goes on with these tables after a sample
+            with torch.inference_mode(False):  # training continues with these tables after a sample
                 cos, sin = rotary_tables(max(end, 2 * self.cos.shape[0]), self.shape.head_size)
                 self.cos, self.sin = cos.to(self.cos), sin.to(self.sin)
         return self.cos[positions], self.sin[positions]

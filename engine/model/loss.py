@@ -110,7 +110,7 @@ def _gradients_(scaled: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     buffer = scaled
     tanh = scaled.float().tanh_()
     nats, exp, exp_sum = _nats(tanh, targets)
-    # softmax = exp / exp_sum; the division comes last, where it costs nothing beside the cast
+    # softmax = exp / exp_sum; the division comes last, where it costs nothing on top of the cast
     exp.scatter_add_(1, targets.clamp(min=0).unsqueeze(1), -exp_sum.unsqueeze(1))
     torch.ops.aten.tanh_backward.grad_input(exp, tanh, grad_input=exp)
     del tanh

@@ -42,7 +42,7 @@ def trace_training(shape: Shape, batch: BatchConfig, mode: CheckpointingMode, cu
     """Trace one eager optimizer step, an evaluation batch and a sample, as the trainer runs them.
 
     `cuda`: bfloat16 with CUDA's kernels, else float32 with the CPU's. Phase names: engine.plan.memory_timeline.
-    Not for use beside other work in the same process: torch's functional API is patched meanwhile.
+    Do not use it while other code runs in the process: it patches torch's functional API.
     """
     began = time.perf_counter()
     tracker = _Tracker(cuda)
@@ -62,7 +62,7 @@ def step_through(
 ) -> None:
     """One optimizer step as the trainer does it, an evaluation batch and a sample; `begin` hears of every phase.
 
-    Two micro-batches stand for any larger number of them: from the second on nothing changes. `trunk`: model.trunk or
+    Two micro-batches are enough: the memory is the same from the second on. `trunk`: model.trunk or
     its compiled form.
     """
     length = model.shape.max_seq_len

@@ -39,7 +39,7 @@ def muon_step(
         update = orthogonalize(update).float()
         scale = math.sqrt(max(1.0, rows / columns))
         torch._foreach_add_(chosen_weights, list(update.unbind()), alpha=-learning_rate * scale)
-        del update  # or it would lie beside the next group's
+        del update  # otherwise it stays allocated together with the next group's
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:

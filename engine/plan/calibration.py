@@ -189,7 +189,7 @@ def _apart(one: Form, other: Form) -> float:
 
 
 def corrected(counted: Memory, evidence: Evidence) -> Memory:
-    """The breakdown with its sum as measured. Activations take up the difference, as far as they go."""
+    """The breakdown scaled to the measured sum. The difference goes to the activations while they last."""
     if evidence.correction is None:
         basis = f"{counted.basis}; {evidence.note}" if evidence.note else counted.basis
         return msgspec.structs.replace(counted, basis=basis)

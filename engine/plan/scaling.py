@@ -2,7 +2,7 @@
 
 L(N, D) = E + A / N^alpha + B / D^beta in nats per token, N parameters with embeddings, D training tokens: the form of
 Hoffmann et al. 2022 (Chinchilla, approach 3) with the constants of Besiroglu et al. 2024 (arXiv 2404.10102), who
-fitted its data anew; its optimum lies near 20 tokens per parameter, as Chinchilla itself has it. Text and tokenizer
+refitted its data; its optimum lies near 20 tokens per parameter, as Chinchilla itself has it. Text and tokenizer
 were others: it compares models, it does not promise a figure. (nanochat's d20, 561M parameters on 11.2B tokens, ended
 at 0.812 bits per byte of 4.8 bytes a token, which is 2.70 nats; the law says 2.69.)
 """

@@ -35,7 +35,7 @@ class StagePlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
-    """All stages together, as far as their time is known."""
+    """The sum of all stages whose time is known."""
 
     low_hours: float | None = None
     hours: float | None = None
@@ -45,7 +45,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Text(NamedTuple):
-    """The corpus, as far as it is known before it is read."""
+    """What is known about the corpus before it is read."""
 
     chars: int | None
     tokens: int | None

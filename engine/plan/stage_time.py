@@ -1,4 +1,4 @@
-"""How long the stages beside training take: answers drawn and judged, text turned into tokens. Ranges, in seconds."""
+"""Predicts the time of the other stages: generating and scoring answers, tokenizing text. Ranges in seconds."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ CORE_RANGE = (0.5, 1.0, 2.0)  # how far the tokens of CORE's questions may be of
 
 
 class Span(NamedTuple):
-    """Seconds: at best, likeliest, at worst."""
+    """Seconds: lowest, estimate, highest."""
 
     low: float
     mid: float

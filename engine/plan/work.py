@@ -36,7 +36,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a program reads or writes its tensors, beside what its matrix products do. Counts: docs/time.md."""
+    """How often a program reads or writes its tensors outside matrix products. Counts: docs/time.md."""
 
     block_forward: float  # activations of N d elements that one block's pointwise operations move
     block_backward: float

@@ -19,7 +19,7 @@ from engine.report.thin import envelope, every, smooth
 ROWS = 12  # of the table next to the curves
 # longest time in seconds -> unit of an axis
 TIMES = ((300.0, "seconds", 1.0), (3 * 3600.0, "minutes", 60.0), (math.inf, "hours", 3600.0))
-BESIDE = {"sft": "val_loss", "midtrain": "val_loss", "rl": "pass@1"}  # what is evaluated while a stage trains
+HELD_OUT = {"sft": "val_loss", "midtrain": "val_loss", "rl": "pass@1"}  # what is evaluated while a stage trains
 
 
 class Drawn(NamedTuple):
@@ -93,9 +93,9 @@ def _speed(source: Source, columns: StepColumns) -> Drawn:
     predicted = source.plan.time.tokens_per_second if source.plan is not None else None
     levels = (Level(predicted, SECOND, "predicted"),) if predicted is not None else ()
     lines = _raw_and_smooth(columns.tokens, columns.tokens_per_second, "each step", "smoothed")
-    beside = f"; predicted: {formatting.count(predicted)}" if predicted is not None else ""
+    prediction = f"; predicted: {formatting.count(predicted)}" if predicted is not None else ""
     panel = _over_tokens("tokens/s", lines, levels=levels, y_words=short, from_zero=True)
-    return Drawn("speed", "Speed", f"tokens/s for each step, and smoothed{beside}.", panel)
+    return Drawn("speed", "Speed", f"tokens/s for each step, and smoothed{prediction}.", panel)
 
 
 def _memory(source: Source) -> Iterator[Drawn]:
@@ -114,12 +114,12 @@ def _memory(source: Source) -> Iterator[Drawn]:
         if most is None:
             continue
         levels = [Level(total, SECOND, "capacity")] if math.isfinite(total) else []
-        beside = ""
+        prediction = ""
         if key == "gpu-memory" and plan is not None and plan.gpu != "cpu":
             levels.append(Level(plan.memory.total / GIB, THIRD, "predicted peak"))
-            beside = f"; predicted: {formatting.size(plan.memory.total)}"
+            prediction = f"; predicted: {formatting.size(plan.memory.total)}"
         of = f" of {formatting.size(total * GIB)}" if math.isfinite(total) else ""
-        said = f"Memory in use on the machine, by any process: at most {formatting.size(most * GIB)}{of}{beside}."
+        said = f"Memory in use on the machine, by any process: at most {formatting.size(most * GIB)}{of}{prediction}."
         line = Line(*envelope(moments, used), ACCENT, "in use", 1.4)
         yield Drawn(key, title, said, Panel(f"run time, {unit}", "GiB", (line,), tuple(levels), bands, from_zero=True))
 
@@ -131,17 +131,17 @@ def _tuning(source: Source, stage: str, columns: StepColumns) -> Iterator[Drawn]
         own = [e for e in source.history.evaluations if (e.stage, e.metric) == (stage, metric) and e.step in at]
         return [float(at[e.step]) for e in own], [e.value for e in own]
 
-    xs, ys = evaluated(BESIDE[stage])
-    beside = Line(xs, ys, SECOND, "held out", 1.4, points=len(xs) <= 60)
+    xs, ys = evaluated(HELD_OUT[stage])
+    held_out = Line(xs, ys, SECOND, "held out", 1.4, points=len(xs) <= 60)
     if stage != "rl":
         drawn = _loss(stage, columns)
-        lines = (*drawn.panel.lines, *([beside] if xs else []))
+        lines = (*drawn.panel.lines, *([held_out] if xs else []))
         held = f" On held-out answers: {ys[0]:.4f} at first, {ys[-1]:.4f} at last." if ys else ""
         yield drawn._replace(panel=drawn.panel._replace(lines=lines), caption=drawn.caption + held)
         return
     times, rewards = evaluated(REWARD)
     if times:
-        lines = (*_raw_and_smooth(times, rewards, "each step", "smoothed"), *([beside] if xs else []))
+        lines = (*_raw_and_smooth(times, rewards, "each step", "smoothed"), *([held_out] if xs else []))
         held = f"; pass@1 on held-out problems {ys[0]:.4f} at first, {ys[-1]:.4f} at last" if ys else ""
         said = f"Share of correct answers for each step, and smoothed{held}."
         yield Drawn("rl-reward", "Reward", said, _over_tokens("reward", lines, from_zero=True))

@@ -67,7 +67,7 @@ class RunDirectory:
 
     @property
     def preempt_file(self) -> Path:
-        """Touched by whoever knows that the machine is about to be taken away."""
+        """Touched when the machine is about to be taken away."""
         return self.path / "preempt"
 
     @property
@@ -224,7 +224,7 @@ def _taken(name: str) -> UsageError:
 
 
 def find_run(name: str) -> RunDirectory:
-    """The run of that name, or at that path; `last`: the newest. Raises UsageError that lists what there is."""
+    """The run of that name, or at that path; `last`: the newest. Raises UsageError that lists the runs."""
     known = list_runs()
     if name == NEWEST:
         if not known:

@@ -92,7 +92,7 @@ def _between_steps(columns: StepColumns, begun: float) -> float:
     if len(columns) - first < 3:
         return 1.0
     wall = columns.time[-1] - columns.time[first]
-    # a summary has only the first and the last steps: their mean stands for those in between
+    # a summary has only the first and the last steps: their mean is used for the steps in between
     known = columns.step_seconds[first + 1 :]
     stepping = sum(known) / len(known) * (columns.step[-1] - columns.step[first])
     return min(3.0, max(1.0, wall / stepping)) if stepping > 0 else 1.0

@@ -72,7 +72,7 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: bytes, says: str) -> Non
         (["fly"], "invalid choice: 'fly'"),
         (["plna"], "invalid choice: 'plna'. Did you mean plan?"),
         (["chat", "--device", "cdua"], "invalid choice: 'cdua'. Did you mean cuda?"),
-        (["chat", "--serve", "--prompt", "Hi"], "--prompt answers once, --serve answers whoever asks"),
+        (["chat", "--serve", "--prompt", "Hi"], "--prompt answers once, --serve starts a server"),
         (["--wings"], "unrecognized arguments: --wings"),
         ([], "the console needs a terminal"),
         (["report"], "there are no runs in"),

@@ -53,7 +53,7 @@ def compose(
                 first = row * DOTS_DOWN
                 pattern = spans[max(top - first, 0)][min(bottom - first, DOTS_DOWN - 1)]
                 if clouded[row] and not is_raw:
-                    # A line is not thickened by the cloud around it, which goes on as a tint of the cell.
+                    # A line is not thickened by the cloud around it, which continues as a tint of the cell.
                     styles[row] = style.replace("line", "over") if bits[row] == FULL else style
                     bits[row] = 0
                 elif not bits[row] or is_raw or (owners[row] is not line and cell // 2 % 2):

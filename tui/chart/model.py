@@ -107,7 +107,7 @@ class Model:
         return max((layer.series.xs[self.axis][-1] for layer in self.layers if len(layer.series)), default=None)
 
     def domain(self) -> Window:
-        """The whole of the present axis: what was planned, extended if the run went on beyond it."""
+        """The whole of the present axis: what was planned, extended if the run continued beyond it."""
         known = [layer.series.xs[self.axis] for layer in self.layers if len(layer.series)]
         first = max(min((x[0] for x in known), default=0.0), -LIMIT)
         last = min(max((x[-1] for x in known), default=0.0), LIMIT)

@@ -155,7 +155,7 @@ class Plot:
         for layer in self.model.layers:
             values = layer.series.raw
             start, stop = layer.series.span(*window, self.model.axis)
-            if start == stop:  # zoomed in between two samples: the line that passes is made of its neighbours
+            if start == stop:  # zoomed in between two samples: the line that passes is made of its neighbors
                 start, stop = max(start - 1, 0), min(stop + 1, len(values))
             size = 1
             while stop - start > size * RANGE_PARTS:

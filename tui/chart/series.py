@@ -148,7 +148,7 @@ class Ema:
 class Series:
     """Samples y over one or several x axes (say step, tokens, seconds), x never decreasing.
 
-    The first axis is the primary one. A sample whose primary x lies before the last one means that a run went on from
+    The first axis is the primary one. A sample whose primary x lies before the last one means that a run continued from
     an earlier point: everything from there on is replaced. Other axes cannot go back; what does is held at the last x.
     A sample without a finite primary x has no place on the chart and is left out.
     """

@@ -53,7 +53,7 @@ class Trace:
     def _link(
         self, start: int, x: tuple[float, float], axis: int, y: Scale, columns: int, rows: int, smoothing: float
     ) -> None:
-        """Covers the columns from `start` on, and joins neighbouring samples with straight lines."""
+        """Covers the columns from `start` on, and joins neighboring samples with straight lines."""
         row_of = y.row_of(rows)
         values = self.series.values(smoothing).values
 

@@ -249,7 +249,7 @@ class Chart(Widget, can_focus=True):
         self._changed()
 
     def action_next_axis(self) -> None:
-        """Goes on to the next x axis."""
+        """Switches to the next x axis."""
         self.model.axis = (self.model.axis + 1) % len(self.model.axes)
         self.post_message(self.AxisChanged(self, self.model.axes[self.model.axis]))
         self._changed()

@@ -87,7 +87,7 @@ def _printer(history: History, every: int) -> Printer:
 
 
 def _objects(lines: bytes) -> Iterator[bytes]:
-    """Each line as it stands in the file, also of kinds that this version does not know; damaged ones are left out."""
+    """Each line verbatim, including unknown kinds of events; damaged lines are left out."""
     for line in lines.split(b"\n"):
         try:
             _object.decode(line)
@@ -230,15 +230,15 @@ def event_lines(event: AnyEvent, history: History) -> list[str]:
             how = "compiled" if event.compiled else "not compiled"
             return [f"{event.stage}: on {event.name}, torch {event.torch}, {how}"]
         case kinds.Resumed():
-            return [f"{event.stage}: goes on after step {event.step:,}"]
+            return [f"{event.stage}: resumes after step {event.step:,}"]
         case kinds.Evaluation(metric=metric) if metric == REWARD:
-            return []  # it stands in the line of its step
+            return []  # the line of its step has it
         case kinds.Evaluation():
             # a score that came with others took no time of its own
             took = f", {formatting.duration(event.seconds)}" if event.seconds >= 0.0005 else ""
             return [f"step {event.step:,}  {event.metric} {event.value:.4f}  ({direction(event.metric)}{took})"]
         case kinds.Sample():
-            # whether a word goes on or a new one begins
+            # whether a word continues or a new one begins
             space = " " if event.text[:1].isspace() else ""
             text = one_line(space + " ".join(event.text.split()))
             return [f"step {event.step:,}  sample: {one_line(event.prompt)}|{text}"]
@@ -259,7 +259,7 @@ def event_lines(event: AnyEvent, history: History) -> list[str]:
 
 
 def _work_of(event: kinds.StageEnded, history: History) -> str:
-    """How long a stage was at work, in all of the attempts that its result took."""
+    """The run time of a stage, over all attempts that led to its result."""
     own = of_last_pass(history.attempts, event.stage)
     if len(own) < 2:
         return formatting.duration(event.seconds)

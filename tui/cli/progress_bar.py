@@ -1,4 +1,4 @@
-"""The line that moves at the foot of a terminal: what is done as a bar, and as many figures as fit beside it."""
+"""The progress line at the bottom of a terminal: a bar, and as many figures as fit."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ GAP = "  "
 def progress_line(label: str, share: float | None, figures: Sequence[str], width: int) -> str:
     """One line of at most `width` cells. `share`: how much is done, from 0 to 1; None: not known, so no bar.
 
-    Figures stand in the order of their weight: what does not fit is left out from the end.
+    Figures come in order of importance: those at the end are left out if they do not fit.
     """
     bar_min = len(GAP) + BAR_MIN if share is not None else 0
     kept = list(figures)

@@ -22,9 +22,9 @@ def serve(
 
     `port`: None means the first free one from the default up.
 
-    Whoever reaches the page commands this machine's training. So an address that others reach needs `allow_remote`,
-    and then every request needs the token: the one given, else one that is made and printed. On loopback a token is
-    demanded only where one is given.
+    Anyone who can open the page controls training on this machine. An address that others can reach therefore needs
+    `allow_remote`, and then every request needs the token: the given one, or one that is generated and printed. On
+    loopback a token is required only if one is given.
 
     Raises UsageError for a remote address without `allow_remote`, a short token, an address or port that cannot be
     used, and when textual-serve is not installed.
@@ -77,13 +77,13 @@ def _welcome(host: str, port: int, token: str | None) -> list[str]:
     query = f"/?token={quote(token, safe='')}" if token else ""
     if is_loopback(host):
         return [
-            f"The console is at http://{_bracketed(host)}:{port}{query}  (Ctrl-C ends the server; training goes on)",
+            f"The console is at http://{_bracketed(host)}:{port}{query}  (Ctrl-C ends the server; training continues)",
             f"From your own machine: {tunnel(port)}  then open http://localhost:{port}{query}",
         ]
     everywhere = host.strip("[]") in ("0.0.0.0", "::")
     name = os.uname().nodename if everywhere else _bracketed(host)
     return [
-        f"The console is at http://{name}:{port}{query}  (Ctrl-C ends the server; training goes on)",
+        f"The console is at http://{name}:{port}{query}  (Ctrl-C ends the server; training continues)",
         "Keep that address to yourself: the token lets anyone in. What is sent is not encrypted; a tunnel is:",
         f"  {tunnel(port)}",
     ]

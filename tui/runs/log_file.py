@@ -25,7 +25,7 @@ class LogFile:
         self.generation = 0  # grows when the file was replaced or cut short
         self._before = array("q", [0])  # newlines before each block, and in all
         self._inode: int | None = None
-        self.errors = array("q")  # numbers of the lines that tell of errors, as far as find_errors has come
+        self.errors = array("q")  # numbers of the lines with errors, up to where find_errors has searched
         self._searched = 0  # lines that find_errors has seen
 
     @property
@@ -63,7 +63,7 @@ class LogFile:
         return True
 
     def lines(self, first: int, count: int) -> list[str]:
-        """The lines first .. first + count - 1, as far as they exist, ready to be shown."""
+        """The existing lines of first .. first + count - 1, ready to show."""
         if count <= 0 or first >= self.line_count:
             return []
         start = self._start_of(first)
@@ -113,7 +113,7 @@ class LogFile:
             while number < total:
                 data = self._read(at, BLOCK * 16)
                 if not data:
-                    return  # gone: the next update begins anew
+                    return  # gone: the next update starts over
                 end = data.rfind(b"\n") + 1
                 if not end:  # a line longer than that: look at its beginning only
                     if ERRORS.search(data):

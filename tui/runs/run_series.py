@@ -34,7 +34,7 @@ BY_TEXT = Judged("val_bpb", "val bpb", "validation, bits per byte")  # pretraini
 
 
 class Feed:
-    """The series of the training stage that was at work last, or of the one that is asked for, and of the machine.
+    """The series of the latest training stage, or of the requested one, and of the machine.
 
     Its points move on with the history; `generation` grows when a series was replaced by another one.
     """

@@ -87,7 +87,7 @@ def _part(history: History, stage: str, live: bool, timed: bool) -> Part:
 
 
 def _merged(parts: Sequence[Part], marks: str) -> list[Part]:
-    """Neighbours of one of these marks become one part that counts them."""
+    """Merge adjacent parts with one of these marks into one part that counts them."""
     merged: list[Part] = []
     for mark, group in groupby(parts, key=lambda part: part.mark):
         same = list(group)

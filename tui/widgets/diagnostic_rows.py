@@ -1,4 +1,4 @@
-"""Diagnostics on the screen: one sign and one colour per severity, and the text wrapped beside it."""
+"""Diagnostics on the screen: one sign and one color per severity, and the wrapped text."""
 
 import textwrap
 from collections.abc import Sequence

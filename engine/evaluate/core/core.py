@@ -1,4 +1,4 @@
-"""CORE of one model: each task's accuracy beside its random baseline, and their centered mean, told as events."""
+"""CORE of one model: the accuracy of each task, its random baseline, and the centered mean, written as events."""
 
 import math
 import time

@@ -78,7 +78,7 @@ def run(model: GPT, batch: Sequence[Packed]) -> Tensor:
 
 def by_length(packed: Sequence[Packed]) -> list[int]:
     """Indices, the longest first, so that memory runs out at once or not at all; equals by their beginnings, since
-    a batch can use plain causal attention as far as the shortest of them."""
+    a batch can use plain causal attention up to the length of the shortest."""
     return sorted(range(len(packed)), key=lambda i: (-len(packed[i].tokens), packed[i].shared))
 
 

@@ -19,7 +19,7 @@ class Question(NamedTuple):
 
     rows: tuple[Row, ...]  # one for each option; a single one in language modelling
     targets: tuple[np.ndarray, ...]  # of each row's scored positions, uint16
-    gold: int | None  # the right option; None: the likeliest tokens must be the targets
+    gold: int | None  # the correct option; None: the most likely tokens must be the targets
 
 
 class Shots:

@@ -20,7 +20,7 @@ from engine.plan.stage_memory import CORE_CHUNK
 DRIFT_OF_NATS = {torch.float32: 1e-4, torch.bfloat16: 0.2}
 DRIFT_OF_LEAD = {torch.float32: 1e-4, torch.bfloat16: 0.4}
 
-Outcome = bool | list[int]  # right or not; or the options that may be the likeliest, where rounding decides
+Outcome = bool | list[int]  # correct or not; or the options that may be the most likely, if rounding decides
 
 
 def answer(
@@ -53,7 +53,7 @@ def answer(
 def answer_alone(model: GPT, question: Question, contenders: Sequence[int] | None = None) -> bool:
     """Whether the model answers one question rightly, each of its rows run by itself: the definition of CORE's scores.
 
-    `contenders`: the options that may be the likeliest, in order, where others are known not to be.
+    `contenders`: the options that may be the most likely, in order; others are ruled out.
     """
     options = range(len(question.rows)) if contenders is None else contenders
     scores = scores_alone(model, question, options)
@@ -66,7 +66,7 @@ def scores_alone(model: GPT, question: Question, options: Sequence[int]) -> list
     """The scores of these rows, each run by itself; equal ones (options of one token) are run once.
 
     Where options are compared: the mean nats of a row's targets. Else the smallest lead of a target: its logit - the
-    best other one, above 0 exactly where it is the likeliest token.
+    best other one, above 0 exactly where it is the most likely token.
     """
     scores = []
     known: dict[tuple[int, bytes], Tensor] = {}
@@ -163,12 +163,12 @@ def _figures(model: GPT, hidden: Tensor, targets: np.ndarray, gold: int | None) 
 
 
 def _leads(logits: Tensor, targets: Tensor) -> Tensor:
-    """Each target's logit - the best other one, above 0 where it is the likeliest token; uses up the logits."""
-    likeliest = logits.argmax(1, keepdim=True) == targets
+    """Each target's logit minus the best other one; above 0 where it is the most likely. Overwrites the logits."""
+    is_top = logits.argmax(1, keepdim=True) == targets
     own = logits.gather(1, targets)
     lead = own - logits.scatter_(1, targets, -math.inf).amax(1, keepdim=True)
-    # of equals one is the likeliest all the same
-    return torch.where(likeliest, lead.clamp(min=torch.finfo(lead.dtype).tiny), lead.clamp(max=0)).squeeze(1)
+    # of equals one is the most likely one
+    return torch.where(is_top, lead.clamp(min=torch.finfo(lead.dtype).tiny), lead.clamp(max=0)).squeeze(1)
 
 
 def _score(figures: Tensor, gold: int | None) -> float:

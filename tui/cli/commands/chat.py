@@ -28,7 +28,7 @@ DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 def chat(options: argparse.Namespace) -> int:
     """Talk until the input ends."""
     if options.serve and options.prompt is not None:
-        raise UsageError("--prompt answers once, --serve answers whoever asks: give one of the two.")
+        raise UsageError("--prompt answers once, --serve starts a server: give only one of them.")
     settings = _settings(options)
     run = find_run(options.run)
     if options.serve:
@@ -157,7 +157,7 @@ def _help() -> str:
 
 
 class _Printer:
-    """Prints an answer's pieces; calculations stand in brackets."""
+    """Prints an answer piece by piece; calculations are in brackets."""
 
     def __init__(self, styled: bool) -> None:
         self._on_terminal = styled
@@ -215,6 +215,6 @@ def _record(prompt: str, reply: "Reply") -> dict[str, Any]:
 
 def _base_model_note(engine: "ChatEngine") -> str:
     return (
-        f"note: {engine.name} has not been trained to chat (its last stage is {engine.stage}): it goes on with your "
+        f"note: {engine.name} has not been trained to chat (its last stage is {engine.stage}): it continues your "
         "text instead of answering it."
     )

@@ -43,7 +43,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def names_of(options: argparse.Namespace) -> dict[str, str]:
-    """Origins with the preset or file they stand for."""
+    """Origins with the name of the preset or file."""
     found = {"preset": f"preset {options.preset}", "file": f"file {options.config}"}
     return {origin: name for origin, name in found.items() if not name.endswith(" None")}
 

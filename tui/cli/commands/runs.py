@@ -1,4 +1,4 @@
-"""`nanosolo runs`, `logs` and `report`: what there is on disk."""
+"""`nanosolo runs`, `logs` and `report`."""
 
 import argparse
 import json
