@@ -1,4 +1,4 @@
-"""Batches for training and evaluation out of token files, in an order that a small state can take up again."""
+"""Batches for training and evaluation from token files, in an order that resumes from a small state."""
 
 import atexit
 import queue
@@ -19,7 +19,7 @@ from engine.data.tokens import TokenSet
 
 
 class LoaderState(msgspec.Struct, frozen=True):
-    """Where to go on: the next row is number `row` of epoch `epoch`. The size of batches does not enter."""
+    """Where to resume: at row `row` of epoch `epoch`. Independent of the batch size."""
 
     epoch: int = 0
     row: int = 0
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 
     tokens: torch.Tensor  # (B, T) int64
     targets: torch.Tensor  # (B, T) int64: each token's successor
-    state: LoaderState  # where to go on after this batch
+    state: LoaderState  # where to resume after this batch
     epoch: int  # of the batch's first row
     counted: int  # targets that count: those that are not -1
 
@@ -45,7 +45,7 @@ class RowSource(Protocol):
         count."""
 
     def describe(self) -> str:
-        """What there is, in words: `the train split has 1,000 tokens (62 rows of 16)`."""
+        """The contents in words: `the train split has 1,000 tokens (62 rows of 16)`."""
 
 
 class TokenRows:
@@ -68,9 +68,9 @@ class TokenRows:
 class RowLoader:
     """Endless or single pass over the rows of a source.
 
-    A batch may end one epoch and begin the next (or several, where rows are few), so that no row is lost and a loader
-    of another batch size that starts from the same state gives the same rows. A thread prepares `prefetch` batches
-    ahead; for CUDA they are pinned and copied without waiting. Close it, or use it as a context manager.
+    A batch may span two epochs (or more, if rows are few), so that no row is lost and a loader with another batch size
+    gives the same rows from the same state. A thread prepares `prefetch` batches
+    ahead; for CUDA they are pinned and copied asynchronously. Close it, or use it as a context manager.
     """
 
     def __init__(
@@ -84,8 +84,8 @@ class RowLoader:
         device: str | torch.device = "cpu",
         prefetch: int = 2,
     ) -> None:
-        """Raises UsageError when the source has no row, or in a single pass fewer than one batch; and when `state` is
-        not one of this source."""
+        """Raises UsageError if the source has no row, or fewer than one batch in a single pass; and if `state` does
+        not belong to this source."""
         self._source = source
         self._batch_size = batch_size
         self._seed = seed
@@ -98,26 +98,26 @@ class RowLoader:
             batch = "one row" if self._endless else f"one batch of {batch_size}"
             raise UsageError(
                 f"{source.describe()}: fewer than {batch}. "
-                "Give more of it, or lower model.max_seq_len or the batch size of the stage."
+                "Add more data, or lower model.max_seq_len or the batch size of the stage."
             )
         if not (0 <= state.row <= self.rows and state.epoch >= 0):
             raise UsageError(
-                f"cannot go on at row {state.row:,} of epoch {state.epoch}: {source.describe()}. "
-                "Its tokens are not those of the checkpoint; start a new run."
+                f"cannot resume at row {state.row:,} of epoch {state.epoch}: {source.describe()}. "
+                "The checkpoint was made with other tokens. Start a new run."
             )
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=max(1, prefetch))
         self._closed = threading.Event()
         self._ended: BaseException | None = None
         self._thread = threading.Thread(target=self._produce, args=(state,), daemon=True, name="loader")
         self._thread.start()
-        # a thread that is still at work while the interpreter goes down can take the process with it (SIGABRT)
+        # a thread that still runs while the interpreter exits can abort the process (SIGABRT)
         atexit.register(self.close)
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        """The next batch, on the device. Raises what went wrong in the thread, again on every further call."""
+        """The next batch, on the device. Raises the error of the thread, on this and every further call."""
         if self._closed.is_set():
             raise RuntimeError("the loader is closed")
         if self._ended is not None:
@@ -137,7 +137,7 @@ class RowLoader:
         """Stop the thread. May be called more than once."""
         atexit.unregister(self.close)
         self._closed.set()
-        while True:  # a thread that waits to hand over a batch must find room
+        while True:  # makes room for a thread that waits to deliver a batch
             try:
                 self._ready.get_nowait()
             except queue.Empty:
@@ -161,7 +161,7 @@ class RowLoader:
             self._hand_over(error)
 
     def _hand_over(self, item: Batch | BaseException) -> bool:
-        """Wait for room; False when the loader was closed meanwhile."""
+        """Wait for room; False if the loader was closed meanwhile."""
         while not self._closed.is_set():
             try:
                 self._ready.put(item, timeout=0.1)
@@ -197,21 +197,21 @@ class RowLoader:
 
     def _exhausted(self, row: int) -> NanosoloError:
         return NanosoloError(
-            f"out of data: {self._source.describe()}, {row:,} rows are used, and the run wants more. "
-            "Set data.on_exhausted to epoch to go over them again, lower budget.tokens_per_param, or give more text."
+            f"out of data: {self._source.describe()}, {row:,} rows are used, and the run needs more. "
+            "Set data.on_exhausted to epoch to repeat them, lower budget.tokens_per_param, or add more text."
         )
 
 
 def _pinned(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy that the GPU can read while the host works. Raises MemoryError: CUDA says "out of memory" here as well,
-    and it is the host's."""
+    """A pinned copy, which the GPU can read asynchronously. Raises MemoryError: CUDA also says "out of memory"
+    here, but it is host memory that ran out."""
     try:
         return tensor.pin_memory()
     except RuntimeError as error:
         if memory_that_ran_out(error) is None:
             raise
         raise MemoryError(
-            "no memory of the host can be locked for copies to the GPU (ulimit -l, or it is full)"
+            "cannot lock host memory for copies to the GPU: it is full, or ulimit -l is too low"
         ) from error
 
 
@@ -238,14 +238,14 @@ class Loader(RowLoader):
 def evaluation_batches(
     tokens: TokenSet, split: Split, batch_size: int, seq_len: int, max_tokens: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Rows evenly spaced over a split, so that a part of it speaks for all: at most `max_tokens` targets, at least one
+    """Rows evenly spaced over a split, so that a part represents all of it: at most `max_tokens` targets, at least one
     row, in order, as (tokens, targets), each (B, T) int64 on the CPU. The last batch may be smaller. Raises UsageError
-    without a single row."""
+    if there is no row."""
     there = rows_of(tokens, split, seq_len)
     if there == 0:
         raise UsageError(
             f"the {split} split has {tokens.tokens(split):,} tokens, fewer than one row of {seq_len} + 1. "
-            "Give more text, change data.validation_fraction, or lower model.max_seq_len."
+            "Add more text, change data.validation_fraction, or lower model.max_seq_len."
         )
     rows = min(there, max(1, max_tokens // seq_len))
     chosen = np.arange(rows) * there // rows
@@ -254,7 +254,7 @@ def evaluation_batches(
 
 
 def rows_of(tokens: TokenSet, split: Split, seq_len: int) -> int:
-    """How many rows of `seq_len` tokens, each with its successor, a split has."""
+    """The number of rows of `seq_len` tokens, each with its successor, in a split."""
     return max(0, tokens.tokens(split) - 1) // seq_len
 
 

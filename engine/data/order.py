@@ -1,13 +1,13 @@
-"""Orders of rows that are fixed for ever."""
+"""Row orders that never change between versions."""
 
 import numpy as np
 
 
 def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    """An order of range(count) that depends on (seed, epoch) only, int64 (count,).
+    """A permutation of range(count) that depends on (seed, epoch) only, int64 (count,).
 
-    Sorts by splitmix64 (Steele et al. 2014) of each number. Unlike numpy's generators this is fixed for ever, so that
-    a checkpoint goes on exactly under another version of numpy.
+    Sorts by splitmix64 (Steele et al. 2014) of each number. Unlike numpy's generators this never changes, so that a
+    checkpoint resumes exactly under another version of numpy.
     """
     key = _mix(_mix(np.array([seed & (2**64 - 1)], np.uint64)) ^ np.uint64(epoch))
     return np.argsort(_mix(np.arange(count, dtype=np.uint64) ^ key))  # one to one, so there are no ties

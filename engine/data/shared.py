@@ -1,4 +1,4 @@
-"""What shared caches (NANOSOLO_DATA) have: used as it is, without locks; what is incomplete is ignored, with a note."""
+"""Uses data of shared caches (NANOSOLO_DATA) in place and without locks; notes and ignores incomplete copies."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,9 +12,9 @@ Found = TypeVar("Found")
 
 
 def from_shared(place: Path, open_at: Callable[[Path], Found]) -> Found | None:
-    """What the first shared cache with a usable copy of `place` (a path in the home) holds there; None without one.
+    """Open the first usable copy of `place` (a path in the home) in a shared cache; None if there is none.
 
-    `open_at` opens a copy. It raises NanosoloError saying why a copy cannot be used; that is printed as a note.
+    `open_at` opens a copy. It raises NanosoloError if a copy cannot be used; the reason is printed as a note.
     """
     for copy in shared_copies(place):
         try:
@@ -25,7 +25,7 @@ def from_shared(place: Path, open_at: Callable[[Path], Found]) -> Found | None:
         except OSError as error:
             note_ignored(copy, error.strerror or str(error))
         except NanosoloError as error:
-            note_ignored(copy, str(error).partition(". ")[0])  # its remedy is for the one who owns the cache
+            note_ignored(copy, str(error).partition(". ")[0])  # the remedy is for the owner of the cache
         else:
             _note_used(copy)
             return found
@@ -34,7 +34,7 @@ def from_shared(place: Path, open_at: Callable[[Path], Found]) -> Found | None:
 
 @cache  # once per process: a stage looks at the same place several times
 def note_ignored(place: Path, why: str) -> None:
-    """Say that something in a shared cache is not used."""
+    """Print that a copy in a shared cache is not used."""
     print(f"note: {place} in a shared cache is not used: {why}")
 
 

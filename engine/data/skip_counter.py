@@ -1,10 +1,10 @@
-"""Counts what is left out of a source, with the reason and the first place of each kind."""
+"""Counts skipped documents of a source by reason, with the location of the first one."""
 
 import msgspec
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """Documents (or whole files) that were left out for one reason."""
+    """Documents (or whole files) that were skipped for one reason."""
 
     reason: str
     count: int
@@ -12,18 +12,18 @@ class Skipped(msgspec.Struct, frozen=True):
 
 
 class SkipCounter:
-    """Counts what is left out while text is read."""
+    """Counts what is skipped while text is read."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Skipped] = {}
 
     def skip(self, reason: str, where: str) -> None:
-        """One more is left out for `reason`; `where` names its file and row."""
+        """Count one more skipped for `reason`; `where` names its file and row."""
         seen = self._counts.get(reason)
         self._counts[reason] = Skipped(reason, seen.count + 1, seen.first) if seen else Skipped(reason, 1, where)
 
     def skipped(self) -> tuple[Skipped, ...]:
-        """Everything left out so far, in the order in which the reasons first came up."""
+        """Everything skipped so far, in the order in which the reasons first occurred."""
         return tuple(self._counts.values())
 
     def __str__(self) -> str:

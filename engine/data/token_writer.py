@@ -1,4 +1,4 @@
-"""Writing one split's tokens into files that exist only when they are whole."""
+"""Writes the tokens of one split to files that get their names only when complete."""
 
 import re
 from contextlib import suppress
@@ -46,15 +46,15 @@ class TokenWriter:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            with suppress(OSError):  # a full disk refuses the buffered rest once more
+            with suppress(OSError):  # a full disk also refuses the rest of the buffer
                 self._file.close()
 
     def full(self) -> bool:
-        """Whether as many tokens as asked for are written."""
+        """Whether the requested number of tokens is written."""
         return self._limit is not None and self.tokens >= self._limit
 
     def write(self, ids: np.ndarray) -> None:
-        """Append ids, uint16 (n,). Raises NanosoloError naming the file when the disk does not take them."""
+        """Append ids, uint16 (n,). Raises NanosoloError, which names the file, if the write fails."""
         while len(ids):
             room = self._per_file - self._in_file
             part, ids = ids[:room], ids[room:]
@@ -72,7 +72,7 @@ class TokenWriter:
                 self._close_file()
 
     def finish(self) -> tuple[TokenFile, ...]:
-        """Complete the last file; all files, in order."""
+        """Complete the last file. Returns all files in order."""
         if self._file is not None:
             self._close_file()
         return tuple(self._files)

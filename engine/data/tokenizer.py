@@ -1,4 +1,4 @@
-"""The byte-pair encoding: trained by rustbpe, applied by tiktoken, kept as one JSON file."""
+"""The byte-pair encoding: trained by rustbpe, applied by tiktoken, stored as one JSON file."""
 
 import base64
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,18 +26,18 @@ SPECIAL_TOKENS = (
     "<|assistant_end|>",
     "<|python_start|>",  # the assistant calls a tool ...
     "<|python_end|>",
-    "<|output_start|>",  # ... and reads what it answers
+    "<|output_start|>",  # ... and reads its output
     "<|output_end|>",
 )
 
-# GPT-4's, but numbers fall into groups of at most two digits: a small vocabulary cannot afford 1,110 numbers.
+# GPT-4's, but with numbers split into groups of at most 2 digits: a small vocabulary has no room for 1,110 numbers.
 SPLIT_PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 )
 
 FILE_NAME = "tokenizer.json"
 _FORMAT = 1
-_SAFE_CHARS = 100_000  # the regular expression overflows its stack on a million blanks in a row, so long texts are cut
+_SAFE_CHARS = 100_000  # the regular expression overflows its stack on a million blanks, so long texts are cut
 
 
 class _Stored(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,10 +50,10 @@ class _Stored(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Tokenizer:
-    """Text to token ids and back. Ids 0 to V - 10 are byte strings in order of merging, the last nine are special."""
+    """Text to token ids and back. Ids 0 to V - 10 are byte strings in merge order, the last nine are special."""
 
     def __init__(self, tokens: Sequence[bytes]) -> None:
-        """`tokens`: the byte strings by id, without the special tokens. Raises ValueError where they are no BPE."""
+        """`tokens`: the byte strings by id, without the special tokens. Raises ValueError if they are not a BPE."""
         import tiktoken
 
         fault = _fault(tokens)
@@ -72,12 +72,12 @@ class Tokenizer:
         )
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text. Text that spells a special token is text like any other: no special id comes out."""
+        """The ids of a text. Text that spells a special token gives no special id."""
         return [int(token) for token in self._encode(text)]
 
     def encode_batch(self, texts: Sequence[str], threads: int | None = None) -> list[np.ndarray]:
-        """The ids of many texts as uint16 arrays, encoded on `threads` threads (default: as many as this
-        process may use)."""
+        """The ids of many texts as uint16 arrays, encoded on `threads` threads (default: all that this process
+        may use)."""
         if threads is None:
             threads = worker_threads()
         with ThreadPoolExecutor(threads) as pool:
@@ -102,11 +102,11 @@ class Tokenizer:
         return np.array([len(token) for token in self._tokens] + [0] * len(SPECIAL_TOKENS), dtype=np.int32)
 
     def identity(self) -> str:
-        """A short hash of everything that decides which ids a text gets."""
+        """A short hash of everything that determines the ids of a text."""
         return self._identity
 
     def save(self, directory: Path) -> Path:
-        """Write `tokenizer.json` into a folder, all or nothing. Raises NanosoloError when it cannot be written."""
+        """Write `tokenizer.json` into a folder, all or nothing. Raises NanosoloError if the write fails."""
         stored = _Stored(_FORMAT, SPLIT_PATTERN, list(SPECIAL_TOKENS), list(self._tokens))
         path = directory / FILE_NAME
         write_atomically(path, msgspec.json.encode(stored) + b"\n")
@@ -114,7 +114,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, directory: Path) -> "Tokenizer":
-        """Read what `save` wrote. Raises NanosoloError saying what is wrong with the file."""
+        """Read what `save` wrote. Raises NanosoloError, which names the fault."""
         path = directory / FILE_NAME
         again = "Run the tokenizer stage again."
         try:
@@ -127,8 +127,8 @@ class Tokenizer:
             raise NanosoloError(f"{path} has format {stored.format}, this version reads {_FORMAT}. {again}")
         if tuple(stored.special_tokens) != SPECIAL_TOKENS:
             raise NanosoloError(f"{path} has other special tokens than {', '.join(SPECIAL_TOKENS)}. {again}")
-        if stored.pattern != SPLIT_PATTERN:  # another one could run for ever, or end the process
-            raise NanosoloError(f"{path} splits text by a pattern that this version does not know. {again}")
+        if stored.pattern != SPLIT_PATTERN:  # another one could never end, or crash the process
+            raise NanosoloError(f"{path} splits text with a pattern that this version does not know. {again}")
         try:
             return cls(stored.tokens)
         except ValueError as error:
@@ -142,7 +142,7 @@ class Tokenizer:
     def _encode(self, text: str) -> np.ndarray:
         try:
             return self._ids(text)
-        except ValueError:  # the stack overflow that _SAFE_CHARS is about
+        except ValueError:  # the stack overflow that _SAFE_CHARS describes
             pieces = [text[i : i + _SAFE_CHARS] for i in range(0, len(text), _SAFE_CHARS)]
             return np.concatenate([self._ids(piece) for piece in pieces])
 
@@ -154,8 +154,8 @@ class Tokenizer:
 def train_tokenizer(corpus: Corpus, config: TokenizerConfig, progress: Progress = silent) -> Tokenizer:
     """Learn a vocabulary of `config.vocab_size` tokens, special ones included, from the training split.
 
-    Takes at most `train_chars` characters, and of each document at most `max_chars_per_document`.
-    Raises UsageError when that text has too few different words for so many tokens.
+    Uses at most `train_chars` characters, and at most `max_chars_per_document` of each document.
+    Raises UsageError if the text has too few different words for that many tokens.
     """
     import rustbpe
 
@@ -172,7 +172,7 @@ def train_tokenizer(corpus: Corpus, config: TokenizerConfig, progress: Progress 
     if largest < config.vocab_size:
         raise UsageError(
             f"tokenizer.vocab_size = {config.vocab_size}: {reporter.done:,} characters of text give at most {largest}. "
-            f"Set tokenizer.vocab_size to {largest} or less, or give more text."
+            f"Set tokenizer.vocab_size to {largest} or less, or add more text."
         )
     return Tokenizer([token for _, token in ranks])
 
@@ -190,11 +190,11 @@ def _training_texts(corpus: Corpus, config: TokenizerConfig, reporter: Reporter)
 
 
 def _fault(tokens: Sequence[bytes]) -> str | None:
-    """What keeps byte strings from being a vocabulary, or None."""
+    """Why byte strings are not a vocabulary; None if they are."""
     if not BYTES < len(tokens) <= MAX_VOCAB_SIZE - len(SPECIAL_TOKENS):
         return f"{len(tokens)} tokens, expected {BYTES + 1} to {MAX_VOCAB_SIZE - len(SPECIAL_TOKENS)}"
     if {bytes([i]) for i in range(BYTES)} != set(tokens[:BYTES]):
         return "the first 256 tokens are not the 256 bytes"
     if len(set(tokens)) != len(tokens) or not all(tokens):
-        return "a token is empty or stands there twice"
+        return "a token is empty or occurs twice"
     return None

@@ -1,4 +1,4 @@
-"""The tokenised corpus on disk: memory-mapped uint16 files with an index, written once and whole."""
+"""The tokenized corpus on disk: memory-mapped uint16 files with an index, written completely or not at all."""
 
 import shutil
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ _BATCH_CHARS = 2_000_000  # of text, encoded together
 
 
 class SplitIndex(msgspec.Struct, frozen=True):
-    """What a split holds."""
+    """The contents of a split."""
 
     files: tuple[TokenFile, ...]
     tokens: int  # beginning-of-document tokens included
     documents: int
     text_bytes: int  # of UTF-8
-    complete: bool  # the whole of the corpus' split, not only as much as was asked for
-    skipped: tuple[Skipped, ...]  # what was left out while this split was read
+    complete: bool  # all of the corpus' split, not only the requested number of tokens
+    skipped: tuple[Skipped, ...]  # while this split was read
 
 
 class TokenIndex(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ class TokenSet:
         self._maps: dict[Split, list[np.ndarray]] = {}
 
     def tokens(self, split: Split) -> int:
-        """How many tokens a split has."""
+        """The number of tokens of a split."""
         return self.index.splits[split].tokens
 
     def read(self, split: Split, start: int, count: int) -> np.ndarray:
@@ -75,7 +75,7 @@ class TokenSet:
         return np.concatenate(parts) if parts else np.empty(0, DTYPE)
 
     def verify(self) -> None:
-        """Read every file against its fingerprint. Raises NanosoloError naming the first that differs."""
+        """Compare every file with its fingerprint. Raises NanosoloError, which names the first that differs."""
         for held in self.index.splits.values():
             for file in held.files:
                 path = self.directory / file.name
@@ -84,7 +84,7 @@ class TokenSet:
                 except OSError as error:
                     raise NanosoloError(f"cannot read {path}: {error.strerror}. {_AGAIN}") from None
                 if not same:
-                    raise NanosoloError(f"{path} is damaged: it is not what was written. {_AGAIN}")
+                    raise NanosoloError(f"{path} is damaged: its contents changed. {_AGAIN}")
 
     def _open(self, split: Split) -> list[np.ndarray]:
         if split not in self._maps:
@@ -94,21 +94,21 @@ class TokenSet:
 
 
 def open_tokens(directory: Path) -> TokenSet:
-    """Open a set that `tokenise` wrote. Raises NanosoloError when it is not there or not whole."""
+    """Open a set that `tokenise` wrote. Raises NanosoloError if it is missing or incomplete."""
     path = directory / INDEX_NAME
     try:
         index = msgspec.json.decode(path.read_bytes(), type=TokenIndex)
     except OSError as error:
         raise NanosoloError(f"no tokens at {path}: {error.strerror or error}. {_AGAIN}") from None
     except NOT_JSON as error:
-        raise NanosoloError(f"{path} is not an index of tokens: {error}. {_AGAIN}") from None
+        raise NanosoloError(f"{path} is not a token index: {error}. {_AGAIN}") from None
     if index.format != _FORMAT or set(index.splits) != set(SPLITS):
         raise NanosoloError(f"{path} has format {index.format}, this version reads {_FORMAT}. {_AGAIN}")
     for held in index.splits.values():
         if sum(file.tokens for file in held.files) != held.tokens:
-            raise NanosoloError(f"{path} is damaged: its counts of tokens do not add up. {_AGAIN}")
+            raise NanosoloError(f"{path} is damaged: its token counts do not add up. {_AGAIN}")
         for file in held.files:
-            if not FILE_NAME.fullmatch(file.name) or file.tokens < 1:  # it must not lead anywhere else
+            if not FILE_NAME.fullmatch(file.name) or file.tokens < 1:  # it must not point outside the folder
                 raise NanosoloError(f"{path} is damaged: it names {file.name!r} with {file.tokens} tokens. {_AGAIN}")
             here = directory / file.name
             size = here.stat().st_size if here.is_file() else 0
@@ -127,11 +127,11 @@ def tokenise(
     max_validation_tokens: int | None = None,
     tokens_per_file: int = TOKENS_PER_FILE,
 ) -> TokenSet:
-    """Tokenise a prepared corpus into `directory`, or open the set that already answers this request: in a shared cache
-    first (nothing is written there, not even a lock), then in `directory`.
+    """Tokenize a prepared corpus into `directory`, or open an existing set that satisfies this request: first in a
+    shared cache (nothing is written there, not even a lock), then in `directory`.
 
     A split ends with the document that reaches its maximum. The set is written to a temporary folder and renamed when
-    it is complete, so that an interruption or an error leaves what was there before. Raises NanosoloError.
+    complete, so that an interruption or an error leaves the previous set. Raises NanosoloError.
     """
     limits: dict[Split, int | None] = {"train": max_train_tokens, "validation": max_validation_tokens}
     shared = from_shared(directory, lambda copy: _open_for(copy, corpus, tokenizer, limits))
@@ -165,20 +165,20 @@ def _reusable(
 
 
 def _open_for(directory: Path, corpus: Corpus, tokenizer: Tokenizer, limits: dict[Split, int | None]) -> TokenSet:
-    """The set in a folder, verified. Raises NanosoloError where it does not answer the request."""
+    """The set in a folder, verified. Raises NanosoloError if it does not satisfy the request."""
     found = open_verified(directory, corpus.identity(), tokenizer.identity())
     for split, limit in limits.items():
         held = found.index.splits[split]
         if not held.complete and (limit is None or held.tokens < limit):
-            raise NanosoloError(f"{directory} holds only a part of the {split} split. {_AGAIN}")
+            raise NanosoloError(f"{directory} has only a part of the {split} split. {_AGAIN}")
     return found
 
 
 def open_verified(directory: Path, corpus: str, tokenizer: str) -> TokenSet:
-    """The set of this corpus and tokenizer (identities) in a folder, every byte of it checked. Raises NanosoloError."""
+    """The set of this corpus and tokenizer (identities) in a folder, every byte verified. Raises NanosoloError."""
     found = open_tokens(directory)
     if (found.index.corpus, found.index.tokenizer) != (corpus, tokenizer):
-        raise NanosoloError(f"{directory} holds other tokens than the run's. {_AGAIN}")
+        raise NanosoloError(f"{directory} has tokens of another corpus or tokenizer. {_AGAIN}")
     found.verify()
     return found
 
@@ -232,7 +232,7 @@ def _write_split(
 
 
 def _batches(documents: Iterator[str]) -> Iterator[list[str]]:
-    """Documents in groups of some two million characters."""
+    """Documents in groups of about two million characters."""
     while batch := list(islice(documents, 1)):
         length = len(batch[0])
         while length < _BATCH_CHARS and (more := list(islice(documents, 1))):
@@ -242,7 +242,7 @@ def _batches(documents: Iterator[str]) -> Iterator[list[str]]:
 
 
 def _replace(directory: Path, new: Path) -> None:
-    """Put the folder `new` where `directory` is or was."""
+    """Replace `directory` with the folder `new`."""
     sync_directory(new)
     old = directory.with_name(directory.name + ".old")
     shutil.rmtree(old, ignore_errors=True)

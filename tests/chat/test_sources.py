@@ -116,7 +116,7 @@ def test_what_is_no_source_says_what_would_be(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"neither \.jsonl nor \.parquet"):
         open_sources([str(tmp_path / "a.txt")], tmp_path, 0.1)
     (tmp_path / "a.jsonl").write_text("{}\n")
-    with pytest.raises(UsageError, match="holds no conversation"):
+    with pytest.raises(UsageError, match="has no conversation"):
         open_sources([str(tmp_path / "a.jsonl")], tmp_path, 0.1).prepare()
     broken = tmp_path / "a.parquet"
     broken.write_bytes(b"PAR1 and no more")

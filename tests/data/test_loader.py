@@ -113,7 +113,7 @@ def test_a_batch_of_few_rows_goes_over_them_several_times(tokens: TokenSet) -> N
 
 
 def test_a_state_of_other_tokens_is_refused(tokens: TokenSet) -> None:
-    with pytest.raises(UsageError, match="cannot go on at row 100,000"):
+    with pytest.raises(UsageError, match="cannot resume at row 100,000"):
         loader(tokens, 1, state=LoaderState(0, 100_000))
 
 
@@ -193,7 +193,7 @@ class Unpinnable:
 
 
 def test_memory_that_cannot_be_pinned_is_the_hosts() -> None:
-    with pytest.raises(MemoryError, match="memory of the host"):
+    with pytest.raises(MemoryError, match="host memory"):
         _pinned(Unpinnable("CUDA error: out of memory"))  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="illegal"):
         _pinned(Unpinnable("CUDA error: an illegal memory access was encountered"))  # type: ignore[arg-type]

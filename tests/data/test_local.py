@@ -136,8 +136,8 @@ def test_cutting_never_breaks_a_character(tmp_path_factory: pytest.TempPathFacto
     [
         ([], "data.paths = []"),
         (["nothing/here"], "nothing/here does not exist"),
-        (["nothing/*.txt"], "has no .txt"),
-        (["a.pdf"], "a.pdf is none of"),
+        (["nothing/*.txt"], "contains no .txt"),
+        (["a.pdf"], "a.pdf is not one of"),
     ],
 )
 def test_paths_that_name_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], says: str) -> None:

@@ -1,4 +1,4 @@
-"""Conversations that need no download: short ones made of templates and hand-written answers, the same everywhere."""
+"""Conversations that need no download: short, from templates and hand-written answers, the same everywhere."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from engine.data.chat import builtin_dialogs as texts
 from engine.data.chat.conversation import Conversation, Message, Part
 from engine.data.corpora.corpus import Split, split_of
 
-FORMAT = 1  # raise when other conversations come out
+FORMAT = 1  # increase when the conversations change
 VALIDATION_FRACTION = 0.1
 
 Kind = Literal["talk", "knowledge", "nonsense", "arithmetic", "spelling", "order"]
@@ -27,12 +27,12 @@ class Example(NamedTuple):
 
     kind: Kind
     conversation: Conversation
-    answer: str  # what a right answer must end with, where there is such; else empty
+    answer: str  # what a correct answer must end with; empty if there is no single one
 
 
 def examples(split: Split) -> list[Example]:
-    """The conversations of a split, in the order of a hash of each. What is asked decides the split, not the wording:
-    no sum and no word of validation is asked in training."""
+    """The conversations of a split, ordered by a hash of each. The subject decides the split, not the wording:
+    no sum and no word of validation occurs in training."""
     chosen = [(key, example) for key, example in _all() if split_of(key, VALIDATION_FRACTION) == split]
     return [
         example for key, example in sorted(chosen, key=lambda pair: (_hash(pair[0]), pair[1].conversation[0].content))
@@ -56,7 +56,7 @@ def _all() -> Iterator[tuple[str, Example]]:
 def _answers(kind: Kind, known: Sequence[tuple[Sequence[str], str]]) -> Iterator[tuple[str, Example]]:
     for questions, answer in known:
         for number, question in enumerate(questions):
-            # the first wording is always trained on: a fact that was never told cannot be known
+            # the first wording is always in training: the model cannot know a fact it has never seen
             yield question if number else _train_only(question), _said(kind, question, answer)
 
 
@@ -150,7 +150,7 @@ def _value(a: int, sign: str, b: int) -> int:
 
 
 def _train_only(key: str) -> str:
-    """A key like `key` that falls into the training split."""
+    """A key like `key` in the training split."""
     while split_of(key, VALIDATION_FRACTION) != "train":
         key += "."
     return key
@@ -161,5 +161,5 @@ def _pick(options: Sequence[Item], key: str) -> Item:
 
 
 def _hash(key: str) -> int:
-    """The same number everywhere and always, unlike Python's own hash and random."""
+    """A number that is the same on every machine and version, unlike Python's hash and random."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")

@@ -1,4 +1,4 @@
-"""The hand-written part of the built-in conversations: (questions that ask the same, the answer)."""
+"""The hand-written part of the built-in conversations: (wordings of one question, the answer)."""
 
 WORDS = (
     "apple arrow autumn baker banana basket beach berry bird blanket boat bottle branch bread bridge brother bucket "
@@ -16,7 +16,7 @@ WORDS = (
     "street sugar summer sun table tailor tea teacher temple tent thunder ticket tiger tomato tower train tree "
     "trumpet tulip tunnel turtle umbrella valley velvet village violin wagon wall walnut water whale wheat wheel "
     "window winter wolf wood wool yellow zebra"
-)  # parted by blanks
+)  # separated by blanks
 
 IDENTITY = (
     (

@@ -13,14 +13,14 @@ PartType = Literal["text", "python", "python_output"]
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A piece of an assistant's message: text, a program it has run (a calculation), or what that program gave."""
+    """A piece of an assistant's message: text, a program (a calculation), or the output of that program."""
 
     type: PartType
     text: str
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What one side said. Only the assistant's messages may consist of parts."""
+    """One message. Only the assistant's messages may consist of parts."""
 
     role: Role
     content: str | tuple[Part, ...]
@@ -37,11 +37,11 @@ class Rendered(NamedTuple):
 
 
 class Malformed(ValueError):
-    """What is wrong with a conversation, in a few words."""
+    """A conversation is not valid. The message says why in a few words."""
 
 
 def conversation_of(messages: Any) -> Conversation:
-    """Check a list of {role, content} and convert it; a first system message joins the user's, parted by a blank line.
+    """Check a list of {role, content} and convert it. A first system message is prepended to the user's.
 
     User and assistant take turns, the user begins, and the assistant speaks at least once. Raises Malformed.
     """
@@ -71,7 +71,7 @@ def conversation_of(messages: Any) -> Conversation:
 
 def render(conversation: Conversation, tokenizer: Tokenizer) -> Rendered:
     """<|bos|> and each message between its start and end token. The assistant's text, its programs with their
-    surrounding tokens and its end token are trained on; what programs gave is not, since it will be given."""
+    surrounding tokens and its end token are trained on; program outputs are not, since the tool produces them."""
     special = tokenizer.special_ids
     ids: list[int] = [tokenizer.bos_id]
     trained: list[bool] = [False]
@@ -98,7 +98,7 @@ def render(conversation: Conversation, tokenizer: Tokenizer) -> Rendered:
 
 
 def prompt_of(conversation: Conversation, tokenizer: Tokenizer) -> list[int]:
-    """The tokens after which the assistant is to speak: all messages (the last one the user's) and the start token."""
+    """The prompt tokens for the assistant's answer: all messages (the last one the user's) and the start token."""
     if not conversation or conversation[-1].role != "user":
         raise Malformed("the last message is not the user's")
     ids = render(conversation, tokenizer).ids.tolist()
@@ -106,14 +106,14 @@ def prompt_of(conversation: Conversation, tokenizer: Tokenizer) -> list[int]:
 
 
 def text_of(message: Message) -> str:
-    """What a message says, without programs and what they gave."""
+    """The text of a message, without programs and their outputs."""
     if isinstance(message.content, str):
         return message.content
     return "".join(part.text for part in message.content if part.type == "text")
 
 
 def _is_unicode(message: Message) -> bool:
-    """False for halves of surrogate pairs, which JSON can spell and nothing can encode."""
+    """False for lone surrogates, which JSON can contain but UTF-8 cannot encode."""
     texts = [message.content] if isinstance(message.content, str) else [part.text for part in message.content]
     try:
         "".join(texts).encode()

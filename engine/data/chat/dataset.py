@@ -1,4 +1,4 @@
-"""Rendered conversations on disk, and the rows they are packed into."""
+"""Tokenized conversations on disk, and the packed rows made from them."""
 
 import shutil
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ _FORMAT = 2
 
 
 class SetIndex(msgspec.Struct, frozen=True):
-    """What a set holds, by split."""
+    """The contents of a set by split."""
 
     format: int
     identity: str  # of sources and tokenizer
@@ -56,7 +56,7 @@ def _names(split: Split) -> list[str]:
 
 
 def open_set(directory: Path, identity: str) -> ConversationSet | None:
-    """The set in a folder when it is whole and the one asked for."""
+    """The set in a folder; None if it is incomplete or not the requested one."""
     try:
         index = msgspec.json.decode((directory / INDEX_NAME).read_bytes(), type=SetIndex)
         found = ConversationSet(directory, index)
@@ -76,7 +76,7 @@ def write_set(
     tokenizer: Tokenizer,
     progress: Progress = silent,
 ) -> ConversationSet:
-    """Render conversations into a folder, or open what a shared cache or the folder has. Raises NanosoloError."""
+    """Render conversations into a folder, or open the set of a shared cache or the folder. Raises NanosoloError."""
     shared = from_shared(directory, lambda copy: _open_shared(copy, identity))
     if shared is not None:
         return shared
@@ -92,14 +92,14 @@ def write_set(
                 _write(partial, identity, conversations, tokenizer, progress)
                 shutil.rmtree(directory, ignore_errors=True)
                 partial.rename(directory)
-            finally:  # while the lock is held: it may be another's that is being written
+            finally:  # while the lock is held: without it, another process may be writing there
                 shutil.rmtree(partial, ignore_errors=True)
             sync_directory(directory.parent)
     except OSError as error:
         raise cannot_write(directory, error, 0) from None
     written = open_set(directory, identity)
     if written is None:
-        raise NanosoloError(f"{directory} could not be read back. Check the disk, and run again.")
+        raise NanosoloError(f"{directory} could not be read back. Check the disk, then run again.")
     return written
 
 
@@ -150,13 +150,13 @@ def _write_split(
 class PackedRows:
     """A split's conversations as rows of `seq_len` tokens with targets: a row source of the loader.
 
-    A conversation of n tokens takes n - 1 places: each token but the last as input, its successor as target where
-    that is trained on, else -1. One that needs more places than a row has keeps its beginning (`cut` counts them); one
-    whose beginning holds nothing to train on is left out (`dropped`). So every row has a target that counts.
+    A conversation of n tokens takes n - 1 positions: each token but the last as input, its successor as target if that
+    is trained on, else -1. One that is longer than a row is truncated (`cut` counts them); one without a trained token
+    in the rest is dropped (`dropped`). So every row has a target that counts.
     """
 
     def __init__(self, conversations: ConversationSet, split: Split, seq_len: int, pad_id: int) -> None:
-        """Raises UsageError when the split has nothing to train on."""
+        """Raises UsageError if the split has nothing to train on."""
         self._tokens, self._trained, ends = conversations.arrays(split)
         self._split = split
         self._seq_len = seq_len
@@ -175,11 +175,11 @@ class PackedRows:
         self.rows = len(self._rows)
         self.padding = 1 - int(kept[usable].sum()) / (self.rows * seq_len) if self.rows else 0.0
         if not len(ends):
-            raise UsageError(f"the {split} split has no conversation. Give more of them.")
+            raise UsageError(f"the {split} split has no conversation. Add more conversations.")
         if not self.rows:
             raise UsageError(
                 f"no conversation of the {split} split has an answer within its first {seq_len} tokens. "
-                "Give shorter conversations, or raise model.max_seq_len."
+                "Use shorter conversations, or raise model.max_seq_len."
             )
 
     def gather(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -204,7 +204,7 @@ class PackedRows:
         )
 
     def _trained_counts(self, kept: np.ndarray) -> np.ndarray:
-        """How many targets of each conversation count, when `kept` of its places are used."""
+        """The number of targets that count per conversation if `kept` of its positions are used."""
         firsts = self._begins + 1
         return np.array(
             [

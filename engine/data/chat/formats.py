@@ -1,4 +1,4 @@
-"""Rows of known datasets as conversations."""
+"""Converts rows of known datasets to conversations."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ def from_messages(row: Mapping[str, Any]) -> Conversation:
     messages = row.get("messages")
     if not isinstance(messages, Sequence) or isinstance(messages, str):
         raise Malformed("there is no list of messages")
-    # Arrow gives every field of a struct, those without a value too
+    # Arrow returns every field of a struct, also those without a value
     return conversation_of([{key: m[key] for key in ("role", "content")} if _is_message(m) else m for m in messages])
 
 
@@ -41,7 +41,7 @@ def from_gsm8k(row: Mapping[str, Any]) -> Conversation:
 
 
 def gsm8k_answer(text: str) -> str | None:
-    """The number after the last line's ####, without thousands separators; None where there is none."""
+    """The number after the last line's ####, without thousands separators; None if there is none."""
     found = re.search(r"#### *(-?[0-9.,]+)", text)
     return found.group(1).replace(",", "").rstrip(".") if found else None
 
@@ -52,7 +52,7 @@ def from_mmlu(row: Mapping[str, Any]) -> Conversation:
 
 
 def mmlu_choice(row: Mapping[str, Any]) -> Choice:
-    """MMLU: question, choices and the answer's index; the rows of auxiliary_train hold all that under `train`."""
+    """MMLU: question, choices and the answer's index; the rows of auxiliary_train have these under `train`."""
     inner = row.get("train") or row
     choices, answer = inner.get("choices"), inner.get("answer")
     if not isinstance(choices, Sequence) or not isinstance(answer, int) or not 0 <= answer < len(choices) <= 4:
@@ -76,8 +76,8 @@ def arc_choice(row: Mapping[str, Any]) -> Choice:
 
 
 def ask_choice(question: str, letters: Sequence[str], choices: Sequence[str]) -> str:
-    """A question with its options. The letter follows its option, and without a blank: so it is the very token that
-    the answer consists of, which small models need (nanochat)."""
+    """A question with its options. The letter follows its option without a blank, so that it is the same token
+    as the answer, which small models need (nanochat)."""
     options = "\n".join(f"- {choice}={letter}" for letter, choice in zip(letters, choices, strict=True))
     return f"{question}\n{options}\n\nAnswer with one letter."
 

@@ -1,4 +1,4 @@
-"""Conversations packed into rows of one length, so that no answer is cut and little room is lost."""
+"""Packs conversations into rows of one length without cutting answers and with little padding."""
 
 from bisect import bisect_right, insort
 from collections.abc import Sequence
@@ -9,9 +9,8 @@ POOL = 1000  # conversations to choose from while a row is filled
 def pack(lengths: Sequence[int], room: int, pool: int = POOL) -> list[list[int]]:
     """Indices of conversations by row: each exactly once, and the lengths of a row add up to at most `room`.
 
-    Best fit over a pool of the next `pool` conversations: the longest that still fits comes next, and as every one
-    fits an empty row none can block the others. Depends on its arguments only. Raises ValueError where one does not
-    fit, or has no length.
+    Best fit over a pool of the next `pool` conversations: the longest that still fits is next. Each one fits an empty
+    row, so none blocks the others. Depends on its arguments only. Raises ValueError if one does not fit or is empty.
     """
     wrong = next((length for length in lengths if not 0 < length <= room), None)
     if wrong is not None:

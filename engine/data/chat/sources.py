@@ -1,4 +1,4 @@
-"""Where conversations come from: the built-in ones, local files, and datasets of the Hugging Face hub by name."""
+"""Sources of conversations: built-in ones, local files, and datasets of the Hugging Face hub."""
 
 import json
 import re
@@ -18,8 +18,8 @@ from engine.data.hub import chat_datasets
 from engine.data.order import permutation
 from engine.data.skip_counter import SkipCounter
 
-_FORMAT = 1  # raise when the same files come out as other conversations
-_ORDER_SEED = 42  # of the shuffle that a limit takes the beginning of
+_FORMAT = 1  # increase when the same files give other conversations
+_ORDER_SEED = 42  # of the shuffle from which a limit takes the first ones
 
 
 class Dataset(NamedTuple):
@@ -56,20 +56,20 @@ DATASETS: dict[str, Dataset] = {
 
 
 class Source(Protocol):
-    """Conversations in two splits, in the same order every time."""
+    """Conversations in two splits, always in the same order."""
 
     def identity(self) -> str:
-        """Changes when the conversations do."""
+        """A text that changes when the conversations change."""
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Make them available here. Raises NanosoloError."""
+        """Make them available locally. Raises NanosoloError."""
 
     def conversations(self, split: Split, tally: SkipCounter) -> Iterator[Conversation]:
-        """Those of a split; what is left out is counted in `tally`."""
+        """The conversations of a split; skipped ones are counted in `tally`."""
 
 
 class Builtin:
-    """The conversations that come with nanosolo."""
+    """The conversations that are part of nanosolo."""
 
     def identity(self) -> str:
         return f"builtin {builtin_conversations.FORMAT}"
@@ -82,8 +82,8 @@ class Builtin:
 
 
 class LocalFile:
-    """A .jsonl of nanochat's (a line is a list of messages, or an object with `messages`), or a .parquet with a column
-    `messages`. A hash of each conversation decides its split."""
+    """A .jsonl file in nanochat's format (per line a list of messages or an object with `messages`), or a .parquet file
+    with a column `messages`. A hash of each conversation decides its split."""
 
     def __init__(self, path: Path, validation_fraction: float) -> None:
         self._path = path
@@ -105,7 +105,7 @@ class LocalFile:
     def prepare(self, progress: Progress = silent) -> None:
         if next(self._all(SkipCounter()), None) is None:
             raise UsageError(
-                f"{self._path} holds no conversation. A line is a list of messages like "
+                f"{self._path} has no conversation. A line is a list of messages like "
                 '{"role": "user", "content": "Hi"}, by user and assistant in turn.'
             )
 
@@ -154,8 +154,8 @@ class HubDataset:
 
 
 class HubConversations(HubDataset):
-    """Any dataset of the hub with a column `messages`. Where it has no files for tests, a hash of each conversation
-    decides its split, as with local files."""
+    """Any dataset of the hub with a column `messages`. Without test files, a hash of each conversation decides its
+    split, as with local files."""
 
     def __init__(self, repo: str, data_home: Path, validation_fraction: float, endpoint: str | None = None) -> None:
         files: dict[Split, str] = {"train": "*train*.parquet", "validation": "*test*.parquet"}
@@ -191,7 +191,7 @@ class HubConversations(HubDataset):
 
 
 class Limited:
-    """At most so many training conversations of a source, drawn evenly; its validation split is whole."""
+    """At most `limit` training conversations of a source, sampled evenly; its validation split is complete."""
 
     def __init__(self, source: Source, limit: int) -> None:
         self._source = source
@@ -212,7 +212,7 @@ class Limited:
 
 
 class Mixture:
-    """Several sources after one another. One named twice comes twice: that is how to weigh it."""
+    """Several sources in sequence. Name a source twice to use it twice, as a weight."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
@@ -234,7 +234,7 @@ class Mixture:
 
 
 def open_sources(names: Sequence[str], data_home: Path, validation_fraction: float) -> Mixture:
-    """The mixture that a configuration names. Raises UsageError for a name that means nothing."""
+    """The mixture that a configuration names. Raises UsageError for an unknown name."""
     return Mixture([_open(name, data_home, validation_fraction) for name in names])
 
 
@@ -253,11 +253,11 @@ def _open(name: str, data_home: Path, validation_fraction: float) -> Source:
 
 
 def _read(path: Path, tally: SkipCounter) -> Iterator[tuple[str, Any]]:
-    """(file and line, value) of the rows of a .parquet, or of a .jsonl, of which lines that are no JSON are counted."""
+    """(file and line, value) of the rows of a .parquet or .jsonl file; lines that are not JSON are counted."""
     if path.suffix == ".parquet":
         yield from ((f"{path}:{number}", row) for number, row in enumerate(chat_datasets.read_rows([path]), 1))
         return
     try:
         yield from json_lines(path, tally)
     except OSError as error:
-        raise NanosoloError(f"cannot read {path}: {error.strerror}.") from None
+        raise NanosoloError(f"cannot read {path}: {error.strerror}. Check its permissions.") from None

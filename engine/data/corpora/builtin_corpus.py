@@ -1,4 +1,4 @@
-"""Text that every Python installation carries: the language reference, docstrings, comments and some code."""
+"""Text that every Python installation contains: the language reference, docstrings, comments and some code."""
 
 import hashlib
 import re
@@ -11,13 +11,13 @@ from engine.data.corpora.corpus import HashSplitCorpus, short_hash
 from engine.data.corpora.python_docs import code_of, extension_docs, language_reference, prose_of
 from engine.data.skip_counter import SkipCounter, Skipped
 
-_FORMAT = 1  # raise when the same installation comes out as other documents
+_FORMAT = 1  # increase when the same installation gives other documents
 
-CODE_SHARE = 0.2  # of all characters: a tiny model soon learns words from prose, and little from code
+CODE_SHARE = 0.2  # of all characters: a tiny model learns words faster from prose than from code
 
 _PIECE_CHARS = 4_000
 
-# Not in every installation (tests, IDLE, Tk, what left in 3.12), or tables rather than text.
+# Not in every installation (tests, IDLE, Tk, removed in 3.12), or tables rather than text.
 _LEFT_OUT = (
     "__phello__ __pycache__ dist-packages distutils encodings ensurepip idlelib lib-dynload lib2to3 pydoc_data "
     "site-packages test tests tkinter turtledemo"
@@ -35,7 +35,7 @@ class BuiltinCorpus(HashSplitCorpus):
         self._unread = SkipCounter()
 
     def identity(self) -> str:
-        """Of the exact build of Python, which fixes its library: hashing the text would mean making it (seconds)."""
+        """Made from the exact build of Python, which determines the text: hashing the text itself takes seconds."""
         return short_hash("builtin", _FORMAT, sys.version, self._fraction)
 
     def description(self) -> str:
@@ -52,7 +52,7 @@ class BuiltinCorpus(HashSplitCorpus):
 
 
 def build(stdlib: Path, tally: SkipCounter) -> tuple[str, ...]:
-    """All documents, in the order of a hash of each: any first part of them is a fair mix of prose and code."""
+    """All documents, ordered by a hash of each, so that any prefix is a fair mix of prose and code."""
     prose = list(language_reference())
     modules = []
     for path in sources(stdlib):
@@ -88,7 +88,7 @@ def sources(stdlib: Path) -> list[Path]:
 
 
 def _without_repeats(texts: list[str]) -> list[str]:
-    """The texts in documents of a few thousand characters, each paragraph only where it first comes: the reference
+    """The texts in documents of a few thousand characters, each paragraph only once: the reference
     repeats whole sections, and a paragraph in both splits would make the validation loss look better than it is."""
     seen: set[str] = set()
     documents: list[str] = []
@@ -104,7 +104,7 @@ def _without_repeats(texts: list[str]) -> list[str]:
 
 
 def _cut(text: str) -> Iterator[str]:
-    """Pieces of at least some 4,000 characters (the last one may be shorter), cut at blank lines."""
+    """Pieces of at least about 4,000 characters (the last one may be shorter), cut at blank lines."""
     held: list[str] = []
     length = 0
     for paragraph in text.split("\n\n"):

@@ -10,7 +10,7 @@ from engine.data.corpora.corpus import HashSplitCorpus, short_hash
 from engine.data.corpora.readers import SUFFIXES, read_documents
 from engine.data.skip_counter import SkipCounter
 
-_FORMAT = 1  # raise when the same files come out as other documents
+_FORMAT = 1  # increase when the same files give other documents
 
 
 class LocalCorpus(HashSplitCorpus):
@@ -26,7 +26,7 @@ class LocalCorpus(HashSplitCorpus):
         self._facts = [(str(path), fact.st_size, fact.st_mtime_ns) for path, fact in facts]
 
     def identity(self) -> str:
-        """Of path, size and time of change of every file: contents may be hundreds of GB and are not read."""
+        """Made from path, size and modification time of each file: contents may be hundreds of GB and are not read."""
         return short_hash("local", _FORMAT, self._facts, self._column, self._fraction)
 
     def description(self) -> str:
@@ -39,7 +39,7 @@ class LocalCorpus(HashSplitCorpus):
 
 
 def find_files(paths: Sequence[str]) -> tuple[Path, ...]:
-    """The text files that folders, files and globs name, each once, sorted. Raises UsageError naming the entry."""
+    """The text files that folders, files and globs match, sorted, without duplicates. Raises UsageError."""
     if not paths:
         raise UsageError('data.paths = []: data.source = "local" needs at least one folder, file or glob of text.')
     found: set[Path] = set()
@@ -47,7 +47,9 @@ def find_files(paths: Sequence[str]) -> tuple[Path, ...]:
         here = _expand(name)
         for path in here:
             if not os.access(path, os.R_OK):
-                raise UsageError(f"data.paths: cannot read {path}. Make it readable, or leave it out.")
+                raise UsageError(
+                    f"data.paths: cannot read {path}. Check its permissions, or remove it from data.paths."
+                )
         found.update(here)
     return tuple(sorted(found))
 
@@ -57,7 +59,7 @@ def _expand(name: str) -> list[Path]:
     suffixes = ", ".join(SUFFIXES)
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"data.paths: {name} is none of {suffixes}. Convert it to one of them.")
+            raise UsageError(f"data.paths: {name} is not one of {suffixes}. Convert it to one of them.")
         return [path.resolve()]
     if path.is_dir():
         found = [file for file in path.rglob("*") if not _hidden(file.relative_to(path))]
@@ -67,7 +69,7 @@ def _expand(name: str) -> list[Path]:
         raise UsageError(f"data.paths: {name} does not exist. Give a folder, a file or a glob of {suffixes}.")
     files = [file.resolve() for file in found if file.is_file() and file.suffix.lower() in SUFFIXES]
     if not files:
-        raise UsageError(f"data.paths: {name} has no {suffixes} in it. Give a folder, a file or a glob that has.")
+        raise UsageError(f"data.paths: {name} contains no {suffixes}. Give a folder, a file or a glob with text.")
     return files
 
 

@@ -1,4 +1,4 @@
-"""Taking Python apart into prose (documentation, docstrings, comments) and code without either."""
+"""Splits Python sources into prose (documentation, docstrings, comments) and code without either."""
 
 import ast
 import importlib
@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-_MIN_CHARS = 60  # a docstring below this says little more than its name
+_MIN_CHARS = 60  # shorter docstrings say little more than the name
 
-# Written in C, so that their docstrings stand in no source file. All are part of any ordinary build.
+# Written in C, so their docstrings are in no source file. Every ordinary build has them.
 _EXTENSIONS = (
     "builtins sys itertools time math cmath array zlib marshal gc errno unicodedata select mmap fcntl resource posix "
     "atexit faulthandler _asyncio _bisect _bz2 _codecs _collections _csv _ctypes _datetime _decimal _elementtree "
@@ -26,7 +26,7 @@ def prose_of(source: str, module: str) -> list[str]:
 
 
 def code_of(source: str) -> str:
-    """The same module without docstrings and comments. Raises SyntaxError where it is not Python."""
+    """The same module without docstrings and comments. Raises SyntaxError if it is not Python."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | _OBJECT) and ast.get_docstring(node, clean=False) is not None:
@@ -75,7 +75,7 @@ def _docstrings(tree: ast.Module, module: str) -> Iterator[str]:
 
 
 def _comments(source: str, module: str) -> Iterator[str]:
-    """The comments of several lines that read like prose, one under the other."""
+    """The multi-line comments that read like prose, joined."""
     blocks: list[str] = []
     held: list[str] = []
     for line in [*source.splitlines(), ""]:
@@ -92,7 +92,7 @@ def _comments(source: str, module: str) -> Iterator[str]:
 
 
 def _reads_like_prose(text: str) -> bool:
-    """Mostly letters and spaces, in words: true of sentences, not of tables, rulers and code put out of use."""
+    """Mostly letters and spaces, in words: true of sentences, not of tables, rulers and commented-out code."""
     letters = sum(character.isalpha() or character.isspace() for character in text)
     return letters >= 0.85 * len(text) and len(re.findall(r"\b[a-z]{2,}\b", text)) >= 8
 

@@ -1,4 +1,4 @@
-"""Reading documents out of one .txt, .md, .jsonl or .parquet file, a piece at a time."""
+"""Reads documents from one .txt, .md, .jsonl or .parquet file as a stream."""
 
 import codecs
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from engine.data.skip_counter import SkipCounter
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
 
-PIECE_BYTES = 4_000  # a plain text is cut at the first blank line after this many
-MAX_PIECE_BYTES = 2**20  # and here where no blank line comes
+PIECE_BYTES = 4_000  # plain text is cut at the first blank line after this many bytes
+MAX_PIECE_BYTES = 2**20  # and here if there is no blank line
 SEPARATOR = b"<|endoftext|>"  # a line of its own that ends a document, as in TinyStories
 
 _READ_ROWS = 256
 
 
 class UnusableFile(NanosoloError):
-    """A file out of which no (further) document can be read."""
+    """A file from which no (further) document can be read."""
 
     def __init__(self, reason: str, where: str) -> None:
         super().__init__(f"{where}: one of the {reason}")
@@ -31,7 +31,7 @@ class UnusableFile(NanosoloError):
 
 
 def read_documents(path: Path, column: str, tally: SkipCounter) -> Iterator[str]:
-    """The documents of a file, by its suffix. What cannot be used is counted in `tally`. Raises NanosoloError when
+    """The documents of a file, by its suffix. Unusable documents are counted in `tally`. Raises NanosoloError if
     the file cannot be read at all."""
     suffix = path.suffix.lower()
     try:
@@ -44,14 +44,16 @@ def read_documents(path: Path, column: str, tally: SkipCounter) -> Iterator[str]
     except UnusableFile as error:
         tally.skip(error.reason, error.where)
     except OSError as error:
-        raise NanosoloError(f"cannot read {path}: {error.strerror or error}. Correct or remove that file.") from None
+        raise NanosoloError(
+            f"cannot read {path}: {error.strerror or error}. Check its permissions, or remove it."
+        ) from None
 
 
 def read_text(path: Path, tally: SkipCounter) -> Iterator[str]:
-    """A plain text in documents.
+    """The documents of a plain text.
 
-    A line `<|endoftext|>` ends a document. Long texts are cut at blank lines into pieces of some 4,000 bytes, so
-    that a book has enough pieces to hold out a few for validation.
+    A line `<|endoftext|>` ends a document. Long texts are cut at blank lines into pieces of about 4,000 bytes, so
+    that a book has enough pieces to use a few for validation.
     """
     for number, piece in enumerate(_pieces(path), 1):
         text = accept(piece, f"{path} (piece {number})", tally)
@@ -60,7 +62,7 @@ def read_text(path: Path, tally: SkipCounter) -> Iterator[str]:
 
 
 def read_jsonl(path: Path, column: str, tally: SkipCounter) -> Iterator[str]:
-    """The values of key `column`, one JSON object a line."""
+    """The values of key `column`, one JSON object per line."""
     for where, row in json_lines(path, tally):
         if not isinstance(row, dict) or column not in row:
             tally.skip(f'rows without "{column}" (data.text_column)', where)
@@ -112,14 +114,14 @@ def read_parquet(path: Path, column: str, tally: SkipCounter) -> Iterator[str]:
                     text = accept(value.as_py(), f"{path}, row {row}", tally)
                     if text is not None:
                         yield text
-    except (pa.ArrowException, OSError, ValueError) as error:  # names that are no text are ValueErrors
+    except (pa.ArrowException, OSError, ValueError) as error:  # names that are not text raise ValueError
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
         raise UnusableFile("damaged parquet files", f"{path}, after row {row}") from None
 
 
 def accept(value: Any, where: str, tally: SkipCounter) -> str | None:
-    """A value as a document, or None, counted in `tally`, where it cannot be one."""
+    """A value as a document; None, counted in `tally`, if it is not one."""
     if value is None:
         tally.skip("rows with null text", where)
         return None
@@ -133,7 +135,7 @@ def accept(value: Any, where: str, tally: SkipCounter) -> str | None:
         if isinstance(value, bytes):
             text = value.decode("utf-8")
         else:
-            value.encode("utf-8")  # refuses halves of surrogate pairs, which JSON can spell
+            value.encode("utf-8")  # refuses lone surrogates, which JSON can contain
             text = value
     except UnicodeError:
         tally.skip("documents that are not UTF-8", where)
@@ -175,7 +177,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def _whole_characters(data: bytearray) -> int:
-    """How many of the bytes are left when a UTF-8 character that is cut off at the end is taken away."""
+    """The number of bytes without an incomplete UTF-8 character at the end."""
     for back in range(1, 4):
         byte = data[-back]
         if byte >= 0xC0:  # the first byte of a character of 2 to 4 bytes
@@ -187,7 +189,7 @@ def _whole_characters(data: bytearray) -> int:
 
 
 def _lines(file: BinaryIO, limit: int) -> Iterator[bytes | None]:
-    """Lines without their ends; None for one of more than `limit` bytes, which is never held whole."""
+    """Lines; None for a line of more than `limit` bytes, which is never in memory as a whole."""
     while line := file.readline(limit + 1):
         if len(line) <= limit or line.endswith(b"\n"):
             yield line

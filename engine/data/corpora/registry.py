@@ -7,11 +7,11 @@ from engine.data.corpora.corpus import Corpus
 
 
 def open_corpus(config: DataConfig, data_home: Path, shards: int) -> Corpus:
-    """The corpus that a configuration names; `shards` training shards of it where it comes in shards.
+    """The corpus that a configuration names; `shards` training shards if it has shards.
 
-    Raises UsageError when the settings name no text. Call `prepare` before reading documents.
+    Raises UsageError if the settings name no text. Call `prepare` before reading documents.
     """
-    # each is imported where it is used: a download needs no reader of local files, and the other way round
+    # imported on use: a download needs no reader of local files, and the reverse
     if config.source == "builtin":
         from engine.data.corpora.builtin_corpus import BuiltinCorpus
 
@@ -22,6 +22,6 @@ def open_corpus(config: DataConfig, data_home: Path, shards: int) -> Corpus:
         return LocalCorpus(config.paths, config.text_column, config.validation_fraction)
     from engine.data.corpora.fineweb import TRAIN_SHARDS, FineWebCorpus
 
-    if config.on_exhausted == "epoch":  # what there is comes again, as the plan says
+    if config.on_exhausted == "epoch":  # the shards repeat, as planned
         shards = min(shards, TRAIN_SHARDS)
     return FineWebCorpus(data_home / "fineweb-edu", shards)
