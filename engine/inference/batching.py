@@ -1,4 +1,4 @@
-"""Many answers at the same time from one model: a thread that decodes them together and hands out what is new."""
+"""Batched generation: one thread decodes many answers together and delivers new text as it comes."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -10,16 +10,16 @@ from engine.inference.detokenizer import AnswerReader, Piece
 from engine.inference.engine import ChatEngine, Finish
 from engine.inference.sampling_params import Sampling
 
-ROWS = 8  # answers that are written at the same time
-_MOST = 64  # answers that are written or wait for it
+ROWS = 8  # answers decoded at the same time
+_MAX_PENDING = 64  # answers being decoded or waiting
 
 
 class Busy(NanosoloError):
-    """So many wait already that another would wait too long."""
+    """Too many answers are waiting."""
 
 
 class Failed(NamedTuple):
-    """An answer that will not be finished."""
+    """An answer that failed."""
 
     message: str
 
@@ -28,7 +28,7 @@ Deliver = Callable[[Piece | Finish | Failed], None]
 
 
 class GenerationRequest:
-    """One answer that is wanted. `deliver` is called on the decoding thread, last with Finish or Failed."""
+    """A request for one answer. `deliver` is called on the decoding thread, last with Finish or Failed."""
 
     def __init__(
         self,
@@ -44,11 +44,11 @@ class GenerationRequest:
         self.sampling = sampling
         self.seed = seed
         self.stops = stops
-        self.truncated = truncated  # earlier messages that are not in the prompt
-        self.written = 0  # new tokens so far
+        self.truncated = truncated  # earlier messages left out of the prompt
+        self.new_tokens = 0  # generated so far
 
 
-class _Writing:
+class _Active:
     """A request in progress."""
 
     def __init__(self, request: GenerationRequest, reader: AnswerReader, deliver: Deliver) -> None:
@@ -58,14 +58,14 @@ class _Writing:
 
 
 class Batcher:
-    """Takes requests from any thread until `close`."""
+    """Accepts requests from any thread until `close`."""
 
     def __init__(self, engine: ChatEngine, rows: int = ROWS) -> None:
         self._engine = engine
-        # here, so that a cache for which there is no memory fails at once and not in the thread
+        # allocated here, so that a lack of memory fails at once and not in the thread
         self._decoder = Decoder(engine.model, engine.context, rows, keeps_prefix=True)
         self._changed = threading.Condition()
-        self._new: list[_Writing] = []
+        self._new: list[_Active] = []
         self._cancelled: set[GenerationRequest] = set()
         self._count = 0
         self._closed = False
@@ -73,43 +73,43 @@ class Batcher:
         self._thread.start()
 
     def submit(self, request: GenerationRequest, deliver: Deliver) -> None:
-        """Let an answer be written. Raises Busy."""
+        """Queue a request. Raises Busy."""
         with self._changed:
-            if self._count >= _MOST:
-                raise Busy(f"{_MOST} answers are being written or wait already. Try again in a while.")
+            if self._count >= _MAX_PENDING:
+                raise Busy(f"{_MAX_PENDING} answers are in progress or waiting. Try again later.")
             self._count += 1
-            self._new.append(_Writing(request, AnswerReader(self._engine.tokenizer, request.stops), deliver))
+            self._new.append(_Active(request, AnswerReader(self._engine.tokenizer, request.stops), deliver))
             self._changed.notify()
 
     def cancel(self, request: GenerationRequest) -> None:
-        """Stop writing an answer; nothing more of it is delivered. Without effect where it has ended."""
+        """Cancel a request. Nothing more of it is delivered. No effect after its end."""
         with self._changed:
             self._cancelled.add(request)
             self._changed.notify()
 
     def close(self) -> None:
-        """Stop writing and wait for the thread."""
+        """Stop decoding and wait for the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
         self._thread.join()
 
     def _work(self) -> None:
-        writing: dict[GenerationRequest, _Writing] = {}
+        active: dict[GenerationRequest, _Active] = {}
         decoder = self._decoder
-        while self._take(decoder, writing):
+        while self._take(decoder, active):
             try:
                 tokens = decoder.step()
-            except Exception as error:  # mostly out of memory: these answers are lost, the server continues
-                for one in writing.values():
+            except Exception as error:  # mostly out of memory: these answers fail, the server keeps running
+                for one in active.values():
                     one.deliver(Failed(f"{type(error).__name__}: {error}".splitlines()[0]))
-                self._done(len(writing))
-                writing.clear()
+                self._done(len(active))
+                active.clear()
                 decoder.clear()
                 continue
             for token in tokens:
-                one = writing[token.key]  # type: ignore[index]  # our keys are requests
-                one.request.written += 1
+                one = active[token.key]  # type: ignore[index]  # the keys are requests
+                one.request.new_tokens += 1
                 pieces = [] if token.end == "stop" else one.reader.read(token.id)
                 if token.end:
                     pieces += one.reader.finish()
@@ -117,15 +117,15 @@ class Batcher:
                     one.deliver(piece)
                 if token.end or one.reader.stopped:
                     end: End = "stop" if one.reader.stopped else token.end or "length"
-                    one.deliver(Finish(end, len(one.request.prompt), one.request.written))
+                    one.deliver(Finish(end, len(one.request.prompt), one.request.new_tokens))
                     decoder.cancel(one.request)
-                    del writing[one.request]
+                    del active[one.request]
                     self._done(1)
 
-    def _take(self, decoder: Decoder, writing: dict[GenerationRequest, _Writing]) -> bool:
-        """Let new requests join and cancelled ones leave; wait while there is nothing to do. False when closed."""
+    def _take(self, decoder: Decoder, active: dict[GenerationRequest, _Active]) -> bool:
+        """Add new requests and remove canceled ones; wait while idle. Returns False when closed."""
         with self._changed:
-            while not (self._closed or self._new or self._cancelled or writing):
+            while not (self._closed or self._new or self._cancelled or active):
                 self._changed.wait()
             new, self._new = self._new, []
             cancelled, self._cancelled = self._cancelled, set()
@@ -143,10 +143,10 @@ class Batcher:
                 one.deliver(Failed(str(error)))
                 self._done(1)
                 continue
-            writing[request] = one
-        for request in cancelled & writing.keys():
+            active[request] = one
+        for request in cancelled & active.keys():
             decoder.cancel(request)
-            del writing[request]
+            del active[request]
             self._done(1)
         return not closed
 

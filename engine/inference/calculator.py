@@ -1,4 +1,4 @@
-"""The calculator that a model may call: arithmetic and counting letters, read by a parser, never executed."""
+"""The calculator tool of the model: arithmetic and letter counting, parsed and never executed."""
 
 import ast
 import math
@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 from engine.data.tokenizer import Tokenizer
 
-_MAX_CHARS = 200  # of an expression; it also bounds how large a number can grow, since there are no powers
+_MAX_CHARS = 200  # per expression; also bounds the size of numbers, as there are no powers
 _MAX_RESULT_CHARS = 60
-_EXACT = 2**53  # below it every whole number is a float of its own
+_EXACT = 2**53  # up to here every integer has an exact float
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
@@ -28,7 +28,7 @@ Value = int | float | str
 
 
 def calculate(expression: str) -> str | None:
-    """The value of an expression as text; None for anything that is not one.
+    """The value of an expression as text, or None if it is not a supported expression.
 
     Numbers with + - * / // % and parentheses, and on strings in quotes .count("x"), .lower() and .upper().
     """
@@ -36,19 +36,19 @@ def calculate(expression: str) -> str | None:
     if len(text) > _MAX_CHARS:
         return None
     try:
-        with warnings.catch_warnings(action="ignore"):  # of odd escapes and the like, which would be shown to the user
+        with warnings.catch_warnings(action="ignore"):  # such as invalid escapes, which would reach the user
             value = _value(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
         return None
     if isinstance(value, str) or not math.isfinite(value):
         return None
-    # 48 / 2 is 24, as the texts that models learn this from write it
+    # 48 / 2 gives 24, as in the training data
     result = str(int(value) if abs(value) < _EXACT and value == int(value) else value)
     return result if len(result) <= _MAX_RESULT_CHARS else None
 
 
 def _value(node: ast.expr) -> Value:
-    """The value of a node. Raises ValueError for all that is not listed here."""
+    """The value of a node. Raises ValueError for anything that is not listed here."""
     match node:
         case ast.Constant(value=int() | float() | str() as value) if not isinstance(value, bool):
             return value
@@ -58,7 +58,7 @@ def _value(node: ast.expr) -> Value:
             return _UNARY[type(op)](_number(operand))
         case ast.Call(func=ast.Attribute(value=owner, attr=method), args=arguments, keywords=[]):
             return _call(_text(owner), method, [_text(argument) for argument in arguments])
-    raise ValueError("not an expression of the calculator")
+    raise ValueError("not a calculator expression")
 
 
 def _call(text: str, method: str, arguments: list[str]) -> Value:
@@ -69,26 +69,26 @@ def _call(text: str, method: str, arguments: list[str]) -> Value:
             return text.lower()
         case "upper", []:
             return text.upper()
-    raise ValueError("not a method of the calculator")
+    raise ValueError("not a calculator method")
 
 
 def _number(node: ast.expr) -> int | float:
     value = _value(node)
     if isinstance(value, str):
-        raise ValueError("a string where a number belongs")
+        raise ValueError("expected a number, got a string")
     return value
 
 
 def _text(node: ast.expr) -> str:
     value = _value(node)
     if not isinstance(value, str):
-        raise ValueError("a number where a string belongs")
+        raise ValueError("expected a string, got a number")
     return value
 
 
 class Calculator:
-    """Watches the tokens of one answer: what stands between the tokens of a program is calculated, and its value
-    forced in as its output. Use it as `Request.force`."""
+    """Watches the tokens of one answer, evaluates each expression between program tokens, and forces its value as the
+    output that follows. Use it as `Request.force`."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer

@@ -1,4 +1,4 @@
-"""A conversation as it grows: turns, what fits into the model's context, saving it."""
+"""A chat session: turns, truncation to the model's context, saving."""
 
 import time
 from collections.abc import Generator
@@ -15,7 +15,7 @@ from engine.inference.engine import ChatEngine, Finish
 
 
 class Reply(NamedTuple):
-    """What an answer took."""
+    """A finished answer and its figures."""
 
     text: str
     parts: tuple[Part, ...]
@@ -24,11 +24,11 @@ class Reply(NamedTuple):
     new_tokens: int
     seconds: float
     first_token_seconds: float | None
-    truncated: int  # earlier messages that no longer fit
+    truncated: int  # earlier messages left out because they do not fit
 
 
 class Session:
-    """One conversation with one model. The oldest turns are truncated when the model's context is full."""
+    """A conversation with one model. The oldest turns are left out when the context is full."""
 
     def __init__(self, engine: ChatEngine, settings: Settings | None = None) -> None:
         self.engine = engine
@@ -38,14 +38,14 @@ class Session:
         self._decoder = Decoder(engine.model, engine.context, keeps_prefix=True)
 
     def clear(self) -> None:
-        """Clear the conversation; the system message stays."""
+        """Start a new conversation with the same system message."""
         self.messages = []
 
-    def ask(self, text: str) -> Generator[Piece | Reply]:
-        """Say something; the answer comes in pieces, then what it took. Both become part of the conversation, also
-        when the iterator is closed before the end. Raises UsageError for a text that does not fit."""
+    def ask(self, message: str) -> Generator[Piece | Reply]:
+        """Send a message. Yields the answer in pieces, then the Reply. Both messages join the conversation, even if
+        the iterator is closed early. Raises UsageError for a text that does not fit."""
         began = time.perf_counter()
-        question = Message("user", text)
+        question = Message("user", message)
         prompt, truncated = self._fit(question)
         room = self.engine.context - len(prompt)
         limit = min(room, self.settings.max_new_tokens or room)
@@ -65,18 +65,18 @@ class Session:
         finally:
             self.messages += [question, _message(answer)]
         seconds = time.perf_counter() - began
-        said = "".join(part.text for part in answer if part.type == "text")
-        yield Reply(said, tuple(answer), finish.end, finish.prompt_tokens, finish.new_tokens, seconds, first, truncated)
+        text = "".join(part.text for part in answer if part.type == "text")
+        yield Reply(text, tuple(answer), finish.end, finish.prompt_tokens, finish.new_tokens, seconds, first, truncated)
 
     def save(self, path: Path) -> None:
-        """Write the conversation as one line of JSON that training reads too. Raises NanosoloError."""
+        """Write the conversation as one line of JSON, usable as training data. Raises NanosoloError."""
         save_conversations(path, [[*self._system(), *self.messages]])
 
     def _system(self) -> list[Message]:
         return [Message("system", self.system)] if self.system else []
 
     def _fit(self, question: Message) -> tuple[list[int], int]:
-        """The prompt of as many turns as fit, and how many earlier messages were left out."""
+        """The prompt with as many turns as fit, and the number of earlier messages left out."""
         if not self.engine.chats:
             self.messages = []  # a base model continues each text on its own
 
@@ -98,7 +98,7 @@ def _append(parts: list[Part], piece: Piece) -> None:
 
 
 def _message(parts: list[Part]) -> Message:
-    """Plain text where no program was run."""
+    """Plain text if no program was run, else parts."""
     if all(part.type == "text" for part in parts):
         return Message("assistant", "".join(part.text for part in parts))
     return Message("assistant", tuple(parts))

@@ -1,4 +1,4 @@
-"""Text from the model: many sequences at a time, of any lengths, each with its own settings, joining and leaving."""
+"""Continuous batching: decodes many sequences of any length together, each with its own settings."""
 
 import random
 from collections import deque
@@ -20,13 +20,13 @@ Force = Callable[[int], Sequence[int]]
 
 
 class Request(NamedTuple):
-    """One sequence to be continued.
+    """One sequence to continue.
 
-    `force` sees every new token and returns those that must follow it whatever the model thinks (the answer of a
-    tool); they count as new tokens too.
+    `force` is called with every new token and returns the tokens that must follow it (the output of a tool). They
+    count as new tokens too.
     """
 
-    key: Hashable  # what its tokens are told apart by
+    key: Hashable  # identifies its tokens
     prompt: Sequence[int]
     max_new_tokens: int
     sampling: Sampling = Sampling()
@@ -36,63 +36,63 @@ class Request(NamedTuple):
 
 
 class Token(NamedTuple):
-    """A token of one sequence, as soon as it is known."""
+    """A new token of one sequence."""
 
     key: Hashable
     id: int
-    forced: bool  # not the model's choice
-    end: End | None  # why the answer ends: a stop id, or no room left
+    forced: bool  # not sampled from the model
+    end: End | None  # the reason if it is the last one: a stop id, or the limit
 
 
 class _Row:
-    """A sequence in progress: the computed part and the next token."""
+    """A sequence in progress: its tokens and the forced tokens that come next."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.tokens = list(request.prompt)  # all but the last of them are in the cache, once the prompt is
+        self.tokens = list(request.prompt)  # all but the last are in the cache after the prefill
         self.forced: deque[int] = deque()
-        # of its own, so that a text does not depend on the other rows
+        # one generator per sequence, so that its text does not depend on the other rows
         self.random = random.Random(request.seed)
 
 
 class Decoder:
-    """Decodes up to `rows` sequences together. `add` what comes, call `step` until `active` is 0.
+    """Decodes up to `rows` sequences together. Call `add`, then `step` until `active` is 0.
 
-    Each sequence gives the tokens that it gives alone, up to the rounding of a larger matrix product.
+    Each sequence yields the same tokens as alone, up to the rounding of a larger matrix product.
     """
 
     def __init__(self, model: GPT, capacity: int, rows: int = 1, *, keeps_prefix: bool = False) -> None:
-        """`capacity`: most tokens of one sequence, prompt included. `keeps_prefix`: a sequence that is alone starts
-        from what it has in common with the one before (a chat, turn by turn)."""
+        """`capacity`: most tokens of one sequence, prompt included. `keeps_prefix`: a single sequence reuses the
+        cached prefix that it shares with the previous one (the turns of a chat)."""
         self._model = model
         self._cache = model.new_cache(capacity, rows)
         self._free = rows
-        self._rows: list[_Row] = []  # row i of the cache is that of self._rows[i]
+        self._rows: list[_Row] = []  # row i of the cache belongs to self._rows[i]
         self._waiting: deque[Request] = deque()
         self._keeps_prefix = keeps_prefix
-        self._kept: list[int] = []  # what row 0 still holds
+        self._kept: list[int] = []  # the tokens still cached in row 0
 
     @property
     def active(self) -> int:
-        """Sequences that are not finished, those that wait for a row included."""
+        """The number of unfinished sequences, including those that wait for a row."""
         return len(self._rows) + len(self._waiting)
 
     def add(self, request: Request) -> None:
-        """Let a sequence join as soon as a row is free. Raises UsageError for one that cannot be decoded."""
+        """Queue a sequence until a row is free. Raises UsageError if it cannot be decoded."""
         request.sampling.check()
         if not request.prompt:
-            raise UsageError("the prompt has no tokens: begin it with the token that begins a document.")
+            raise UsageError("the prompt has no tokens. Start it with the beginning-of-sequence token.")
         if request.max_new_tokens < 1:
             return
         if len(request.prompt) >= self._cache.capacity:
             raise UsageError(
-                f"the prompt has {len(request.prompt):,} tokens; there is room for {self._cache.capacity - 1:,} "
-                "and an answer. Shorten it."
+                f"the prompt has {len(request.prompt):,} tokens, but at most {self._cache.capacity - 1:,} leave room "
+                "for an answer. Shorten it."
             )
         self._waiting.append(request)
 
     def cancel(self, key: Hashable) -> None:
-        """Forget a sequence; without effect where it has ended."""
+        """Remove a sequence. No effect after its end."""
         self._waiting = deque(request for request in self._waiting if request.key != key)
         for place, row in enumerate(self._rows):
             if row.request.key == key:
@@ -100,7 +100,7 @@ class Decoder:
                 return
 
     def clear(self) -> None:
-        """Forget all sequences, as after a `step` that raised: what the cache holds then is not known."""
+        """Remove all sequences, for example after `step` raised, when the cache content is unknown."""
         self._rows.clear()
         self._waiting.clear()
         self._kept = []
@@ -123,11 +123,11 @@ class Decoder:
         return self._draw(self._rows, self._model.logits(self._model.trunk(last, window)[:, 0]))
 
     def _join(self, first: int) -> list[Token]:
-        """Give waiting sequences the free rows, compute their prompts, draw their first tokens."""
+        """Assign free rows to waiting sequences, compute their prompts, sample their first tokens."""
         count = min(self._free - first, len(self._waiting))
         if count <= 0:
             return []
-        # neighbors of like length waste little; equal prompts (many samples of one) are computed once
+        # prompts of similar length need little padding; equal prompts (many samples of one) are computed once
         new = sorted((self._waiting.popleft() for _ in range(count)), key=lambda r: (len(r.prompt), list(r.prompt)))
         self._rows += [_Row(request) for request in new]
         groups = [list(same) for _, same in groupby(range(count), key=lambda i: list(new[i].prompt))]
@@ -138,7 +138,7 @@ class Decoder:
             del groups[-len(batch) :]
             start = first + batch[0][0]
             hidden = self._prefill(start, [list(new[same[0]].prompt) for same in batch])
-            # the prompts lie in the first rows; spread them over those of their copies, the last first
+            # the prompts are in the first rows; copy them to the rows of their duplicates, last first
             for place in reversed(range(len(batch))):
                 for i in reversed(batch[place]):
                     if first + i != start + place:
@@ -149,12 +149,12 @@ class Decoder:
         return tokens
 
     def _prefill(self, first: int, prompts: list[list[int]]) -> torch.Tensor:
-        """Compute prompts into the rows from `first` on. Returns the hidden states (B, d) of their last tokens."""
+        """Compute prompts into rows starting at `first`. Returns the hidden states (B, d) of their last tokens."""
         shared = self._shared_prefix(prompts[0]) if len(self._rows) == 1 else 0
         if first == 0:
             self._kept = self._rows[0].tokens if self._keeps_prefix else []
         longest = max(map(len, prompts))
-        # padded on the right: causal attention hides it from the tokens before, and the next tokens overwrite it
+        # right padding: causal attention hides it from earlier tokens, and new tokens overwrite it
         padded = [prompt[shared:] + [0] * (longest - len(prompt)) for prompt in prompts]
         window = self._cache.window(first, [shared] * len(prompts))
         hidden = self._model.trunk(on_device(padded, self._model.device), window)
@@ -162,12 +162,12 @@ class Decoder:
         return hidden[torch.arange(len(prompts), device=hidden.device), ends]
 
     def _shared_prefix(self, prompt: list[int]) -> int:
-        """How many tokens of a prompt row 0 holds already; one at least is left to compute."""
+        """The number of prompt tokens already in row 0. At least one token is left to compute."""
         most = min(len(self._kept) - 1, len(prompt) - 1)
         return next((i for i in range(most) if self._kept[i] != prompt[i]), max(most, 0))
 
     def _draw(self, rows: list[_Row], logits: torch.Tensor) -> list[Token]:
-        """The next token of each row, forced or drawn from logits (B, V)."""
+        """The next token of each row, forced or sampled from logits (B, V)."""
         drawn: dict[int, int] = {}
         free = [i for i, row in enumerate(rows) if not row.forced]
         for sampling in dict.fromkeys(rows[i].request.sampling for i in free):
@@ -188,7 +188,7 @@ class Decoder:
         return Token(request.key, token, drawn is None, end)
 
     def _remove(self, place: int) -> None:
-        """Free a row: the last one moves into it."""
+        """Free a row by moving the last row into it."""
         last = self._rows.pop()
         if place < len(self._rows):
             self._cache.copy_row(len(self._rows), place, len(last.tokens) - 1)
@@ -205,9 +205,9 @@ def generate(
     seed: int = 0,
     stop_ids: Collection[int] = (),
 ) -> Iterator[int]:
-    """Yield the ids that follow `tokens`, as they are drawn: at most `max_new_tokens`, and up to (without) a stop id.
+    """Yield the ids that follow `tokens`: at most `max_new_tokens`, ending before the first stop id.
 
-    The same seed gives the same text for the same logits on every device. Raises UsageError for an empty prompt.
+    The same seed and logits give the same text on every device. Raises UsageError for an empty prompt.
     """
     decoder = Decoder(model, len(tokens) + max_new_tokens)
     decoder.add(Request(None, tokens, max_new_tokens, sampling, seed, stop_ids))
@@ -220,10 +220,10 @@ def generate(
 def generate_all(
     model: GPT, requests: Sequence[Request], rows: int, interrupted: Callable[[], bool] = lambda: False
 ) -> list[list[Token]]:
-    """All tokens of each request (their keys are not used), stop ids included, decoding `rows` of them at a time.
+    """All tokens of each request (keys are ignored), including stop ids, decoding `rows` requests at a time.
 
-    Rows that become free are taken at once by the next request, the longest prompts first. `interrupted`: asked before
-    each step of the decoder. Raises Interrupted once it is true.
+    A free row goes to the next request at once, longest prompt first. `interrupted` is called before each step of the
+    decoder. Raises Interrupted when it returns True.
     """
     if not requests:
         return []

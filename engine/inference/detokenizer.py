@@ -1,4 +1,4 @@
-"""From an answer's tokens, as they come, to its text and the calculations in it."""
+"""Incremental detokenizer: turns the tokens of an answer into text and calculations as they arrive."""
 
 import codecs
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from engine.data.tokenizer import Tokenizer
 
 
 class Piece(NamedTuple):
-    """Some more characters of an answer: of its text, of a program, or of what that program gave."""
+    """New characters of an answer: text, a program, or the output of a program."""
 
     type: PartType
     text: str
 
 
 class AnswerReader:
-    """Reads one answer token by token. A character of several tokens comes out when it is whole.
+    """Reads one answer token by token. A character of several tokens is returned once it is complete.
 
-    `stops` are texts that end the answer; neither they nor anything after them comes out, and `stopped` is true then.
+    `stops` are texts that end the answer. They and all that follows are dropped, and `stopped` becomes True.
     """
 
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
@@ -34,12 +34,12 @@ class AnswerReader:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._type: PartType = "text"
         self._stops = [stop for stop in stops if stop]
-        self._held = ""  # the end of the text, where a stop may have begun
+        self._held = ""  # the end of the text, which may be the start of a stop text
         self.stopped = False
-        self.parts: list[Part] = []  # all that came out
+        self.parts: list[Part] = []  # everything returned so far
 
     def read(self, token: int) -> list[Piece]:
-        """What one more token adds."""
+        """The pieces that one more token completes."""
         if self.stopped:
             return []
         if token in self._switches:
@@ -47,12 +47,12 @@ class AnswerReader:
             self._decoder.reset()
             self._type = self._switches[token]
             return pieces
-        if token in self._names:  # a model in training may write any of them anywhere
+        if token in self._names:  # an undertrained model may generate special tokens anywhere
             return self._out(self._decoder.decode(b"", final=True) + self._names[token])
         return self._out(self._decoder.decode(self._tokens[token]))
 
     def finish(self) -> list[Piece]:
-        """What is left when no token follows."""
+        """The remaining text after the last token."""
         return [] if self.stopped else self._out(self._decoder.decode(b"", final=True), last=True)
 
     @property
@@ -79,6 +79,6 @@ class AnswerReader:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of `text` that is a true beginning of `stop`."""
+    """The length of the longest suffix of `text` that is a proper prefix of `stop`."""
     longest = min(len(text), len(stop) - 1)
     return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)

@@ -1,4 +1,4 @@
-"""A trained model, ready to be talked to: which checkpoint, its tokens, the prompts of conversations."""
+"""A trained model ready for chat: loads a checkpoint, builds prompts, generates answers."""
 
 import sys
 from collections.abc import Generator, Sequence
@@ -31,44 +31,44 @@ class Finish(NamedTuple):
 
 
 class ChatEngine:
-    """A model with its tokenizer. Holds no conversation: `Session` does."""
+    """A model with its tokenizer. Stateless: `Session` holds a conversation."""
 
     def __init__(
         self, model: GPT, tokenizer: Tokenizer, *, name: str, stage: str, step: int, warning: str = ""
     ) -> None:
         if model.shape.vocab_size != tokenizer.vocab_size:
             raise UsageError(
-                f"the model of {name} has {model.shape.vocab_size:,} tokens, its tokenizer {tokenizer.vocab_size:,}: "
-                "they do not belong together. Restore the run's tokenizer folder."
+                f"the model of {name} has {model.shape.vocab_size:,} tokens, but its tokenizer has "
+                f"{tokenizer.vocab_size:,}. Restore the run's tokenizer folder."
             )
-        # the master weights are float32; casting them for every token would read them three times over
+        # the master weights are float32; casting them per token would triple the memory traffic
         self.model = model.to(model.compute_dtype).eval()
         self.tokenizer = tokenizer
         self.name = name
         self.stage = stage
         self.step = step
-        self.warning = warning  # where other code of nanosolo wrote its checkpoint
+        self.warning = warning  # set if another version of nanosolo wrote the checkpoint
         special = tokenizer.special_ids
         self.stop_ids = frozenset({tokenizer.bos_id, special["<|assistant_end|>"]})
 
     @property
     def chats(self) -> bool:
-        """Whether the model was trained on conversations; otherwise it continues any text."""
+        """Whether the model was trained on conversations. If not, it continues any text."""
         return self.stage in CHAT_STAGES
 
     @property
     def device(self) -> str:
-        """Where it computes: cpu or cuda."""
+        """The device of the model: cpu or cuda."""
         return next(self.model.parameters()).device.type
 
     @property
     def context(self) -> int:
-        """Tokens that the model was trained to see at a time."""
+        """Context length of the model in tokens."""
         return self.model.shape.max_seq_len
 
     def prompt(self, conversation: Conversation) -> list[int]:
-        """The tokens after which the answer comes; the last message is the user's. A model that does not chat is given
-        the texts alone, a blank line between."""
+        """The prompt of a conversation whose last message is the user's. A base model gets only the texts, separated
+        by blank lines."""
         if self.chats:
             return prompt_of(conversation, self.tokenizer)
         return [self.tokenizer.bos_id, *self.tokenizer.encode("\n\n".join(text_of(m) for m in conversation))]
@@ -76,7 +76,7 @@ class ChatEngine:
     def request(
         self, key: object, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling, seed: int
     ) -> Request:
-        """A request to a Decoder, with the calculator at hand where the model has learned to use it."""
+        """A request for a Decoder. Chat models get the calculator."""
         force = Calculator(self.tokenizer) if self.chats else None
         return Request(key, prompt, max_new_tokens, sampling, seed, self.stop_ids, force)
 
@@ -89,9 +89,9 @@ class ChatEngine:
         stops: Sequence[str] = (),
         decoder: Decoder | None = None,
     ) -> Generator[Piece | Finish]:
-        """The answer to a prompt in pieces, as they come, then how it ended. Closing the iterator cancels it.
+        """Yields the answer to a prompt in pieces, then Finish. Closing the iterator cancels it.
 
-        `decoder`: one that keeps what the prompt shares with the one before.
+        `decoder`: one that reuses the prefix shared with the previous prompt.
         """
         if decoder is None:
             decoder = Decoder(self.model, len(prompt) + max_new_tokens)
@@ -114,12 +114,12 @@ class ChatEngine:
 
 
 def load_engine(run: RunDirectory, stage: str | None = None, device: str = "auto") -> ChatEngine:
-    """Load the best (or named) stage's newest checkpoint. Raises NanosoloError where there is none or it is damaged."""
+    """Load the newest checkpoint of the best (or given) stage. Raises NanosoloError if it is missing or damaged."""
     chosen = choose_checkpoint(run, stage)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no CUDA device here. Use --device cpu, or see nanosolo doctor.")
+        raise UsageError("--device cuda: torch finds no CUDA device. Use --device cpu, or run nanosolo doctor.")
     if device == "cpu":
         torch.set_num_threads(run.config().runtime.threads or free_threads())
     settle_allocator(device, lambda message: print(f"warning: {message}", file=sys.stderr))

@@ -1,4 +1,4 @@
-"""From logits to the next token: temperature, top-k, top-p."""
+"""Samples the next token from logits: temperature, top-k, top-p."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ from engine.model.placing import on_device
 
 
 def sample(logits: Tensor, sampling: Sampling, uniforms: list[float]) -> list[int]:
-    """One id for each row of logits (B, V), by inverting its distribution at uniforms (B,) in [0, 1).
+    """One id per row of logits (B, V), by inverse transform sampling at uniforms (B,) in [0, 1).
 
-    A row's id depends on its own logits and number only, not on the other rows.
+    The id of a row depends only on its own logits and uniform number, not on other rows.
     """
     if sampling.greedy:
         return [int(i) for i in logits.argmax(-1).tolist()]
@@ -23,7 +23,7 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: list[float]) -> list[in
     if sampling.top_p is not None and sampling.top_p < 1:
         before = probabilities.cumsum(-1) - probabilities
         probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
-    # float64, so that the sum over a large vocabulary leaves nothing out
+    # float64, so that the sum over a large vocabulary loses nothing to rounding
     sums = probabilities.cumsum(-1, dtype=torch.float64)
     points = on_device(uniforms, logits.device, torch.float64).unsqueeze(-1) * sums[:, -1:]
     places = torch.searchsorted(sums, points, right=True).clamp_(max=sums.shape[-1] - 1)

@@ -1,4 +1,4 @@
-"""Sampling settings and their checks. Imports no torch, so that programs that only set them start fast."""
+"""Sampling settings and their validation. Imports no torch, so that the CLI and the console start fast."""
 
 import math
 
@@ -8,19 +8,19 @@ from engine.core.errors import UsageError
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """Sampling settings. `top_k`, then `top_p` keep only the most likely tokens; temperature 0 keeps one."""
+    """How tokens are sampled: `top_k`, then `top_p` keep the most likely tokens; temperature 0 keeps one."""
 
     temperature: float = 1.0
     top_k: int | None = None
-    top_p: float | None = None  # the fewest tokens whose probabilities reach this sum
+    top_p: float | None = None  # keep the fewest tokens whose probabilities reach this sum
 
     @property
     def greedy(self) -> bool:
-        """Whether the most likely token is always taken: also at temperatures too close to 0 to divide by."""
+        """Whether to take the most likely token. Also true near temperature 0, to avoid a division by zero."""
         return self.temperature < 1e-4
 
     def check(self) -> "Sampling":
-        """Itself. Raises UsageError naming the first value that cannot be used."""
+        """Returns itself. Raises UsageError for the first invalid value."""
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise UsageError(f"temperature {self.temperature:g}: expected 0 or more, for example 0.7.")
         if self.top_k is not None and self.top_k < 1:

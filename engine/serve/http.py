@@ -1,4 +1,4 @@
-"""Serves a model over HTTP: OpenAI's chat protocol, and a page to chat on. From elsewhere only by token."""
+"""Serves a model over HTTP: OpenAI's chat API and a chat page. Access from other machines needs a token."""
 
 import asyncio
 import base64
@@ -29,26 +29,26 @@ _PAGE = Path(__file__).with_name("page.html")
 
 
 def check_exposure(host: str, token: str | None) -> None:
-    """Raises UsageError for an address that others reach without a token, and for a token that can be guessed."""
+    """Raises UsageError for a public address without a token, and for a token that is too short."""
     if token is not None and len(token) < SHORTEST_TOKEN:
-        raise UsageError(f"--token has {len(token)} characters, it needs {SHORTEST_TOKEN}. Give a longer one.")
+        raise UsageError(f"--token has {len(token)} characters. Use at least {SHORTEST_TOKEN}.")
     if token is None and not is_loopback(host):
         raise UsageError(
-            f"--host {host} can be reached by others: give a --token of {SHORTEST_TOKEN} characters or more that "
-            "clients must show, or stay on 127.0.0.1 and tunnel with ssh -L."
+            f"--host {host} is reachable from other machines and needs a token. Add --token with at least "
+            f"{SHORTEST_TOKEN} characters, or use 127.0.0.1 and a tunnel (ssh -L)."
         )
 
 
 def require_aiohttp() -> None:
-    """Raises UsageError where it is not installed, or not usable: it comes with the extra `serve`."""
+    """Raises UsageError if aiohttp (the extra `serve`) cannot be imported."""
     try:
         import aiohttp  # noqa: F401
     except ImportError:
-        raise UsageError(f"serving needs aiohttp. Install it: {sys.executable} -m pip install aiohttp.") from None
+        raise UsageError(f"--serve needs aiohttp. Install it: {sys.executable} -m pip install aiohttp.") from None
 
 
 def serve(engine: ChatEngine, host: str, port: int | None, token: str | None, settings: Settings) -> int:
-    """Serve until interrupted. Returns the exit code. `port`: None takes the first free one from the default up.
+    """Serve until interrupted. Returns the exit code. `port`: None means the first free port from the default up.
 
     Raises UsageError for an address that cannot be used.
     """
@@ -61,7 +61,7 @@ def serve(engine: ChatEngine, host: str, port: int | None, token: str | None, se
     shown = f"[{bare}]" if ":" in bare else bare
     address = f"http://{shown}:{listening.getsockname()[1]}"
     print(f"{engine.name} ({engine.stage}, step {engine.step:,}): chat at {address}/", flush=True)
-    print(f"OpenAI's protocol: base_url={address}/v1, model={engine.name}  (Ctrl-C ends the server)", flush=True)
+    print(f"OpenAI API: base_url={address}/v1, model={engine.name}  (Ctrl-C stops the server)", flush=True)
     batcher = Batcher(engine)
     try:
         app = ChatServer(engine, batcher, settings, host, token).app()
@@ -99,16 +99,16 @@ class ChatServer:
         return app
 
     async def _guarded(self, request: "web.Request", handler: "Handler") -> "web.StreamResponse":
-        """Every error is one JSON object; nothing but page and health without the token."""
+        """Check the origin and the token (not needed for the page and /healthz); turn errors into JSON."""
         from aiohttp import web
 
         try:
             if not is_ours(request.headers, self._host):
-                raise Refused(403, "this server answers its own page and programs on this machine only")
+                raise Refused(403, "requests from other sites or host names are not allowed")
             if self._token is not None and request.path.startswith("/v1/"):
                 scheme, _, given = request.headers.get("Authorization", "").partition(" ")
                 if scheme.lower() != "bearer" or not is_token(given.strip(), self._token):
-                    raise Refused(401, "the token is missing or wrong: send it as the API key", code="invalid_api_key")
+                    raise Refused(401, "the token is missing or wrong. Send it as the API key", code="invalid_api_key")
             return await handler(request)
         except Refused as refused:
             return _json(refused.body(), refused.status)
@@ -124,7 +124,7 @@ class ChatServer:
     async def _show_page(self, _request: "web.Request") -> "web.Response":
         from aiohttp import web
 
-        # the page's own script and style, its own server, and nothing else
+        # allow only the page's own script, style and server
         policy = "; ".join(
             (
                 "default-src 'none'",
@@ -153,10 +153,10 @@ class ChatServer:
         return web.json_response(models(self._engine, self._settings, self._started))
 
     async def _chat(self, request: "web.Request") -> "web.StreamResponse":
-        if request.content_type != "application/json":  # what another site's form cannot send
+        if request.content_type != "application/json":  # forms of other sites cannot send this type
             raise Refused(415, "expected Content-Type: application/json")
         asked = read_request(await request.read(), self._engine.name)
-        # long texts take a while to encode
+        # in a thread, as long texts take time to encode
         generation = await asyncio.to_thread(generation_request, asked, self._engine, self._settings)
         loop = asyncio.get_running_loop()
         answer: asyncio.Queue[Piece | Finish | Failed] = asyncio.Queue()
@@ -165,7 +165,7 @@ class ChatServer:
             writer = Writer(uuid.uuid4().hex, self._engine.name)
             return await (_stream(request, asked, writer, answer) if asked.stream else _whole(writer, answer))
         finally:
-            self._batcher.cancel(generation)  # also when the client has gone
+            self._batcher.cancel(generation)  # also after the client disconnects
 
 
 async def _whole(writer: Writer, answer: "asyncio.Queue[Piece | Finish | Failed]") -> "web.Response":
@@ -174,7 +174,7 @@ async def _whole(writer: Writer, answer: "asyncio.Queue[Piece | Finish | Failed]
         item = await answer.get()
         match item:
             case Failed(message):
-                raise Refused(500, f"the answer could not be written: {message}")
+                raise Refused(500, f"the answer failed: {message}")
             case Finish():
                 return _json(writer.whole(text, parts, item))
             case Piece(kind, more):
@@ -197,7 +197,7 @@ async def _stream(
         item = await answer.get()
         match item:
             case Failed(message):
-                refused = Refused(500, f"the answer could not be finished: {message}")
+                refused = Refused(500, f"the answer failed: {message}")
                 await response.write(b"data: " + refused.body() + b"\n\n")
                 break
             case Finish():
@@ -211,7 +211,7 @@ async def _stream(
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, queue: "asyncio.Queue[Any]", item: Any) -> None:
-    """From the decoding thread to the event loop, which may have ended."""
+    """Pass an item from the decoding thread to the event loop, which may be closed."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(queue.put_nowait, item)
 

@@ -1,11 +1,10 @@
-"""Serves a model from its own process, for programs without torch: `python -m engine.serve.model_worker RUN`.
+"""Runs a model in its own process, for programs without torch: `python -m engine.serve.model_worker RUN`.
 
-One JSON object per line in both directions. It loads RUN's model and says {"event": "loaded", ...}. Then it reads
-{"op": "generate", "id", "messages", ...} (the fields of OpenAI's chat protocol) and {"op": "cancel", "id"}. It
-answers with {"event": "piece", "id", "type", "text"},
-and last, for each id, with {"event": "finish", "id", "end", ...} or {"event": "error", "id", "message"}; an answer that
-is cancelled ends with "end": "cancelled". Many may be written at the same time. engine.serve.worker_protocol
-has all fields. The end of its input ends it.
+One JSON object per line in both directions. The worker loads RUN's model and writes {"event": "loaded", ...}. Then it
+reads {"op": "generate", "id", "messages", ...} (the fields of OpenAI's chat API) and {"op": "cancel", "id"}. It answers
+with {"event": "piece", "id", "type", "text"} and last, for each id, with {"event": "finish", "id", "end", ...} or
+{"event": "error", "id", "message"}. A canceled answer has "end": "cancelled". Answers are generated concurrently.
+engine.serve.worker_protocol lists all fields. The worker exits at the end of its input.
 """
 
 import argparse
@@ -28,19 +27,19 @@ from engine.serve.worker_protocol import Delta, Event, Finished, Id, Loaded, Wor
 
 
 class Generate(ChatRequest, frozen=True, kw_only=True, tag_field="op", tag="generate"):
-    """Write an answer."""
+    """Generate an answer."""
 
     id: Id
 
 
 class Cancel(msgspec.Struct, frozen=True, tag_field="op", tag="cancel"):
-    """Stop writing it."""
+    """Cancel an answer."""
 
     id: Id
 
 
 class _Answer:
-    """An answer that is being written."""
+    """An answer in progress."""
 
     def __init__(self, request: GenerationRequest) -> None:
         self.request = request
@@ -54,11 +53,11 @@ class Worker:
     def __init__(self, engine: ChatEngine) -> None:
         self._engine = engine
         self._batcher = Batcher(engine)
-        self._writing: dict[Id, _Answer] = {}
+        self._active: dict[Id, _Answer] = {}
         self._lock = threading.Lock()
 
     def do(self, line: bytes) -> None:
-        """Carry out one line; what is wrong with it becomes an event."""
+        """Carry out the operation of one line. Errors become events."""
         try:
             operation = msgspec.json.decode(line, type=Generate | Cancel)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -71,15 +70,15 @@ class Worker:
 
     def _generate(self, operation: Generate) -> None:
         try:
-            if operation.id in self._writing:
-                raise Refused(400, f"id {operation.id} is being answered already")
+            if operation.id in self._active:
+                raise Refused(400, f"id {operation.id} is already in use. Choose another id")
             check_request(operation, self._engine.name)
             request = generation_request(operation, self._engine, Settings())
         except Refused as refused:
             self._error(operation.id, str(refused))
             return
         with self._lock:
-            answer = self._writing[operation.id] = _Answer(request)
+            answer = self._active[operation.id] = _Answer(request)
         try:
             self._batcher.submit(request, lambda item: self._deliver(operation.id, answer, item))
         except Busy as busy:
@@ -87,23 +86,23 @@ class Worker:
 
     def _deliver(self, key: Id, answer: _Answer, item: Piece | Finish | Failed) -> None:
         with self._lock:
-            if self._writing.get(key) is not answer:
-                return  # cancelled meanwhile
+            if self._active.get(key) is not answer:
+                return  # canceled in the meantime
             if answer.first is None:
                 answer.first = time.perf_counter() - answer.began
             if not isinstance(item, Piece):
-                del self._writing[key]
+                del self._active[key]
             match item:
                 case Piece(kind, text):
-                    say(Delta(id=key, type=kind, text=text))
+                    send(Delta(id=key, type=kind, text=text))
                 case Failed(message):
-                    say(WorkerError(id=key, message=message))
+                    send(WorkerError(id=key, message=message))
                 case Finish(end):
                     self._finish(key, answer, end)
 
     def _cancel(self, key: Id) -> None:
         with self._lock:
-            answer = self._writing.pop(key, None)
+            answer = self._active.pop(key, None)
             if answer is not None:
                 self._finish(key, answer, "cancelled")
         if answer is not None:
@@ -111,12 +110,12 @@ class Worker:
 
     def _finish(self, key: Id, answer: _Answer, end: str) -> None:
         request = answer.request
-        say(
+        send(
             Finished(
                 id=key,
                 end=end,
                 prompt_tokens=len(request.prompt),
-                new_tokens=request.written,
+                new_tokens=request.new_tokens,
                 seconds=time.perf_counter() - answer.began,
                 first_token_seconds=answer.first,
                 truncated=request.truncated,
@@ -125,11 +124,11 @@ class Worker:
 
     def _error(self, key: Id | None, message: str) -> None:
         with self._lock:
-            say(WorkerError(id=key, message=message))
+            send(WorkerError(id=key, message=message))
 
 
-def say(event: Event) -> None:
-    """Write one event. Ends the process where nobody reads any more."""
+def send(event: Event) -> None:
+    """Write one event. Exits if the reader is gone."""
     try:
         sys.stdout.buffer.write(msgspec.json.encode(event) + b"\n")
         sys.stdout.buffer.flush()
@@ -138,7 +137,7 @@ def say(event: Event) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until the input ends. Returns the exit code."""
+    """Serve until the end of the input. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m engine.serve.model_worker")
     parser.add_argument("run")
     parser.add_argument("--stage", choices=MODEL_STAGES)
@@ -147,12 +146,12 @@ def main(arguments: list[str]) -> int:
     try:
         engine = load_engine(find_run(options.run), options.stage, options.device)
     except NanosoloError as error:
-        say(WorkerError(id=None, message=str(error)))
+        send(WorkerError(id=None, message=str(error)))
         return error.exit_code
-    except (RuntimeError, MemoryError) as error:  # no memory, mostly, or a device that fails
-        say(WorkerError(id=None, message=f"{type(error).__name__}: {error}".splitlines()[0]))
+    except (RuntimeError, MemoryError) as error:  # mostly out of memory, or a device failure
+        send(WorkerError(id=None, message=f"{type(error).__name__}: {error}".splitlines()[0]))
         return EXIT_CRASHED
-    say(
+    send(
         Loaded(
             name=engine.name,
             stage=engine.stage,
@@ -174,4 +173,4 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stdout.flush()
-    os._exit(code)  # without waiting for what is still being written
+    os._exit(code)  # without waiting for answers in progress

@@ -1,4 +1,4 @@
-"""OpenAI's chat protocol: requests checked and read, answers and errors written."""
+"""OpenAI's chat API: reads and validates requests, writes answers and errors."""
 
 import json
 import time
@@ -21,7 +21,7 @@ _MAX_STOPS = 4
 
 
 class Refused(Exception):
-    """A request that cannot be answered: the HTTP status, one sentence, and the field at fault."""
+    """A rejected request: the HTTP status, one sentence, and the invalid field."""
 
     def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class Refused(Exception):
         self.code = code
 
     def body(self) -> bytes:
-        """The protocol's error object."""
+        """The error object of the API."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         return json.dumps(
             {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
@@ -42,13 +42,13 @@ class StreamOptions(msgspec.Struct, frozen=True):
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields that are understood; others are ignored, as clients send many. `top_k` and `forget` are ours."""
+    """The supported fields. Others are ignored, as clients send many. `top_k` and `forget` are extensions."""
 
     messages: list[dict[str, Any]]
     model: str | None = None
     temperature: float | None = None
     top_p: float | None = None
-    top_k: int | None = None  # 0: draw from all tokens
+    top_k: int | None = None  # 0: sample from all tokens
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     stop: str | list[str] | None = None
@@ -58,7 +58,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream_options: StreamOptions | None = None
     tools: list[Any] | None = None
     logprobs: bool | None = None
-    forget: bool = False  # leave the oldest turns out where not all of them fit
+    forget: bool = False  # leave out the oldest turns if not all fit
 
     @property
     def stops(self) -> list[str]:
@@ -67,12 +67,12 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def limit(self) -> int | None:
-        """The most new tokens that are wanted."""
+        """The maximum number of new tokens."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
 
 def read_request(body: bytes, name: str) -> ChatRequest:
-    """Parse and check all that does not depend on the model. `name`: the model's. Raises Refused."""
+    """Parse a request and check all that does not need the model. `name`: the model's name. Raises Refused."""
     try:
         request = msgspec.json.decode(body, type=ChatRequest)
     except msgspec.ValidationError as error:
@@ -84,34 +84,34 @@ def read_request(body: bytes, name: str) -> ChatRequest:
 
 
 def check_request(request: ChatRequest, name: str) -> None:
-    """Refuse what no model could do, or not this one."""
+    """Reject unsupported fields and values. Raises Refused."""
     if request.model is not None and request.model != name:
-        raise Refused(404, f"there is no model {request.model!r:.80} here, only {name!r}", "model", "model_not_found")
+        raise Refused(404, f"no model {request.model!r:.80}: this server has {name!r}", "model", "model_not_found")
     if request.n not in (None, 1):
-        raise Refused(400, f"n = {request.n}: only 1 answer a request is given", "n")
+        raise Refused(400, f"n = {request.n}: only 1 answer per request is supported", "n")
     if request.tools:
         raise Refused(400, "tools are not supported", "tools")
     if request.logprobs:
         raise Refused(400, "logprobs are not supported", "logprobs")
     if len(request.stops) > _MAX_STOPS:
-        raise Refused(400, f"{len(request.stops)} stop texts, at most {_MAX_STOPS} are allowed", "stop")
+        raise Refused(400, f"{len(request.stops)} stop texts: at most {_MAX_STOPS} are supported", "stop")
     if request.limit is not None and request.limit < 1:
         raise Refused(400, f"max_tokens = {request.limit}: expected 1 or more", "max_tokens")
 
 
 def generation_request(request: ChatRequest, engine: ChatEngine, defaults: Settings) -> GenerationRequest:
-    """What is to be written. Raises Refused."""
+    """The request for the batcher. Raises Refused."""
     sampling = sampling_of(request, defaults)
     prompt, truncated = prompt_of_request(request, engine)
     room = engine.context - len(prompt)
     limit = min(room, request.limit or defaults.max_new_tokens or room)
-    # without a seed each request gets another answer, as from the service that the protocol comes from
+    # without a seed each request gets a different answer, as with OpenAI
     seed = uuid.uuid4().int if request.seed is None else request.seed
     return GenerationRequest(prompt, limit, sampling, seed, request.stops, truncated)
 
 
 def sampling_of(request: ChatRequest, defaults: Settings) -> Sampling:
-    """How the answer is drawn. Raises Refused."""
+    """The sampling settings of a request. Raises Refused."""
     default = defaults.sampling
     chosen = Sampling(
         temperature=default.temperature if request.temperature is None else request.temperature,
@@ -125,12 +125,12 @@ def sampling_of(request: ChatRequest, defaults: Settings) -> Sampling:
 
 
 def prompt_of_request(request: ChatRequest, engine: ChatEngine) -> tuple[list[int], int]:
-    """The prompt's tokens, and how many of the messages are not in it. Raises Refused."""
+    """The prompt's tokens and the number of messages left out. Raises Refused."""
     messages = request.messages
     first = 1 if messages and _role(messages[0]) == "system" else 0
 
     def prompt(turns: int) -> list[int]:
-        """Without that many of the oldest turns."""
+        """The prompt without that many of the oldest turns."""
         return engine.prompt(read_conversation([*messages[:first], *messages[first + 2 * turns :]]))
 
     turns = max(1, (len(messages) - first + 1) // 2)
@@ -142,17 +142,17 @@ def prompt_of_request(request: ChatRequest, engine: ChatEngine) -> tuple[list[in
 
 
 def read_conversation(messages: list[dict[str, Any]]) -> Conversation:
-    """The messages up to the user's last one. Content may be text or a list of parts. Raises Refused."""
+    """The messages up to the last one of the user. Content is text or a list of parts. Raises Refused."""
     plain = [{"role": _role(message), "content": _content(message)} for message in messages]
     try:
-        # an answer makes it the whole conversation that the check is for
+        # an empty answer is added because the check expects a complete conversation
         return conversation_of([*plain, Message("assistant", "")])[:-1]
     except Malformed as error:
         raise Refused(400, f"messages: {error}", "messages") from None
 
 
 def models(engine: ChatEngine, settings: Settings, started: float) -> dict[str, Any]:
-    """The list of models: one."""
+    """The list of models, with one entry."""
     about = {
         "stage": engine.stage,
         "step": engine.step,
@@ -166,13 +166,13 @@ def models(engine: ChatEngine, settings: Settings, started: float) -> dict[str, 
 
 
 class Writer:
-    """Writes one answer, whole or in chunks."""
+    """Encodes one answer, complete or in chunks."""
 
     def __init__(self, key: str, model: str) -> None:
         self._head = {"id": f"chatcmpl-{key}", "created": int(time.time()), "model": model}
 
     def whole(self, text: str, parts: list[Part], finish: Finish) -> bytes:
-        """The answer in one object; `parts` tells of calculations, where there were any."""
+        """The answer as one object. `parts` includes calculations, if any."""
         message: dict[str, Any] = {"role": "assistant", "content": text}
         if any(part.type != "text" for part in parts):
             message["parts"] = msgspec.to_builtins(parts)
@@ -186,7 +186,7 @@ class Writer:
         return self._chunk({"role": "assistant", "content": ""})
 
     def piece(self, piece: Piece) -> bytes:
-        """Some more of the answer; a calculation goes into a field of its own."""
+        """A piece of the answer. Calculations are in a separate field."""
         if piece.type == "text":
             return self._chunk({"content": piece.text})
         return self._chunk({"part": {"type": piece.type, "text": piece.text}})
@@ -221,14 +221,14 @@ def _role(message: dict[str, Any]) -> Any:
 
 
 def _content(message: dict[str, Any]) -> Any:
-    """Text; parts stay parts where they tell of calculations."""
+    """The content as text, or as parts if it includes calculations."""
     content = message.get("content")
     if not isinstance(content, list):
         return content
     try:
         parts = msgspec.convert(content, list[Part])
     except msgspec.ValidationError as error:
-        raise Refused(400, f"messages: only parts of text are understood: {error}", "messages") from None
+        raise Refused(400, f"messages: only parts of text are supported: {error}", "messages") from None
     return "".join(part.text for part in parts) if all(part.type == "text" for part in parts) else parts
 
 

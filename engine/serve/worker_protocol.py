@@ -1,4 +1,4 @@
-"""What a worker says, one JSON object a line, as its reader decodes it: without torch, for those who have none."""
+"""Events and operations of the model worker, one JSON object per line. Imports no torch."""
 
 import msgspec
 
@@ -8,24 +8,24 @@ Id = int | str
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
-    """Anything that a worker says."""
+    """An event of a worker."""
 
 
 class Loaded(Event, frozen=True, kw_only=True, tag="loaded"):
-    """The model is there; what follows answers operations."""
+    """The model is loaded. All later events answer operations."""
 
     name: str
     stage: str
     step: int
     chats: bool
-    context: int  # tokens that the model sees at a time
+    context: int  # context length in tokens
     parameters: int
     device: str  # cpu or cuda
-    warning: str = ""  # other code of nanosolo wrote the checkpoint
+    warning: str = ""  # set if another version of nanosolo wrote the checkpoint
 
 
 class Delta(Event, frozen=True, kw_only=True, tag="piece"):
-    """Some more of an answer; `type` is text, python (a call of the calculator) or python_output."""
+    """A piece of an answer. `type`: text, python (a call of the calculator) or python_output."""
 
     id: Id
     type: str
@@ -33,7 +33,7 @@ class Delta(Event, frozen=True, kw_only=True, tag="piece"):
 
 
 class Finished(Event, frozen=True, kw_only=True, tag="finish"):
-    """The end of an answer: stop (its own), length (no more room), cancelled."""
+    """The end of an answer. `end`: stop (by the model), length (limit reached) or cancelled."""
 
     id: Id
     end: str
@@ -41,16 +41,16 @@ class Finished(Event, frozen=True, kw_only=True, tag="finish"):
     new_tokens: int
     seconds: float
     first_token_seconds: float | None
-    truncated: int  # earlier messages that did not fit
+    truncated: int  # earlier messages left out because they do not fit
 
     @property
     def tokens_per_second(self) -> float:
-        """New tokens over all seconds, those before the first one too."""
+        """New tokens divided by the total seconds, including those before the first token."""
         return self.new_tokens / self.seconds if self.seconds else 0.0
 
 
 class WorkerError(Event, frozen=True, kw_only=True, tag="error"):
-    """An operation that was not carried out, or (without an id) a model that could not be loaded."""
+    """An operation failed or, without an id, the model could not be loaded."""
 
     id: Id | None
     message: str
@@ -60,7 +60,7 @@ AnyEvent = Loaded | Delta | Finished | WorkerError
 
 
 def generate(key: Id, messages: list[dict[str, object]], settings: Settings) -> bytes:
-    """The line that asks for an answer; turns that do not fit are left out, the oldest first."""
+    """The line that requests an answer. Turns that do not fit are left out, oldest first."""
     sampling = settings.sampling
     operation: dict[str, object] = {"op": "generate", "id": key, "messages": messages, "forget": True}
     operation |= {"temperature": sampling.temperature, "top_k": sampling.top_k or 0, "top_p": sampling.top_p}
@@ -69,5 +69,5 @@ def generate(key: Id, messages: list[dict[str, object]], settings: Settings) -> 
 
 
 def cancel(key: Id) -> bytes:
-    """The line that ends an answer."""
+    """The line that cancels an answer."""
     return msgspec.json.encode({"op": "cancel", "id": key}) + b"\n"

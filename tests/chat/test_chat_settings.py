@@ -99,7 +99,7 @@ def test_conversations_are_saved_a_line_each(tmp_path: Path) -> None:
         {"messages": said},
         {"messages": said[:1]},
     ]
-    with pytest.raises(UsageError, match="name a file"):
+    with pytest.raises(UsageError, match="give a file name"):
         file_to_save("")
     with pytest.raises(NanosoloError, match="cannot write"):
         save_conversations(Path("/proc/said.jsonl"), [said])

@@ -174,7 +174,7 @@ def test_a_token_is_demanded(run: RunDirectory) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--host", "0.0.0.0"), "can be reached by others: give a --token"),
+        (("--host", "0.0.0.0"), "is reachable from other machines and needs a token. Add --token"),
         (("--token", "short"), "--token has 5 characters"),
         (("--host", "203.0.113.7", "--token", TOKEN), "cannot serve at --host 203.0.113.7"),
     ],
@@ -185,7 +185,7 @@ def test_what_cannot_be_served_is_said_in_one_line(run: RunDirectory, options: t
     assert message in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_a_base_model_goes_on_with_the_text(run: RunDirectory) -> None:
+def test_a_base_model_continues_the_text(run: RunDirectory) -> None:
     from engine.inference.decoder import generate
     from engine.inference.sampling_params import Sampling
 

@@ -167,7 +167,7 @@ def test_room_runs_out_without_an_error(model: GPT) -> None:
         tokens += decoder.step()
     assert [token.end for token in tokens] == [None, None, "length"]
     assert [token.id for token in tokens] == list(generate(model, [1] * 8, 3, GREEDY))
-    with pytest.raises(UsageError, match="10 tokens; there is room for 9"):
+    with pytest.raises(UsageError, match="10 tokens, but at most 9"):
         decoder.add(Request(None, [1] * 10, 5, GREEDY))
 
 

@@ -72,7 +72,7 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: bytes, says: str) -> Non
         (["fly"], "invalid choice: 'fly'"),
         (["plna"], "invalid choice: 'plna'. Did you mean plan?"),
         (["chat", "--device", "cdua"], "invalid choice: 'cdua'. Did you mean cuda?"),
-        (["chat", "--serve", "--prompt", "Hi"], "--prompt answers once, --serve starts a server"),
+        (["chat", "--serve", "--prompt", "Hi"], "--prompt and --serve cannot be combined"),
         (["--wings"], "unrecognized arguments: --wings"),
         ([], "the console needs a terminal"),
         (["report"], "there are no runs in"),
@@ -81,7 +81,7 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: bytes, says: str) -> Non
         (["logs", "-n", "-1"], "expected a whole number"),
         (["plan", "--hours", "twelve"], "argument --hours: twelve: expected a number"),
         (["chat", "--top-k", "few"], "top_k few: expected a number or off, for example 50"),
-        (["chat", "--seed", "-5"], "seed -5: expected 0 or more"),
+        (["chat", "--seed", "-5"], "seed -5: expected 0 to"),
     ],
 )
 def test_a_wrong_command_is_explained(tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -181,7 +181,7 @@ def test_what_serving_lacks_is_said_before_a_model_is_loaded(tmp_path: Path) -> 
     (tmp_path / "lacking" / "aiohttp.py").write_text("raise ImportError")
     done = nanosolo(tmp_path, "chat", "red", "--serve", PYTHONPATH=str(tmp_path / "lacking"))
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert done.stderr.startswith("error: serving needs aiohttp. Install it: ")
+    assert done.stderr.startswith("error: --serve needs aiohttp. Install it: ")
 
 
 def test_the_help_names_the_presets(tmp_path: Path) -> None:

@@ -28,15 +28,15 @@ def test_without_a_named_port_the_next_free_one_is_taken_and_said(
         first, second, third = servers
         assert first == http_security.DEFAULT_PORT < second < third
         assert capsys.readouterr().err == "".join(
-            f"port {first} is taken, so this is port {port}\n" for port in (second, third)
+            f"port {first} is in use, using port {port}\n" for port in (second, third)
         )
         with pytest.raises(
-            UsageError, match=rf"--port {second} is taken on 127.0.0.1: .* next free one from {first} up"
+            UsageError, match=rf"--port {second} on 127.0.0.1 is in use .* next free one from {first} up"
         ):
             http_security.listen("127.0.0.1", second)
         monkeypatch.setattr(http_security, "PORTS_TRIED", 1)
         with pytest.raises(
-            UsageError, match=rf"all ports from {first} to {first} are taken .* Name a free one with --port"
+            UsageError, match=rf"all ports from {first} to {first} .* in use. Choose a free one with --port"
         ):
             http_security.listen("127.0.0.1", None)
 
@@ -46,7 +46,7 @@ def test_the_help_names_the_default_port() -> None:
     assert commands.choices is not None
     for command in ("chat", "serve"):
         [port] = (action for action in commands.choices[command]._actions if action.dest == "port")
-        assert f"the first free one from {http_security.DEFAULT_PORT} up" in str(port.help) and port.default is None
+        assert f"first free one from {http_security.DEFAULT_PORT}" in str(port.help) and port.default is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
@@ -175,5 +175,5 @@ def test_a_port_in_use_is_named_in_one_line(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         done = nanosolo(tmp_path, "serve", "--port", str(port))
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: --port {port} is taken on 127.0.0.1: another program listens there.")
+    assert done.stderr.startswith(f"error: --port {port} on 127.0.0.1 is in use by another program.")
     assert done.stderr.count("\n") == 1

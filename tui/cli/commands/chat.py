@@ -1,4 +1,4 @@
-"""`nanosolo chat`: talk to a run's model, on a terminal, through a pipe, or as a server."""
+"""`nanosolo chat`: chat with a run's model on a terminal, through a pipe, or over HTTP."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from engine.inference.chat_settings import COMMANDS, NUMBERS, Settings, change, 
 from engine.run.directory import find_run
 from engine.run.environment import prepare_this_process
 
-if TYPE_CHECKING:  # torch comes with these, and takes seconds
+if TYPE_CHECKING:  # these import torch, which takes seconds
     from engine.inference.chat_session import Reply, Session
     from engine.inference.detokenizer import Piece
     from engine.inference.engine import ChatEngine
@@ -26,9 +26,9 @@ DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 def chat(options: argparse.Namespace) -> int:
-    """Talk until the input ends."""
+    """Chat until the end of the input."""
     if options.serve and options.prompt is not None:
-        raise UsageError("--prompt answers once, --serve starts a server: give only one of them.")
+        raise UsageError("--prompt and --serve cannot be combined. Use one of them.")
     settings = _settings(options)
     run = find_run(options.run)
     if options.serve:
@@ -37,7 +37,7 @@ def chat(options: argparse.Namespace) -> int:
         check_exposure(options.host, options.token)
         require_aiohttp()
     if sys.stdin.isatty() and not options.json:
-        print("loading the model ...", file=sys.stderr)
+        print("Loading the model...", file=sys.stderr)
     prepare_this_process()
     from engine.inference.chat_session import Session
     from engine.inference.engine import load_engine
@@ -59,7 +59,7 @@ def chat(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    """How to answer, by the options. Raises UsageError for a value that none can have."""
+    """The chat settings from the options. Raises UsageError for an invalid value."""
     settings = Settings()
     for name in NUMBERS:
         if (text := getattr(options, name)) is not None:
@@ -69,14 +69,14 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 @dataclass
 class Terminal:
-    """Lines in, answers out."""
+    """Reads messages from standard input and prints answers."""
 
     session: "Session"
     as_json: bool
     interactive: bool
 
     def converse(self) -> int:
-        """Answer line by line until the input ends."""
+        """Answer line by line until the end of the input."""
         engine = self.session.engine
         if self.interactive:
             print(f"{engine.name}, {engine.stage} step {engine.step:,}. /help lists commands.", file=sys.stderr)
@@ -94,7 +94,7 @@ class Terminal:
         return EXIT_DONE
 
     def say(self, text: str) -> None:
-        """Print the answer to one message, as it comes; Ctrl-C breaks it off."""
+        """Print the answer to one message as it streams. Ctrl-C stops it."""
         from engine.inference.chat_session import Reply
 
         printer = _Printer(styled=sys.stdout.isatty())
@@ -112,7 +112,7 @@ class Terminal:
             return
         printer.end()
         if reply and reply.truncated:
-            print(f"({reply.truncated} earlier messages no longer fit and were left out)", file=sys.stderr)
+            print(f"({reply.truncated} earlier messages left out: the context is full)", file=sys.stderr)
         if self.interactive and reply:
             speed = reply.new_tokens / reply.seconds if reply.seconds else 0.0
             print(f"{DIM}{reply.new_tokens} tokens, {speed:,.0f} tokens/s{PLAIN}", file=sys.stderr)
@@ -121,7 +121,7 @@ class Terminal:
         if not self.interactive:
             yield from (line.rstrip("\r\n") for line in sys.stdin)
             return
-        import readline  # noqa: F401  input() edits lines and remembers them with it
+        import readline  # noqa: F401  adds line editing and history to input()
 
         while True:
             try:
@@ -131,7 +131,7 @@ class Terminal:
                 return
 
     def _command(self, line: str) -> bool:
-        """Do what a line that begins with / says; False to leave."""
+        """Run a /command. Returns False to quit."""
         name, value = read_command(line)
         session = self.session
         if name == "help":
@@ -153,11 +153,11 @@ class Terminal:
 
 def _help() -> str:
     lines = [f"/{command.name} {command.argument}".ljust(20) + f" {command.help}" for command in COMMANDS]
-    return "\n".join([*lines, "Ctrl-D leaves as well; Ctrl-C breaks an answer off"])
+    return "\n".join([*lines, "Ctrl-D quits too. Ctrl-C stops an answer."])
 
 
 class _Printer:
-    """Prints an answer piece by piece; calculations are in brackets."""
+    """Prints the pieces of an answer, calculations in brackets."""
 
     def __init__(self, styled: bool) -> None:
         self._on_terminal = styled
@@ -183,7 +183,7 @@ class _Printer:
 
 
 class _Interrupts:
-    """Within it Ctrl-C is only noted; the function it gives says whether it was pressed."""
+    """A context in which Ctrl-C only sets a flag. Yields a function that returns the flag."""
 
     def __enter__(self) -> Callable[[], bool]:
         self._pressed = False
@@ -198,7 +198,7 @@ class _Interrupts:
 
 
 def _record(prompt: str, reply: "Reply") -> dict[str, Any]:
-    """An answer as --json prints it."""
+    """An answer in the format of --json."""
     return {
         "prompt": prompt,
         "text": reply.text,
@@ -215,6 +215,6 @@ def _record(prompt: str, reply: "Reply") -> dict[str, Any]:
 
 def _base_model_note(engine: "ChatEngine") -> str:
     return (
-        f"note: {engine.name} has not been trained to chat (its last stage is {engine.stage}): it continues your "
-        "text instead of answering it."
+        f"note: {engine.name} has not been trained to chat (its last stage is {engine.stage}). It continues your text "
+        "instead of answering it."
     )
