@@ -94,7 +94,7 @@ class TokenSet:
 
 
 def open_tokens(directory: Path) -> TokenSet:
-    """Open a set that `tokenise` wrote. Raises NanosoloError if it is missing or incomplete."""
+    """Open a set that `tokenize` wrote. Raises NanosoloError if it is missing or incomplete."""
     path = directory / INDEX_NAME
     try:
         index = msgspec.json.decode(path.read_bytes(), type=TokenIndex)
@@ -118,7 +118,7 @@ def open_tokens(directory: Path) -> TokenSet:
     return TokenSet(directory, index)
 
 
-def tokenise(
+def tokenize(
     corpus: Corpus,
     tokenizer: Tokenizer,
     directory: Path,

@@ -13,7 +13,7 @@ from engine.core.errors import NanosoloError
 from engine.core.paths import SHARED, data_home
 from engine.data.shared import from_shared
 from engine.data.tokenizer import Tokenizer
-from engine.data.tokens import TokenSet, open_verified, tokenise
+from engine.data.tokens import TokenSet, open_verified, tokenize
 from engine.events.kinds import Warning
 from engine.run.directory import RunDirectory
 from engine.run.stage_context import StageContext
@@ -45,7 +45,7 @@ def make_tokens(context: StageContext) -> TokenSet:
     tokenizer = Tokenizer.load(context.run.tokenizer)
     # the whole corpus: part of it would be its first files only, and no other run could share it
     directory = _place_of(corpus.identity(), tokenizer.identity())
-    tokens = tokenise(corpus, tokenizer, directory, context.progress)
+    tokens = tokenize(corpus, tokenizer, directory, context.progress)
     _note_tokens(context.run, tokens)
     return tokens
 

@@ -16,7 +16,7 @@ from engine.core.errors import NanosoloError, UsageError
 from engine.data.loader import Loader, LoaderState, _pinned, evaluation_batches, rows_of
 from engine.data.order import permutation
 from engine.data.tokenizer import train_tokenizer
-from engine.data.tokens import TokenSet, tokenise
+from engine.data.tokens import TokenSet, tokenize
 from tests.helpers.texts import corpus_of, sentences
 
 T = 32
@@ -27,7 +27,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> TokenSet:
     folder = tmp_path_factory.mktemp("tokens")
     corpus = corpus_of(folder, sentences(120))
     tokenizer = train_tokenizer(corpus, TokenizerConfig(vocab_size=400))
-    return tokenise(corpus, tokenizer, folder / "tokens", tokens_per_file=500)
+    return tokenize(corpus, tokenizer, folder / "tokens", tokens_per_file=500)
 
 
 def loader(tokens: TokenSet, batch_size: int, **settings) -> Loader:

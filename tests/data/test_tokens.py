@@ -18,7 +18,7 @@ from engine.core.errors import NanosoloError
 from engine.data.corpora.corpus import Corpus
 from engine.data.token_writer import TokenWriter
 from engine.data.tokenizer import Tokenizer, train_tokenizer
-from engine.data.tokens import INDEX_NAME, TokenSet, open_tokens, tokenise
+from engine.data.tokens import INDEX_NAME, TokenSet, open_tokens, tokenize
 from tests.helpers.texts import corpus_of, sentences
 
 
@@ -34,7 +34,7 @@ def tokenizer(corpus: Corpus) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def small_files(corpus: Corpus, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> TokenSet:
-    return tokenise(corpus, tokenizer, tmp_path_factory.mktemp("small") / "tokens", tokens_per_file=701)
+    return tokenize(corpus, tokenizer, tmp_path_factory.mktemp("small") / "tokens", tokens_per_file=701)
 
 
 def stream(corpus: Corpus, tokenizer: Tokenizer, split: str) -> list[int]:
@@ -78,7 +78,7 @@ def test_reading_past_the_end_is_an_error(small_files: TokenSet) -> None:
 def test_stops_after_the_document_that_reaches_the_maximum(
     corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    found = tokenise(corpus, tokenizer, tmp_path / "t", max_train_tokens=1000, max_validation_tokens=100)
+    found = tokenize(corpus, tokenizer, tmp_path / "t", max_train_tokens=1000, max_validation_tokens=100)
     held = found.index.splits["train"]
     assert 1000 <= held.tokens < 1100
     assert not held.complete
@@ -90,23 +90,23 @@ def test_a_set_is_used_again_exactly_when_it_answers_the_request(
     corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     directory = tmp_path / "t"
-    tokenise(corpus, tokenizer, directory, max_train_tokens=1000, max_validation_tokens=100)
+    tokenize(corpus, tokenizer, directory, max_train_tokens=1000, max_validation_tokens=100)
     first = inodes(directory)
-    tokenise(corpus, tokenizer, directory, max_train_tokens=900, max_validation_tokens=100)
+    tokenize(corpus, tokenizer, directory, max_train_tokens=900, max_validation_tokens=100)
     assert inodes(directory) == first
-    more = tokenise(corpus, tokenizer, directory, max_train_tokens=3000, max_validation_tokens=100)
+    more = tokenize(corpus, tokenizer, directory, max_train_tokens=3000, max_validation_tokens=100)
     assert more.tokens("train") >= 3000
-    whole = tokenise(corpus, tokenizer, directory)
+    whole = tokenize(corpus, tokenizer, directory)
     second = inodes(directory)
-    assert tokenise(corpus, tokenizer, directory, max_train_tokens=10**9).tokens("train") == whole.tokens("train")
+    assert tokenize(corpus, tokenizer, directory, max_train_tokens=10**9).tokens("train") == whole.tokens("train")
     assert inodes(directory) == second
     other = train_tokenizer(corpus, TokenizerConfig(vocab_size=300))
-    assert tokenise(corpus, other, directory).index.vocab_size == 300
+    assert tokenize(corpus, other, directory).index.vocab_size == 300
 
 
 def test_progress_ends_at_the_number_of_tokens(corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path) -> None:
     seen: list[tuple[int, int, str]] = []
-    found = tokenise(corpus, tokenizer, tmp_path / "t", lambda *report: seen.append(report))
+    found = tokenize(corpus, tokenizer, tmp_path / "t", lambda *report: seen.append(report))
     total = found.tokens("train") + found.tokens("validation")
     assert seen[-1] == (total, total, "tokens")
 
@@ -116,7 +116,7 @@ def test_a_damaged_set_says_so_and_is_made_anew(
     corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path, damage: str
 ) -> None:
     directory = tmp_path / "t"
-    tokenise(corpus, tokenizer, directory)
+    tokenize(corpus, tokenizer, directory)
     file, index = directory / "train_00000.bin", directory / INDEX_NAME
     table = msgspec.json.decode(index.read_bytes())
     if damage == "truncate":
@@ -132,14 +132,14 @@ def test_a_damaged_set_says_so_and_is_made_anew(
     with pytest.raises(NanosoloError, match="Run the tokenize stage again") as caught:
         open_tokens(directory)
     assert str(directory) in str(caught.value)
-    assert tokenise(corpus, tokenizer, directory).tokens("train") > 0
+    assert tokenize(corpus, tokenizer, directory).tokens("train") > 0
 
 
 def test_a_killed_run_leaves_the_old_set_and_the_next_one_completes(
     corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     directory = tmp_path / "t"
-    tokenise(corpus, tokenizer, directory, max_train_tokens=500, max_validation_tokens=100)
+    tokenize(corpus, tokenizer, directory, max_train_tokens=500, max_validation_tokens=100)
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
     tokenizer.save(tmp_path)
     corpus_of(tmp_path / "c", sentences(300))
@@ -148,12 +148,12 @@ import time
 from pathlib import Path
 from engine.data.corpora.local import LocalCorpus
 from engine.data.tokenizer import Tokenizer
-from engine.data.tokens import tokenise
+from engine.data.tokens import tokenize
 def stall(done, total, unit):
     print("working", flush=True)
     time.sleep(60)
 corpus = LocalCorpus([{str(tmp_path / "c" / "texts.jsonl")!r}], "text", 0.1)
-tokenise(corpus, Tokenizer.load(Path({str(tmp_path)!r})), Path({str(directory)!r}), stall)
+tokenize(corpus, Tokenizer.load(Path({str(tmp_path)!r})), Path({str(directory)!r}), stall)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -161,7 +161,7 @@ tokenise(corpus, Tokenizer.load(Path({str(tmp_path)!r})), Path({str(directory)!r
         child.send_signal(signal.SIGKILL)
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
     open_tokens(directory)
-    tokenise(corpus, tokenizer, directory)
+    tokenize(corpus, tokenizer, directory)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("t.")) == ["t.lock"]
 
 
@@ -176,7 +176,7 @@ def test_a_second_writer_waits_and_says_so(corpus: Corpus, tokenizer: Tokenizer,
         if "waiting" in unit:
             first.release()
 
-    tokenise(corpus, tokenizer, directory, watch)
+    tokenize(corpus, tokenizer, directory, watch)
     assert seen[0] == "tokens (waiting for another run that writes the same)"
     assert seen[-1] == "tokens"
 
@@ -195,11 +195,11 @@ def test_a_full_disk_names_the_file_and_the_bytes(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_one_clear_line(corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NanosoloError, match=r"cannot write .*NANOSOLO_HOME"):
-        tokenise(corpus, tokenizer, tmp_path / "file" / "t")
+        tokenize(corpus, tokenizer, tmp_path / "file" / "t")
 
 
 def test_a_corpus_that_fails_half_way_leaves_nothing(tokenizer: Tokenizer, tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path / "c", ["only one document"], 0.0001)
     with pytest.raises(NanosoloError, match="validation split is empty"):
-        tokenise(corpus, tokenizer, tmp_path / "t")
+        tokenize(corpus, tokenizer, tmp_path / "t")
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["c"]

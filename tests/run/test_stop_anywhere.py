@@ -48,7 +48,7 @@ def test_a_stop_while_tokens_are_verified_is_no_damage(
     done = stopped_while_reading(run, stage)
     assert done.returncode == 130, done.stderr
     assert "written again" not in done.stdout
-    assert not tiny_run.events_of(run, Progress), "the corpus was tokenised once more"
+    assert not tiny_run.events_of(run, Progress), "the corpus was tokenized once more"
     assert (run.path / "tokens.json").stat().st_ino == before
 
 

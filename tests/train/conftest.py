@@ -1,4 +1,4 @@
-"""One tokenised corpus for all tests of training, and one run that nothing disturbed."""
+"""One tokenized corpus for all tests of training, and one run that nothing disturbed."""
 
 import pytest
 
