@@ -1,4 +1,4 @@
-"""Writing files so that a reader finds the old one or the whole new one, and never a half."""
+"""Atomic file writes: a reader finds the old file or the complete new one, never a part."""
 
 import contextlib
 import errno
@@ -20,7 +20,7 @@ FULL_DISK = {  # error numbers
 
 
 class DiskFull(NanosoloError):
-    """The disk, a quota or a limit takes no more."""
+    """The disk, a quota or a file size limit is full."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -10,7 +10,7 @@ PIECE = 16 * 2**20  # bytes read at a time
 def fingerprint() -> xxhash.xxh3_128:
     """A hash to feed with `update`; reads 4 GiB a second and more on one core, several times as fast as SHA-256.
 
-    XXH3, 128 bits: against the mistakes of disks, not against someone who means harm.
+    XXH3, 128 bits: detects disk errors, not deliberate changes.
     """
     return xxhash.xxh3_128()
 

@@ -1,4 +1,4 @@
-"""One writer at a time in a folder that runs share, with a word to those who wait."""
+"""A lock for one writer at a time in a folder that runs share. Waiting is reported as progress."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

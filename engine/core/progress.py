@@ -1,4 +1,4 @@
-"""How long work in the data stages tells how far it is."""
+"""Progress reports of long work in the data stages."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ SECONDS_BETWEEN_REPORTS = 0.25
 
 
 def silent(done: int, total: int, unit: str) -> None:
-    """The progress callback of those who do not watch."""
+    """A progress callback that does nothing."""
 
 
 class Reporter:

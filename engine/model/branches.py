@@ -1,4 +1,4 @@
-"""Attention in rows that branch: many endings of one beginning, which is run once."""
+"""Attention for branching rows: one shared prefix, computed once, with several continuations."""
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +8,10 @@ _ALIGNED = 8  # elements between a mask's rows: CUDA's kernels would copy any ot
 
 
 class Branches:
-    """Rows (B, T) of a beginning and, behind it, its branches: each attends to the beginning and to itself alone.
+    """Rows (B, T) of a shared prefix and its branches. Each branch attends only to the prefix and to itself.
 
     Goes where `GPT.trunk` takes a cache, for one forward pass. The branches' hidden states are those that each has
-    where it follows the beginning by itself, up to rounding. Padding stands on the right, where nothing looks.
+    where it follows the beginning by itself, up to rounding. Padding is on the right, where no token attends to it.
     """
 
     def __init__(self, positions: Tensor, branch: Tensor, shared: int, end: int, dtype: torch.dtype) -> None:

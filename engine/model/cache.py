@@ -1,4 +1,4 @@
-"""The keys and values of the tokens already seen, so that generation computes only new ones."""
+"""KV cache: the keys and values of earlier tokens, so that generation computes only new ones."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,7 +12,7 @@ from engine.plan.shape import Shape
 
 
 class Attending(Protocol):
-    """What tokens attend to, where that is more or other than the tokens before them in their row.
+    """An attention that replaces plain causal attention within a row.
 
     `GPT.trunk` calls `begin`, then `attend` in every layer, then `advance`.
     """
@@ -44,7 +44,7 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         size = (shape.depth, batch, shape.heads, capacity, shape.head_size)
-        # not empty: what a mask hides must still be a number
+        # zeros, not empty: masked values must still be finite numbers
         self.keys = torch.zeros(size, device=device, dtype=dtype)
         self.values = torch.zeros(size, device=device, dtype=dtype)
         self.lengths = [0] * batch
@@ -54,7 +54,7 @@ class KVCache:
 
     @property
     def capacity(self) -> int:
-        """Tokens that fit in a row."""
+        """The number of tokens that fit in a row."""
         return self.keys.shape[3]
 
     def window(self, first: int, lengths: Sequence[int]) -> "KVCache":
@@ -66,7 +66,7 @@ class KVCache:
         return view
 
     def copy_row(self, source: int, target: int, length: int) -> None:
-        """Let row `target` begin with the first `length` tokens of row `source`."""
+        """Copy the first `length` tokens of row `source` to row `target`."""
         for part in (self.keys, self.values):
             part[:, target, :, :length] = part[:, source, :, :length]
 

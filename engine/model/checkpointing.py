@@ -1,4 +1,4 @@
-"""Activation checkpointing: what of a block is kept for its backward pass, and what is computed again there."""
+"""Activation checkpointing: what a block keeps for its backward pass and what it recomputes."""
 
 from collections.abc import Callable
 from functools import partial

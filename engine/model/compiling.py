@@ -1,4 +1,4 @@
-"""Compiles parts of the model for the exact sizes that they are given, and for every size that a run can come to."""
+"""Compiles parts of the model separately for each input size that occurs in a run."""
 
 from collections.abc import Callable
 from typing import TypeVar

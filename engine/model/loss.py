@@ -1,4 +1,4 @@
-"""Cross-entropy over a large vocabulary without ever holding the logits of all tokens."""
+"""Cross-entropy over a large vocabulary that never holds the logits of all tokens in memory."""
 
 from collections.abc import Callable
 from functools import cache

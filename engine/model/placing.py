@@ -1,4 +1,4 @@
-"""Puts small values of the host on the model's device without making the host wait for it."""
+"""Copies small host values to the model's device without a host sync."""
 
 from typing import Any
 
@@ -7,6 +7,6 @@ from torch import Tensor
 
 
 def on_device(values: list[Any], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """A tensor of (nested lists of) numbers. `torch.tensor(values, device=device)` would wait until CUDA has done all
-    that it was asked for before."""
+    """A tensor of (nested lists of) numbers. `torch.tensor(values, device=device)` would wait for all queued CUDA
+    work."""
     return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Pointwise functions whose own backward passes hold fewer temporaries than autograd's."""
+"""Pointwise functions with custom backward passes that need fewer temporaries than autograd's."""
 
 from typing import Any
 

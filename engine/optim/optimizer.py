@@ -15,7 +15,7 @@ _ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 class Optimizer:
-    """All of the state exists from the start, so that what fits then fits later.
+    """All of the state is allocated at the start, so that memory use does not grow later.
 
     AdamW rates are those of the configuration x (width / 768)^-0.5.
     """
@@ -80,7 +80,7 @@ class Optimizer:
         ]
         if different:
             raise NanosoloError(
-                f"optimizer state {different[0]}: the checkpoint is of another model. "
+                f"optimizer state {different[0]}: the checkpoint belongs to a different model. "
                 "Resume it with the run.toml of its own run."
             )
         for name, tensor in own.items():

@@ -127,7 +127,7 @@ def test_state_is_complete_before_the_first_step() -> None:
 def test_state_of_another_model_is_refused() -> None:
     optimizer = Optimizer(new_model(), CONFIG, width=128)
     before = {name: tensor.clone() for name, tensor in optimizer.state_tensors().items()}
-    with pytest.raises(NanosoloError, match="checkpoint is of another model"):
+    with pytest.raises(NanosoloError, match="checkpoint belongs to a different model"):
         optimizer.load_state_tensors(Optimizer(new_model(depth=1), CONFIG, width=64).state_tensors())
     wrong_size = {**before, "head.weight.exp_avg": torch.ones(3, 3)}
     with pytest.raises(NanosoloError, match=r"head\.weight\.exp_avg"):
