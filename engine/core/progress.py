@@ -14,7 +14,7 @@ def silent(done: int, total: int, unit: str) -> None:
 
 
 class Reporter:
-    """Counts what is done and passes it on a few times a second, however often it is told."""
+    """Counts finished units and reports progress at most a few times per second."""
 
     def __init__(self, progress: Progress, total: int, unit: str) -> None:
         self.done = 0
