@@ -51,12 +51,12 @@ def hours_range(low: float | None, high: float | None) -> str:
     if high < 2 / 60:
         least = max(1, round(3600 * low))
         return f"{least}–{max(least + 1, round(3600 * high))} s"
-    if high < 1:
+    if high < 1 or low < 0.1:
         least = max(1, round(60 * low))
         return f"{least}–{max(least + 1, round(60 * high))} min"
     if high >= 96:
         return f"{low / 24:.1f}–{high / 24:.1f} days"
-    return f"{low:.1f}–{high:.1f} h" if high < 20 else f"{low:.0f}–{high:.0f} h"
+    return f"{low:.0f}–{high:.0f} h" if high >= 20 and low >= 1 else f"{low:.1f}–{high:.1f} h"
 
 
 def rate(tokens_per_second: float | None) -> str:

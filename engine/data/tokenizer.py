@@ -98,7 +98,7 @@ class Tokenizer:
         return self._tokens
 
     def token_bytes(self) -> np.ndarray:
-        """How many bytes of text each token stands for: int32 (V,), 0 for the special ones. For bits per byte."""
+        """How many bytes of text each token encodes: int32 (V,), 0 for the special ones. For bits per byte."""
         return np.array([len(token) for token in self._tokens] + [0] * len(SPECIAL_TOKENS), dtype=np.int32)
 
     def identity(self) -> str:

@@ -123,3 +123,9 @@ def test_ranges_rates_and_parts() -> None:
     assert formatting.rate(None) == "?"
     assert formatting.part_of(7.6 * 2**30, 39.5 * 2**30) == "7.6 of 39.5 GiB"
     assert formatting.part_of(312 * 2**20, 23.5 * 2**30) == "312 MiB of 23.5 GiB"
+
+
+@given(st.floats(1e-6, 1e4), st.floats(1.0, 100.0))
+def test_no_range_begins_or_ends_with_zero(low: float, factor: float) -> None:
+    text = formatting.hours_range(low, low * factor)
+    assert not re.search(r"(^|–)0(\.0)?(–| )", text)

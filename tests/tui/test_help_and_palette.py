@@ -147,7 +147,7 @@ async def test_what_acts_at_once_is_shown_before_it_is_done_from_elsewhere() -> 
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await press(pilot, "6")
         await ask_palette(pilot, "Review: Launch")
-        await shows(pilot, "This is Review. Enter: Start the run")
+        await shows(pilot, "Review: press Enter. Start the run")
         assert isinstance(app.screen, ReviewScreen) and not app.screen.launching
 
 
@@ -156,7 +156,7 @@ async def test_what_another_screen_cannot_do_now_is_told() -> None:
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await press(pilot, "6")
         await ask_palette(pilot, "Monitor: Advice")
-        await shows(pilot, "Monitor has nothing now on which a could work")
+        await shows(pilot, "Monitor: a is not available now")
 
 
 async def test_the_palette_names_no_command_of_another_screen_that_only_moves() -> None:

@@ -28,7 +28,7 @@ async def test_the_report_and_the_export_are_found_and_copied(home: Path, screen
         await shows(pilot, "red", "e report")
         await pilot.press("e")
         await until(pilot, lambda: isinstance(app.screen, RunFiles))
-        await shows(pilot, "Report, text     not written yet", "nanosolo export red --to hf red-hf")
+        await shows(pilot, "Report (text)    not written yet", "nanosolo export red --to hf red-hf")
         assert text_of(app).count("not written yet") == 1
         await pilot.press("y")
         await shows(pilot, "Copied")

@@ -239,7 +239,7 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
             "energy",
             f"{time.energy_kwh:,.1f} kWh",
             "",
-            f"{time.energy_kwh:,.1f} kWh = {gpu.watts} W (board limit) × {time.hours:.1f} h",
+            f"{time.energy_kwh:,.1f} kWh = {gpu.watts} W (board limit) × {formatting.hours(time.hours)}",
         )
     if time.cost is not None:
         price = config.runtime.price_per_hour
@@ -249,7 +249,7 @@ def _time(config: RunConfig, gpu: Gpu, plan: Plan) -> Iterator[Figure]:
             "cost",
             formatting.money(time.cost),
             "",
-            f"{formatting.money(time.cost)} = {price:g} per hour × {time.hours:.1f} h",
+            f"{formatting.money(time.cost)} = {price:g} per hour × {formatting.hours(time.hours)}",
         )
 
 

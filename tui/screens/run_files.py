@@ -53,7 +53,7 @@ def choices_of(run: RunDirectory) -> tuple[dict[str, str], Sequence[Choice]]:
     model = "" if any(list_checkpoints(run.checkpoints(stage)) for stage in MODEL_STAGES) else "; no checkpoint yet"
     for kind, name in FORMATS.items():
         line = shlex.join(["nanosolo", "export", run.name, "--to", kind, f"{run.name}-{kind}"])
-        rows.append((kind, "Export", f"in the {name} format, to a new folder{model}", line))
+        rows.append((kind, "Export", f"{name} format, new folder{model}", line))
     return {key: text for key, _, _, text in rows}, [Choice(*row) for row in rows]
 
 

@@ -28,7 +28,7 @@ def from_messages(row: Mapping[str, Any]) -> Conversation:
 
 
 def from_gsm8k(row: Mapping[str, Any]) -> Conversation:
-    """GSM8K: a question and an answer in which <<48/2=24>> stands for a call of the calculator and its result."""
+    """GSM8K: a question and an answer in which <<48/2=24>> marks a call of the calculator and its result."""
     question, answer = _text(row, "question"), _text(row, "answer")
     parts: list[Part] = []
     for number, piece in enumerate(_CALCULATION.split(answer)):
