@@ -66,7 +66,7 @@ def test_other_code_is_warned_of_when_it_resumes_and_evaluates(
     evaluate(run)
     assert [(w.stage, w.step) for w in events_of(run, Warning)] == [("pretrain", HALF), ("evaluate", 2 * HALF)]
     told = render(run)
-    assert "started again with other settings or other code" in told
+    assert "restarted with other settings or other code" in told
     assert f"| pretrain | {HALF} | code |" in told
 
 

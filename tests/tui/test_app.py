@@ -159,7 +159,7 @@ def test_the_farewell_names_what_goes_on_and_the_way_back(home: Path) -> None:
         lines = farewell()
     assert lines[0].startswith("demo continues training without the console")
     assert lines[2:] == [
-        "  nanosolo               the console",
+        "  nanosolo               open the console",
         "  nanosolo attach demo   follow as text",
         "  nanosolo stop demo     stop after a checkpoint",
     ]

@@ -140,7 +140,7 @@ async def test_leaving_the_field_and_the_screen(home: Path) -> None:
         await done(pilot)
         (pid,) = processes(pilot)
         await pilot.press("escape", "question_mark")
-        await shows(pilot, "While a message is typed", "Let a second checkpoint answer")
+        await shows(pilot, "While typing a message", "Compare with a second checkpoint")
         await pilot.press("escape")
         await pilot.pause(0.1)
         assert exists(pid)  # a dialog is no leaving

@@ -93,7 +93,7 @@ def test_text_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     home = tmp_path / "home"
     assert_refused(home, *local, f'data.paths=["{tmp_path}/nope"]', says="/nope does not exist")
-    assert_refused(home, *local, f'data.paths=["{tmp_path}/empty"]', says="/empty has no .txt")
+    assert_refused(home, *local, f'data.paths=["{tmp_path}/empty"]', says="/empty contains no .txt")
 
 
 def test_text_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,12 +248,12 @@ def test_a_run_on_another_machine_is_followed(tmp_path: Path) -> None:
 def test_figures_leave_from_the_end_when_there_is_no_room() -> None:
     figures = ["620/19101", "loss 4.0438", "17 h 37 m left", "77.0k tokens/s", "MFU 34 %", "6.5 GiB"]
     assert progress_line("pretrain", 0.5, figures, 79) == (
-        "pretrain  ━━━━━━━━────────  620/19101  loss 4.0438  17 h 37 m left  77.0k tokens/s"
+        "pretrain  ━━━━━━───────  620/19101  loss 4.0438  17 h 37 m left  77.0k tokens/s"
     )
     for width in range(1, 200):
         line = progress_line("pretrain", 0.5, figures, width)
         assert len(line) <= width
-        assert ("6.5 GiB" in line) == (width >= 90)
+        assert ("6.5 GiB" in line) == (width >= 93)
     assert progress_line("data", None, ["started"], 40) == "data  started"
     assert progress_line("data", 7.0, [], 20) == "data  ━━━━━━━━━━━━━━"
     assert progress_line("data", -1.0, [], 20) == "data  ──────────────"

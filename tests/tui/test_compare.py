@@ -149,7 +149,7 @@ async def test_leaving_out_a_damaged_configuration(home: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("5")
         await shows(pilot, "red", "blue")
-        assert "None: the runs were asked for the same." in text_of(app)
+        assert "None. The runs have the same settings." in text_of(app)
 
 
 def line(points: list[tuple[float, float, float]]) -> Series:

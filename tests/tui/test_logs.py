@@ -91,7 +91,7 @@ async def test_search_goes_on_and_around(run: RunDirectory) -> None:
         await pilot.press("N")
         await until(pilot, lambda: screen.hit == first)
         await pilot.press("slash", "ctrl+u", *"nowhere", "enter")
-        await shows(pilot, "nowhere is not in this log")
+        await shows(pilot, "No match for nowhere")
         await pilot.press("slash", "escape")
         await pilot.pause()
         assert isinstance(app.screen, LogsScreen)
@@ -103,7 +103,7 @@ async def test_errors_only(run: RunDirectory) -> None:
         await pilot.press("6")
         await shows(pilot, "error: gone")
         await pilot.press("e")
-        await shows(pilot, "32 lines of errors and warnings", "something at 2900", "Traceback")
+        await shows(pilot, "32 error and warning lines", "something at 2900", "Traceback")
         assert "loss" not in text_of(app)
         await pilot.press("e")
         await shows(pilot, "3,002 lines")
@@ -125,7 +125,7 @@ async def test_looking_at_errors_reads_nothing_on_the_event_loop(
         await pilot.press("6")
         await shows(pilot, "error: gone")
         await pilot.press("e", "k", "k", "g")
-        await shows(pilot, "32 lines of errors and warnings")
+        await shows(pilot, "32 error and warning lines")
     assert threads and threading.main_thread() not in threads
 
 
@@ -144,7 +144,7 @@ async def test_no_run_and_no_log(home: Path, size: tuple[int, int]) -> None:
     app = console_on(None)
     async with app.run_test(size=size) as pilot:
         await pilot.press("6")
-        await shows(pilot, "No run is watched, so there is no log to show.")
+        await shows(pilot, "No run is selected.")
         await matches_snapshot(pilot, f"logs-nothing-{size[0]}x{size[1]}")
         await pilot.press("g", "G", "j", "k", "n", "N", "e", "f", "y", "right")
     (run,) = put(home, ("red", stopped("red", 3)))
@@ -153,12 +153,12 @@ async def test_no_run_and_no_log(home: Path, size: tuple[int, int]) -> None:
     app = console_on(run)
     async with app.run_test(size=size) as pilot:
         await pilot.press("6")
-        await shows(pilot, "This run has written nothing yet.")
+        await shows(pilot, "This run has no log yet.")
         run.events_file.write_bytes(begun)
         run.log_file.write_text("hello\n")
         await shows(pilot, "hello")
         run.log_file.unlink()
-        await shows(pilot, "The log of this run is gone")
+        await shows(pilot, "The log of this run is missing")
 
 
 # the file

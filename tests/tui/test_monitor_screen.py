@@ -38,7 +38,7 @@ async def test_nothing_is_watched(size: tuple[int, int]) -> None:
     app = console_on(None)
     async with app.run_test(size=size) as pilot:
         await pilot.press("3")
-        await shows(pilot, "No run is watched.")
+        await shows(pilot, "No run is selected.")
         await pilot.press("y", "a", "p", "m", "c", "x", "r")  # nothing to act on
         await pilot.pause()
         assert isinstance(app.screen, MonitorScreen)

@@ -52,7 +52,7 @@ async def test_what_it_shows(home: Path, size: tuple[int, int]) -> None:
     app = console_on(run)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: isinstance(app.screen, OomDoctor))
-        await shows(pilot, "full ran out of memory", "backward of the loss while allocating 3.1 GiB")
+        await shows(pilot, "full ran out of memory", "backward of the loss", "allocating 3.1 GiB")
         text = text_of(app)
         if size[1] >= 24:
             assert "In use: 36.9 GiB of 39.4 GiB" in text

@@ -83,7 +83,7 @@ async def test_no_runs_yet(home: Path, size: tuple[int, int]) -> None:
         await pilot.press("enter", "space", "v", "o", "x", "c", "r", "down")
         await pilot.pause()
         assert isinstance(app.screen, RunsScreen)
-        await matches_snapshot(pilot, f"runs-none-{size[0]}x{size[1]}", without="Runs lie in")
+        await matches_snapshot(pilot, f"runs-none-{size[0]}x{size[1]}", without="Runs are stored in")
 
 
 async def test_long_names_are_told_apart_and_nothing_wraps(home: Path) -> None:
@@ -144,7 +144,7 @@ async def test_two_to_four_runs_are_marked_and_compared(home: Path) -> None:
         await shows(pilot, "4 runs can be compared")
         assert app.screen.marked == ["e", "d", "c", "b"]  # type: ignore[attr-defined]
         await pilot.press("up", "space")
-        await shows(pilot, "marked to compare: e, d, c")
+        await shows(pilot, "marked for comparison: e, d, c")
         await pilot.press("v")
         await until(pilot, lambda: isinstance(app.screen, CompareScreen))
         assert app.compared == ("e", "d", "c")

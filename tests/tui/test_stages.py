@@ -99,7 +99,7 @@ async def test_stages_are_selected_on_the_plan_screen() -> None:
         assert "rl" in screen.draft.config.pipeline.stages
         assert screen.draft.config.pipeline.stages.index("rl") == 6
         await pilot.press("enter", "j", "j", "j", "space")
-        await shows(pilot, "evaluate judges the model of pretrain. Select pretrain as well")
+        await shows(pilot, "evaluate measures the model of pretrain. Select pretrain as well")
         await pilot.press("enter")
         assert isinstance(app.screen, ChecklistDialog)
         await pilot.press("escape")

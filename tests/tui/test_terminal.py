@@ -92,7 +92,7 @@ STUCK: dict[str, tuple[str, *tuple[bytes, ...]]] = {
         b"6",
         b"engine.log",
         b"/",
-        b"Enter finds",
+        b"Enter find",
         b"loss\r",
     ),
     "review": ("import engine.launch.prepare as m; m.prepare = stuck", b"2"),

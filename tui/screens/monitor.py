@@ -35,7 +35,7 @@ No run is selected.
   4   lists all runs; Enter watches one
   1   plans a new run; L reviews and launches it
 
-Training continues without the console: press q to quit, run nanosolo to return.
+Training continues without the console. q quits, nanosolo comes back.
 """
 
 
