@@ -15,6 +15,7 @@ from engine.config.schema import (
     RuntimeConfig,
     TokenizerConfig,
 )
+from engine.core import formatting
 from engine.core.units import GIB
 from engine.hardware.gpu_catalog import CATALOGUE, Gpu
 from engine.plan import duration, memory
@@ -102,7 +103,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
                 duration.flops_share(factor * duration.tokens_per_second(config, gpu, compiled), config, gpu),
             )
             # what is assumed of a CPU's peak may be wrong; a GPU's is on its data sheet
-            return factor, f"an MFU of {used:.0%}" if used > 1 and gpu.is_cuda else ""
+            return factor, f"an MFU of {formatting.percent(used)}" if used > 1 and gpu.is_cuda else ""
 
         return self._nearest(config, gpu, compiled, "tokens_per_second", weigh)
 

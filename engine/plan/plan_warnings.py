@@ -121,7 +121,8 @@ def _does_not_fit(config: RunConfig, gpu: Gpu, vram: Memory, compiled: bool, sca
     fix = offers[0].message if offers else "choose a smaller model.depth"
     change = offers[0].change if offers else None
     if vram.fits:
-        message = f"{need} of {have} are predicted at the peak ({vram.peak_phase}): {vram.headroom:.0%} are left."
+        left = formatting.percent(vram.headroom)
+        message = f"{need} of {have} are predicted at the peak ({vram.peak_phase}): {left} are left."
         return Diagnostic(code="tight_memory", message=message, help=fix, change=change)
     message = f"does not fit: {need} are needed at the peak ({vram.peak_phase}), {gpu.name} has {have}."
     return Diagnostic(code="does_not_fit", message=message, help=fix, change=change)

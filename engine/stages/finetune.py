@@ -11,6 +11,7 @@ from engine.checkpoint.checkpoint import load_weights, read_state
 from engine.checkpoint.lineage import last_weights, no_weights
 from engine.config.schema import MidtrainConfig, SftConfig
 from engine.config.train_spec import finetuning_steps
+from engine.core import formatting
 from engine.core.errors import NanosoloError, UsageError
 from engine.core.paths import data_home
 from engine.data.chat.dataset import ConversationSet, PackedRows, write_set
@@ -80,7 +81,7 @@ class Finetuning:
         rows = PackedRows(conversations, split, self._context.config.model.max_seq_len, self._tokenizer.bos_id)
         print(
             f"{split}: {rows.conversations:,} conversations, {rows.trained_tokens:,} tokens to learn from, "
-            f"{rows.rows:,} rows, {rows.padding:.1%} padding"
+            f"{rows.rows:,} rows, {formatting.percent(rows.padding, 1)} padding"
         )
         for count, what in ((rows.cut, "cut to the length of a row"), (rows.dropped, "too long before the answer")):
             if count:

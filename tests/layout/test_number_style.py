@@ -1,6 +1,7 @@
 """Durations, sizes and speeds are written by engine/core/formatting.py alone, in one style."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,3 +50,9 @@ def test_rates_are_written_in_one_way() -> None:
     texts: dict[Path, str] = {path: path.read_text("utf-8") for path in MODULES}
     assert [path for path, text in texts.items() if "tok/s" in text] == [narrow]
     assert not [path for path, text in texts.items() if "tokens a second" in text or "tokens per second}" in text]
+
+
+def test_shares_are_written_in_one_way() -> None:
+    """`55 %`; a signed error of a trace is the exception."""
+    own = [path.relative_to(ROOT) for path in MODULES if re.search(r":[^{}\s]*\.\d%\}", path.read_text("utf-8"))]
+    assert own == [Path("tui/cli/commands/plan.py")]

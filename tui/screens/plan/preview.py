@@ -75,7 +75,7 @@ def _line(figure: Figure, memory: Memory, width: int) -> Content:
         return (
             letter
             + Content(f" {figure.label:<{LABEL - 4}}{figure.value:>9}  ")
-            + Content.styled(f"{share:>4.0%}", "$quiet")
+            + Content.styled(f"{formatting.percent(share):>5}", "$quiet")
         )
     if figure.group in TITLES:
         name = Content(f"  {figure.label:<{LABEL - 2}}{figure.value:>9}  ")
@@ -97,7 +97,7 @@ def _fit(memory: Memory) -> tuple[str, str]:
     """(text, style) for a plan that fits, is tight, or does not fit."""
     if not memory.fits:
         return "✗ does not fit", "bold $error"
-    share = f"{1 - memory.headroom:.0%}"
+    share = formatting.percent(1 - memory.headroom)
     return (f"! {share} tight", "bold $warning") if memory.headroom < 0.08 else (f"✓ {share}", "bold $success")
 
 
