@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 
 from engine.hardware import gpu_catalog
 from engine.hardware.gpu_catalog import Gpu
@@ -30,3 +31,10 @@ def use_home(monkeypatch: pytest.MonkeyPatch, home: Path, config: str = "", gpu:
 def console(**options: object) -> NanosoloApp:
     """The application, as run_console creates it."""
     return NanosoloApp(**options)  # type: ignore[arg-type]
+
+
+async def press(pilot: Pilot[None], *keys: str) -> None:
+    """Press keys; wait after each until the screen has handled it."""
+    for key in keys:
+        await pilot.press(key)
+        await pilot.pause()

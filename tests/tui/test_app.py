@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from textual.content import Content
-from textual.pilot import Pilot
 
 from engine.core.errors import UsageError
 from engine.run.directory import RunDirectory, RunLock
-from tests.helpers.console_home import console, use_home
+from tests.helpers.console_home import console, press, use_home
 from tests.helpers.made_run import story_of, write_run
 from tests.helpers.run_screens import shows
 from tests.helpers.snapshot import text_of
@@ -67,12 +66,6 @@ async def test_2_reviews_what_plan_holds_from_anywhere_and_escape_leads_back() -
         assert isinstance(app.screen, PlanScreen) and lit(app) == "1 Plan"
         await press(pilot, "L", "escape")
         assert isinstance(app.screen, PlanScreen)
-
-
-async def press(pilot: Pilot[None], *keys: str) -> None:
-    for key in keys:
-        await pilot.press(key)
-        await pilot.pause()
 
 
 def lit(app: NanosoloApp) -> str:

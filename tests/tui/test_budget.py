@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from textual.pilot import Pilot
 
 from engine.config.schema import get
 from engine.core import formatting
 from engine.hardware.gpu_catalog import by_id, by_name
 from engine.plan.plan import make_plan
-from tests.helpers.console_home import console, use_home
+from tests.helpers.console_home import console, press, use_home
 from tests.helpers.snapshot import matches_snapshot, text_of
 from tui.app import NanosoloApp
 from tui.planning.budget_table import (
@@ -41,11 +40,6 @@ SIZES = [(80, 24), (120, 40), (200, 60)]
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     use_home(monkeypatch, tmp_path / "home", gpu=GPU)
     return tmp_path / "home"
-
-
-async def press(pilot: Pilot[None], *keys: str) -> None:
-    await pilot.press(*keys)
-    await pilot.pause()
 
 
 def draft_of(app: NanosoloApp) -> Draft:

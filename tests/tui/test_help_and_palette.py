@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
-from tests.helpers.console_home import console, use_home
+from tests.helpers.console_home import console, press, use_home
 from tests.helpers.run_screens import shows, until
 from tests.helpers.snapshot import matches_snapshot, text_of
 from tui.screens.help import HelpScreen
@@ -24,12 +24,6 @@ from tui.widgets.text_dialog import ReadingScreen
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     use_home(monkeypatch, tmp_path / "home")
     return tmp_path / "home"
-
-
-async def press(pilot: Pilot[None], *keys: str) -> None:
-    for key in keys:
-        await pilot.press(key)
-        await pilot.pause()
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])

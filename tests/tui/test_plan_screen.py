@@ -1,18 +1,15 @@
 """The Plan screen, driven by its keys: choosing, editing, undoing, fixing, saving, exporting, at 80x24 and wider."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from engine.config.schema import get
 from engine.hardware.gpu_catalog import by_id
-from tests.helpers.console_home import console, use_home
+from tests.helpers.console_home import console, press, use_home
+from tests.helpers.plan_keys import at, choose, plan_of, value
 from tests.helpers.snapshot import matches_snapshot, text_of
-from tui.app import NanosoloApp
 from tui.screens.plan.detail import Detail, Editor, WarningBar
-from tui.screens.plan.plan_screen import PlanScreen
 from tui.screens.plan.preview import Preview
 from tui.screens.plan.settings_list import KNOBS, KnobList
 from tui.widgets.dialogs import ChoiceDialog
@@ -25,34 +22,6 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     use_home(monkeypatch, tmp_path / "home")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "home"
-
-
-def plan_of(app: NanosoloApp) -> PlanScreen:
-    assert isinstance(app.screen, PlanScreen)
-    return app.screen
-
-
-def value(app: NanosoloApp, path: str) -> Any:
-    return get(plan_of(app).draft.config, path)
-
-
-async def press(pilot: Pilot[None], *keys: str) -> None:
-    await pilot.press(*keys)
-    await pilot.pause()
-
-
-async def choose(pilot: Pilot[None], name: str) -> None:
-    """Take a preset by the keyboard."""
-    await press(pilot, "p")
-    names = ["quickstart", "smoke", "conservative", "balanced", "aggressive", "maximum", "reference"]
-    await press(pilot, "home", *["down"] * names.index(name), "enter")
-
-
-async def at(pilot: Pilot[None], path: str) -> None:
-    """Put the cursor on a knob by the keyboard."""
-    order = ["preset", "gpu", *KNOBS]
-    await press(pilot, "home", *["down"] * order.index(path))
-    assert pilot.app.screen.query_one(KnobList).chosen == path
 
 
 async def test_it_starts_with_quickstart_where_there_is_no_gpu() -> None:
